@@ -1,0 +1,15 @@
+//! The vocabulary of tickcast (ticks, exact decimals, instruments) and everything that makes
+//! ticks: the venues' parsers, the replay of captures, the synthetic market.
+//!
+//! The modules stand in the order of the data's path. A feed hands ticks to a [`Sink`]; it cannot
+//! know that rings, reactors or sockets exist.
+
+pub mod decimal;
+pub mod instrument;
+pub mod sink;
+pub mod tick;
+
+pub use decimal::{Decimal, DecimalError};
+pub use instrument::{Instrument, InstrumentId, Instruments};
+pub use sink::{Sink, SinkClosed, Stop, VecSink};
+pub use tick::{FeedState, Kind, Level, Quote, Side, Stamp, Status, Tick, Trade};

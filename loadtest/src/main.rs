@@ -1,0 +1,2 @@
+//! Open-loop load generator for tickcast.
+fn main() {}
