@@ -20,6 +20,15 @@ fn ring() -> (Producer<WORDS>, Handle<WORDS>) {
     channel(SLOTS).expect("a valid ring")
 }
 
+/// Criterion's first samples ask for a handful of entries, whose time would be that of starting the
+/// threads: the threaded figures are taken over at least this many, then scaled.
+const LEAST: u64 = 1 << 20;
+
+/// What `wanted` entries take, from what `measured` entries took.
+fn scaled(elapsed: Duration, wanted: u64, measured: u64) -> Duration {
+    elapsed.mul_f64(wanted as f64 / measured as f64)
+}
+
 /// Reads and drops until told to stop.
 fn follow(mut consumer: Consumer<WORDS>, stop: &AtomicBool) {
     let mut out = vec![[0; WORDS]; BATCH];
@@ -55,28 +64,32 @@ fn publish(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for readers in READERS {
         group.bench_function(BenchmarkId::new("single", readers), |bencher| {
-            bencher.iter_custom(|entries| {
+            bencher.iter_custom(|wanted| {
+                let entries = wanted.max(LEAST);
                 let (mut producer, handle) = ring();
-                beside_readers(&handle, readers, || {
+                let elapsed = beside_readers(&handle, readers, || {
                     let begin = Instant::now();
                     for word in 0..entries {
                         producer.publish(black_box(&[word; WORDS]));
                     }
                     begin.elapsed()
-                })
+                });
+                scaled(elapsed, wanted, entries)
             });
         });
         group.bench_function(BenchmarkId::new("batch_64", readers), |bencher| {
             let batch = [[7; WORDS]; BATCH];
-            bencher.iter_custom(|entries| {
+            bencher.iter_custom(|wanted| {
+                let batches = wanted.max(LEAST).div_ceil(BATCH as u64);
                 let (mut producer, handle) = ring();
-                beside_readers(&handle, readers, || {
+                let elapsed = beside_readers(&handle, readers, || {
                     let begin = Instant::now();
-                    for _ in 0..entries.div_ceil(BATCH as u64) {
+                    for _ in 0..batches {
                         producer.publish_batch(black_box(&batch));
                     }
                     begin.elapsed()
-                })
+                });
+                scaled(elapsed, wanted, batches * BATCH as u64)
             });
         });
     }
@@ -107,7 +120,8 @@ fn read_full(bencher: &mut criterion::Bencher<'_>, slots: usize, room: usize) {
 
 /// The time of one reader to get entries from a writer at full speed, with others beside it.
 fn read_live(bencher: &mut criterion::Bencher<'_>, readers: usize) {
-    bencher.iter_custom(|entries| {
+    bencher.iter_custom(|wanted| {
+        let entries = wanted.max(LEAST);
         let (mut producer, handle) = ring();
         let mut consumer = handle.consumer();
         let writing = AtomicBool::new(true);
@@ -121,6 +135,9 @@ fn read_live(bencher: &mut criterion::Bencher<'_>, readers: usize) {
             });
             let elapsed = beside_readers(&handle, readers - 1, || {
                 let mut out = vec![[0; WORDS]; BATCH];
+                while handle.position() == 0 {
+                    spin_loop();
+                }
                 let begin = Instant::now();
                 let mut left = entries;
                 while left > 0 {
@@ -132,7 +149,7 @@ fn read_live(bencher: &mut criterion::Bencher<'_>, readers: usize) {
                 begin.elapsed()
             });
             writing.store(false, Ordering::Relaxed);
-            elapsed
+            scaled(elapsed, wanted, entries)
         })
     });
 }

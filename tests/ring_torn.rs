@@ -13,9 +13,9 @@ const WORDS: usize = 8;
 /// Small, so that the writer is round in about a microsecond.
 const SLOTS: usize = 64;
 /// Entries that a reader must have checked.
-const READ: u64 = if cfg!(debug_assertions) { 50_000 } else { 3_000_000 };
+const READ: u64 = if cfg!(debug_assertions) { 50_000 } else { 500_000 };
 /// Laps that a reader must have gone through.
-const LAPS: u64 = if cfg!(debug_assertions) { 500 } else { 50_000 };
+const LAPS: u64 = if cfg!(debug_assertions) { 500 } else { 10_000 };
 
 /// Words that have nothing in common with those of a neighbour, all functions of the position.
 fn entry(position: u64) -> [u64; WORDS] {
