@@ -102,3 +102,21 @@ fn a_batch_is_visible_at_once() {
         }
     });
 }
+
+/// One announcement covers several single entries: the second to be overwritten is none the less
+/// known to the reader who stands on it.
+#[test]
+fn an_entry_under_an_earlier_announcement() {
+    loom::model(|| {
+        let (mut producer, handle) = channel::<2>(16).expect("a small ring");
+        publish(&mut producer, 16);
+        let mut consumer = handle.consumer_at(1).expect("published");
+        let reader = thread::spawn(move || {
+            let _ = poll(&mut consumer, 1);
+            let _ = poll(&mut consumer, 1);
+            consumer
+        });
+        publish(&mut producer, 2);
+        drain(reader.join().expect("the reader"), 18);
+    });
+}

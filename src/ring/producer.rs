@@ -10,11 +10,23 @@ pub struct Producer<const W: usize> {
     /// The writer's own copy of the ring's tail: nobody else moves it, so it is never read back
     /// from the line that the readers poll.
     tail: u64,
+    /// The intent last stored.
+    announced: u64,
+    /// The least that an announcement runs ahead of the tail, entries.
+    lead: u64,
 }
+
+/// How far the intent is moved ahead when it must move, at most: publishing one entry at a time
+/// then touches the intent's line once in so many entries, and the readers, who load it on every
+/// poll, find it in their own cache. Beyond some dozens the saving is too small to see, and the
+/// entries are history that readers can no longer stand on.
+const MAX_LEAD: usize = 64;
 
 impl<const W: usize> Producer<W> {
     pub(super) fn new(ring: Arc<Ring<W>>) -> Self {
-        Self { ring, tail: 0 }
+        let mut producer = Self { ring, tail: 0, announced: 0, lead: 0 };
+        producer.lead = producer.max_batch().min(MAX_LEAD) as u64;
+        producer
     }
 
     /// Publishes one entry; returns its position.
@@ -81,11 +93,16 @@ impl<const W: usize> Producer<W> {
         written
     }
 
-    /// Tells the readers that entries up to `intent` may be overwriting older ones from here on.
+    /// Makes sure that the readers know, before any word is stored for an entry before `end`, that
+    /// it may be overwriting an older one.
     #[inline]
-    fn announce(&self, intent: u64) {
-        self.ring.intent.store(intent, Ordering::Relaxed);
-        // Whoever sees a word stored after this fence, and fences likewise, sees the intent.
+    fn announce(&mut self, end: u64) {
+        if end <= self.announced {
+            return;
+        }
+        self.announced = end.max(self.tail + self.lead);
+        self.ring.intent.store(self.announced, Ordering::Relaxed);
+        // Whoever loads a word stored after this fence, and fences likewise, loads this intent.
         fence(Ordering::Release);
     }
 

@@ -32,11 +32,14 @@ impl Oracle {
         self.tail += 1;
     }
 
-    fn poll(&mut self, reader: usize, room: usize) -> (Poll, Vec<[u64; 3]>) {
+    /// What the reader must find. Between the history that is promised and the slots there are,
+    /// both answers are right: `lapped` says which one the ring gave.
+    fn poll(&mut self, reader: usize, room: usize, lapped: bool) -> (Poll, Vec<[u64; 3]>) {
         let oldest = self.tail - self.held.len() as u64;
         let next = &mut self.readers[reader];
-        if *next < oldest {
-            let lost = self.tail - *next;
+        let lost = self.tail - *next;
+        let promised = self.slots - (self.slots / 8).max(1);
+        if *next < oldest || (lapped && lost > promised) {
             *next = self.tail;
             return (Poll::Lapped(lost), Vec::new());
         }
@@ -59,10 +62,10 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => Just(Step::Publish),
-        3 => (0_u64..40).prop_map(Step::Batch),
-        8 => (0_usize..8, 0_usize..40).prop_map(|(reader, room)| Step::Poll { reader, room }),
+        3 => (0_u64..80).prop_map(Step::Batch),
+        8 => (0_usize..8, 0_usize..160).prop_map(|(reader, room)| Step::Poll { reader, room }),
         1 => Just(Step::Join),
-        1 => (0_u64..40).prop_map(Step::JoinAt),
+        1 => (0_u64..160).prop_map(Step::JoinAt),
     ]
 }
 
@@ -71,7 +74,7 @@ proptest! {
 
     #[test]
     fn does_what_the_oracle_says(
-        power in 1_u32..6,
+        power in 1_u32..8,
         steps in prop::collection::vec(step(), 1..200),
     ) {
         let slots = 1_usize << power;
@@ -95,7 +98,7 @@ proptest! {
                     let reader = reader % consumers.len();
                     let mut out = vec![[0; 3]; room];
                     let found = consumers[reader].poll(&mut out);
-                    let (expected, read) = oracle.poll(reader, room);
+                    let (expected, read) = oracle.poll(reader, room, matches!(found, Poll::Lapped(_)));
                     prop_assert_eq!(found, expected);
                     prop_assert_eq!(&out[..read.len()], &read[..]);
                 }
@@ -141,20 +144,25 @@ fn refuses_to_start_ahead_of_the_tail() {
 }
 
 #[test]
-fn a_full_ring_is_readable_and_one_more_entry_laps() {
-    let (mut producer, handle) = channel::<3>(8).expect("a small ring");
-    let mut consumer = handle.consumer();
-    producer.publish_batch(&entries(0, 8));
-    let mut lapped = handle.consumer_at(0).expect("published");
-    let mut out = [[0; 3]; 16];
-    assert_eq!(consumer.poll(&mut out), Poll::Read(8));
-    assert_eq!(out[..8], entries(0, 8));
-    producer.publish(&entry(8));
-    assert_eq!(lapped.lag(), 9);
-    assert_eq!(lapped.poll(&mut out), Poll::Lapped(9));
-    assert_eq!(lapped.poll(&mut out), Poll::Empty);
+fn seven_eighths_are_history_and_more_than_the_slots_are_a_lap() {
+    let (mut producer, handle) = channel::<3>(64).expect("a small ring");
+    let mut out = [[0; 3]; 64];
+    for published in 0..200 {
+        let mut consumer = handle.consumer();
+        for _ in 0..56 {
+            producer.publish(&entry(producer.position()));
+        }
+        assert_eq!(consumer.lag(), 56);
+        assert_eq!(consumer.poll(&mut out), Poll::Read(56));
+        assert_eq!(out[..56], entries(57 * published, 56));
+        producer.publish(&entry(producer.position()));
+    }
+    let mut consumer = handle.consumer_at(producer.position() - 65).expect("published");
+    assert_eq!(consumer.poll(&mut out), Poll::Lapped(65));
+    assert_eq!(consumer.poll(&mut out), Poll::Empty);
+    producer.publish(&entry(11_400));
     assert_eq!(consumer.poll(&mut out), Poll::Read(1));
-    assert_eq!(out[0], entry(8));
+    assert_eq!(out[0], entry(11_400));
 }
 
 /// Gives `given` entries while it announces `announced`; panics instead of ending if `panics`.
@@ -221,6 +229,22 @@ fn a_panic_in_the_iterator_publishes_none_of_its_batch() {
     producer.publish(&entry(16));
     assert_eq!(newer.poll(&mut out), Poll::Read(1));
     assert_eq!(out[0], entry(16));
+}
+
+#[test]
+fn a_batch_beyond_the_lead_is_announced_whole() {
+    let (mut producer, handle) = channel::<3>(1024).expect("a small ring");
+    producer.publish_batch(&entries(0, 1024));
+    let mut under_the_pen = handle.consumer_at(100).expect("published");
+    let mut beyond = handle.consumer_at(128).expect("published");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        publish_liar(&mut producer, 110, 128, true);
+    }));
+    assert!(panicked.is_err());
+    let mut out = [[0; 3]; 4];
+    assert_eq!(under_the_pen.poll(&mut out), Poll::Lapped(924));
+    assert_eq!(beyond.poll(&mut out), Poll::Read(4));
+    assert_eq!(out[..], entries(128, 4));
 }
 
 #[test]
