@@ -7,7 +7,7 @@ use tickcast::books::{Book, Changes, Depth};
 use tickcast_feeds::tick::flags;
 use tickcast_feeds::{Decimal, InstrumentId, Level, Side, Stamp, Tick};
 
-/// Half of the spread's middle, in units of 0.01.
+/// The best bid, in units of 0.01.
 const MIDDLE: i64 = 6_183_763;
 
 fn level(side: Side, distance: i64, size: i64, event: u8) -> Tick {
@@ -58,6 +58,11 @@ fn benches(c: &mut Criterion) {
         &events[at]
     };
     let mut thousand = book(1000);
+    for event in &events {
+        thousand.apply_event(event).expect("a good event");
+        top.changes(&thousand, &mut changes);
+        assert_eq!((changes.bids.len(), changes.asks.len()), (10, 5), "what is measured");
+    }
     group.bench_function("apply 10 levels near the top of 1000", |b| {
         b.iter(|| thousand.apply_event(black_box(next())));
     });

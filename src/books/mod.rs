@@ -10,6 +10,8 @@
 //! - The book is a function of its snapshot and the events after it: a reactor that copies it and
 //!   applies the same events has the same book, level for level.
 //! - A book that may differ from the venue's is not known ([`Book::is_known`]) and is not shown.
+//!   [`InstrumentState::apply_event`] keeps this rule, for the ingest and for who applies the
+//!   ring's events to a copy.
 
 pub mod book;
 pub mod event;

@@ -203,7 +203,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The state of an instrument, to be locked shortly; `None` before its first event.
+    /// The state of an instrument, to be locked shortly; `None` where no event of it or of a later
+    /// id has come. One without events equals [`InstrumentState::new`].
     pub fn get(&mut self, id: InstrumentId) -> Option<&Mutex<InstrumentState>> {
         if id.index() >= self.seen.len() {
             let slots = self.state.slots.read();
@@ -215,8 +216,8 @@ impl Reader {
         self.seen.get(id.index()).map(Arc::as_ref)
     }
 
-    /// Copies the state of an instrument into `out`; false before its first event, `out` then is
-    /// as it was.
+    /// Copies the state of an instrument into `out`; false where [`Reader::get`] has none, `out`
+    /// then is as it was.
     pub fn copy_to(&mut self, id: InstrumentId, out: &mut InstrumentState) -> bool {
         match self.get(id) {
             Some(state) => {
