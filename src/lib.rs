@@ -1,3 +1,4 @@
 //! tickcast.
 
 pub mod ring;
+pub mod books;
