@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::instrument::Instruments;
+use crate::replay::{MakeDecoder, ReplayFeed};
 use crate::sink::{Sink, Stop};
+use crate::spec::FeedSpec;
+use crate::synthetic::SyntheticFeed;
 
 /// A source of ticks, opened and ready to run.
 pub trait Feed: Send {
@@ -27,6 +31,24 @@ pub trait Feed: Send {
     /// # Errors
     /// Whatever ends the source before its time, see [`FeedError`].
     fn run(self: Box<Self>, sink: &mut dyn Sink, context: &RunContext) -> Result<(), FeedError>;
+}
+
+impl FeedSpec {
+    /// Opens what the spec names, so that what is missing stops the start and not the run. The
+    /// messages of a replay are decoded by what `make` makes, one for each capture.
+    ///
+    /// # Errors
+    /// See [`ReplayFeed::open`]; a synthetic feed always opens.
+    pub fn open_with(
+        self,
+        instruments: &Instruments,
+        make: &mut MakeDecoder<'_>,
+    ) -> Result<Box<dyn Feed>, FeedError> {
+        Ok(match self {
+            FeedSpec::Synthetic(spec) => Box::new(SyntheticFeed::open(spec, instruments)),
+            FeedSpec::Replay(spec) => Box::new(ReplayFeed::open(spec, make)?),
+        })
+    }
 }
 
 /// What a running feed knows of the process around it.

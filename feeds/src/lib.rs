@@ -8,6 +8,7 @@ pub mod clock;
 pub mod decimal;
 pub mod feed;
 pub mod instrument;
+pub mod replay;
 pub mod sink;
 pub mod spec;
 pub mod synthetic;
