@@ -4,12 +4,19 @@
 //! The modules stand in the order of the data's path. A feed hands ticks to a [`Sink`]; it cannot
 //! know that rings, reactors or sockets exist.
 
+pub mod clock;
 pub mod decimal;
+pub mod feed;
 pub mod instrument;
+pub mod replay;
 pub mod sink;
+pub mod spec;
+pub mod synthetic;
 pub mod tick;
 
 pub use decimal::{Decimal, DecimalError};
+pub use feed::{Feed, FeedError, RunContext};
 pub use instrument::{Instrument, InstrumentId, Instruments};
 pub use sink::{Sink, SinkClosed, Stop, VecSink};
+pub use spec::{FeedSpec, ReplaySpec, SpecError, SyntheticSpec};
 pub use tick::{FeedState, Kind, Level, Quote, Side, Stamp, Status, Tick, Trade};

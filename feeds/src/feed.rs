@@ -1,0 +1,111 @@
+//! What every feed is: something that runs on a thread of its own and puts ticks into a sink.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::instrument::Instruments;
+use crate::replay::{MakeDecoder, ReplayFeed};
+use crate::sink::{Sink, Stop};
+use crate::spec::FeedSpec;
+use crate::synthetic::SyntheticFeed;
+
+/// A source of ticks, opened and ready to run.
+pub trait Feed: Send {
+    /// The spec it was opened from, for logs and metrics.
+    fn name(&self) -> String;
+
+    /// The name for the thread that runs it: at most 15 bytes, which is what Linux keeps.
+    fn thread_name(&self) -> String;
+
+    /// Whether it may be slowed by its consumers: then [`Sink::flush`] is to block until they
+    /// have room, and nobody who keeps reading loses anything. A live feed answers `false`.
+    fn lossless(&self) -> bool;
+
+    /// Runs until the source ends or the context says stop; everything put has been flushed
+    /// when it returns `Ok`. A closed sink is a stop, not an error.
+    ///
+    /// # Errors
+    /// Whatever ends the source before its time, see [`FeedError`].
+    fn run(self: Box<Self>, sink: &mut dyn Sink, context: &RunContext) -> Result<(), FeedError>;
+}
+
+impl FeedSpec {
+    /// Opens what the spec names, so that what is missing stops the start and not the run. The
+    /// messages of a replay are decoded by what `make` makes, one for each capture.
+    ///
+    /// # Errors
+    /// See [`ReplayFeed::open`]; a synthetic feed always opens.
+    pub fn open_with(
+        self,
+        instruments: &Instruments,
+        make: &mut MakeDecoder<'_>,
+    ) -> Result<Box<dyn Feed>, FeedError> {
+        Ok(match self {
+            FeedSpec::Synthetic(spec) => Box::new(SyntheticFeed::open(spec, instruments)),
+            FeedSpec::Replay(spec) => Box::new(ReplayFeed::open(spec, make)?),
+        })
+    }
+}
+
+/// What a running feed knows of the process around it.
+#[derive(Clone)]
+pub struct RunContext {
+    /// Tells the feed to stop.
+    pub stop: Stop,
+    subscribers: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl RunContext {
+    /// A context of this stop handle; `subscribers` answers how many clients are subscribed to
+    /// something at the moment.
+    pub fn new(stop: Stop, subscribers: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
+        RunContext { stop, subscribers }
+    }
+
+    /// How many clients are subscribed to something at the moment.
+    pub fn subscribers(&self) -> usize {
+        (self.subscribers)()
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext").field("stop", &self.stop).finish_non_exhaustive()
+    }
+}
+
+/// Why a feed could not be opened, or ended before its time.
+#[derive(Debug, Error)]
+pub enum FeedError {
+    /// A capture is missing or may not be read.
+    #[error("cannot open capture `{}`: {source}", path.display())]
+    Open {
+        /// The file as it was given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A capture broke off: a disk error or a truncated or damaged compressed file. What was read
+    /// before it has been put.
+    #[error("capture `{}` is damaged after line {line}: {source}", path.display())]
+    Read {
+        /// The file as it was given.
+        path: PathBuf,
+        /// How many lines were read in full.
+        line: u64,
+        /// What the reader said.
+        source: io::Error,
+    },
+    /// No line of the captures is one.
+    #[error(
+        "no message in `{0}`: expected lines of `<receive ns> <json>` or `<receive s>: <json>`"
+    )]
+    Empty(String),
+    /// A directory without a capture.
+    #[error("no capture in directory `{}`", .0.display())]
+    EmptyDirectory(PathBuf),
+}
