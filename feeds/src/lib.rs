@@ -7,7 +7,9 @@
 pub mod decimal;
 pub mod instrument;
 pub mod sink;
+pub mod sync;
 pub mod tick;
+pub mod venue;
 
 pub use decimal::{Decimal, DecimalError};
 pub use instrument::{Instrument, InstrumentId, Instruments};
