@@ -210,3 +210,7 @@ fn put_status(event: &[Tick], state: FeedState, sink: &mut dyn Sink) {
         });
     sink.put(&Tick::status(instrument, stamp, Status { state, age_ms: 0 }));
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod tests;
