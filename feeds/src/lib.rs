@@ -12,7 +12,9 @@ pub mod replay;
 pub mod sink;
 pub mod spec;
 pub mod synthetic;
+pub mod sync;
 pub mod tick;
+pub mod venue;
 
 pub use decimal::{Decimal, DecimalError};
 pub use feed::{Feed, FeedError, RunContext};
