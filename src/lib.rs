@@ -1,1 +1,7 @@
-//! tickcast.
+//! tickcast: exchange feeds in, every tick encoded once, thousands of WebSocket clients out.
+
+pub mod cli;
+pub mod config;
+pub mod limits;
+pub mod logging;
+pub mod server;

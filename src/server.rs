@@ -1,0 +1,11 @@
+//! The wiring of the server.
+
+use crate::config::Config;
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    anyhow::bail!("nothing to serve on {} yet: the server is not wired", config.listen)
+}
