@@ -97,13 +97,15 @@ pub struct ServeArgs {
           help_heading = "Network", default_value_t = Span(limits::PING_TIMEOUT).to_string())]
     pub ping_timeout: String,
 
-    /// A source of ticks, repeatable: synthetic:[symbols=N,rate=N,...] or replay:FILE[+FILE...][,speed=N|max,...]
+    /// A source of ticks, repeatable.
     #[arg(
         long,
         value_name = "SPEC",
         env = "TICKCAST_FEED",
         help_heading = "Feeds",
-        default_value = "synthetic:"
+        default_value = "synthetic:",
+        help = "A source of ticks, repeatable: synthetic:[symbols=N,rate=N,...] or \
+                  replay:FILE[+FILE...][,speed=N|max,...]"
     )]
     pub feed: Vec<String>,
 

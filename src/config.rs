@@ -103,6 +103,8 @@ pub enum SlowConsumer {
 pub struct Machine {
     /// The cores it may run on (`taskset` and cgroups narrow them), ascending, at least one.
     pub cores: Vec<usize>,
+    /// Threads that it can run at once: its cores, or fewer where a cgroup's quota says so.
+    pub parallelism: usize,
     /// Files that it may have open.
     pub open_files: usize,
 }
@@ -116,21 +118,16 @@ impl Machine {
         let _ = setrlimit(Resource::Nofile, raised); // as it was, then: what counts is read back
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        Machine { cores: affinity(), open_files }
+        let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
+        Machine { cores: affinity(parallelism), parallelism, open_files }
     }
 }
 
 /// The cores of the current affinity mask, ascending. Where the mask cannot be read (more than
-/// 1,024 cores), they are numbered from 0.
-fn affinity() -> Vec<usize> {
-    let cores: Vec<usize> = sched_getaffinity(None).map_or_else(
-        |_| Vec::new(),
-        |mask| (0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect(),
-    );
-    if cores.is_empty() {
-        return (0..std::thread::available_parallelism().map_or(1, usize::from)).collect();
-    }
-    cores
+/// 1,024 cores), as many as there are threads to run, from 0.
+fn affinity(parallelism: usize) -> Vec<usize> {
+    let Ok(mask) = sched_getaffinity(None) else { return (0..parallelism).collect() };
+    (0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
 }
 
 /// Why a configuration is not valid. Each is shown in one line.
@@ -216,7 +213,7 @@ impl Reader<'_> {
             return Err(ConfigError::TooFewFiles { open_files: self.machine.open_files });
         }
         let reactors =
-            self.or("reactors", self.machine.cores.len().min(limits::REACTORS_MAX), |text| {
+            self.or("reactors", self.machine.parallelism.min(limits::REACTORS_MAX), |text| {
                 number(text, 1..=limits::REACTORS_MAX)
             })?;
         let (pin, cores) = self.required("pin", |text| self.pin(text, reactors))?;

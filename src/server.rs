@@ -7,5 +7,6 @@ use crate::config::Config;
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    anyhow::bail!("nothing to serve on {} yet: the server is not wired", config.listen)
+    let Config { listen, .. } = config;
+    anyhow::bail!("nothing to serve on {listen} yet: the server is not wired")
 }

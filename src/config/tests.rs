@@ -5,7 +5,7 @@ use super::*;
 const CORES: [usize; 4] = [0, 1, 4, 5];
 
 fn machine(open_files: usize) -> Machine {
-    Machine { cores: CORES.to_vec(), open_files }
+    Machine { cores: CORES.to_vec(), parallelism: CORES.len(), open_files }
 }
 
 /// What a command line gives on a machine of four cores; variables of the environment are the
@@ -60,7 +60,8 @@ fn flags_may_stand_before_or_after_the_command() {
 #[test]
 fn auto_pins_when_every_reactor_gets_a_core_of_its_own() {
     let cores = |flags: &[&str], cores: &[usize]| {
-        let machine = Machine { cores: cores.to_vec(), open_files: 4_096 };
+        let machine =
+            Machine { cores: cores.to_vec(), parallelism: cores.len(), open_files: 4_096 };
         from_flags(flags, &machine).unwrap().config.cores
     };
     assert_eq!(cores(&["--reactors", "2"], &CORES), [0, 1]);
