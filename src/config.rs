@@ -467,9 +467,18 @@ impl Loaded {
         let mut text = String::new();
         for (name, value) in values {
             let line = format!("{name} = {value}");
-            let _ = writeln!(text, "{line:<40} # {}", self.origin(name)); // a String takes it all
+            let cores = if name == "pin" { self.cores() } else { String::new() };
+            let _ = writeln!(text, "{line:<40} # {}{cores}", self.origin(name)); // cannot fail
         }
         text
+    }
+
+    /// What becomes of `--pin` on this machine.
+    fn cores(&self) -> String {
+        match self.config.cores.as_slice() {
+            [] => "; not bound to cores".to_owned(),
+            cores => format!("; on cores {cores:?}"),
+        }
     }
 
     fn origin(&self, name: &str) -> String {

@@ -7,6 +7,7 @@ use crate::config::Config;
 /// # Errors
 /// What keeps it from starting.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let Config { listen, .. } = config;
+    let Config { listen, feeds, .. } = config;
+    drop(feeds);
     anyhow::bail!("nothing to serve on {listen} yet: the server is not wired")
 }

@@ -132,5 +132,15 @@ fn the_effective_configuration_is_a_file_that_gives_it_again() {
     for name in cli::setting_names() {
         assert!(first.to_toml().contains(&format!("{name} = ")), "{name} is not printed");
     }
-    assert!(first.to_toml().lines().any(|l| l.starts_with("pin = ") && l.ends_with("# --pin")));
+    assert!(first.to_toml().contains("# --pin; on cores [0, 1]\n"), "{}", first.to_toml());
+}
+
+#[test]
+fn the_machine_is_what_the_current_affinity_mask_leaves() {
+    let last = *Machine::probe().cores.last().unwrap();
+    let mut mask = CpuSet::new();
+    mask.set(last);
+    rustix::thread::sched_setaffinity(None, &mask).unwrap(); // of this test's thread only
+    let machine = Machine::probe();
+    assert_eq!((machine.cores.as_slice(), machine.parallelism), (&[last][..], 1));
 }
