@@ -1,2 +1,65 @@
-//! tickcast.
-fn main() {}
+//! The `tickcast` program: parse, run, exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tickcast::cli::{self, Action, Settings};
+use tickcast::config::{self, Loaded, Machine};
+use tickcast::{logging, server};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A command line or a configuration that is wrong; 1 is for everything that fails later.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let action = match cli::parse(std::env::args_os()) {
+        Ok(action) => action,
+        Err(error) => return fail(EXIT_USAGE, &error.to_string()),
+    };
+    let done = match action {
+        Action::Serve(settings) => match load(settings) {
+            Ok(loaded) => serve(loaded),
+            Err(code) => return code,
+        },
+        Action::CheckConfig(settings) => match load(settings) {
+            Ok(loaded) => print(loaded.to_toml().as_bytes()),
+            Err(code) => return code,
+        },
+        Action::Completions(shell) => print(&cli::completions(shell)),
+        Action::Show(text) => unless_closed(text.print()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn load(settings: Settings) -> Result<Loaded, ExitCode> {
+    config::load(settings, &Machine::probe()).map_err(|error| fail(EXIT_USAGE, &error.to_string()))
+}
+
+fn serve(loaded: Loaded) -> anyhow::Result<()> {
+    logging::init(loaded.config.log_level, loaded.config.log_format)?;
+    server::run(loaded.config)
+}
+
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    unless_closed(std::io::stdout().write_all(text))
+}
+
+/// A reader that has seen enough (`tickcast --help | head`) is no failure.
+fn unless_closed(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// One line on stderr, whatever the message holds.
+fn fail(code: u8, message: &str) -> ExitCode {
+    let line = message.lines().collect::<Vec<_>>().join(" ");
+    let _ = writeln!(std::io::stderr(), "error: {line}"); // stderr closed: the code must do
+    ExitCode::from(code)
+}

@@ -1,0 +1,89 @@
+# Sourced by the other scripts: finds the tools they need and installs what is missing.
+# Everything goes below target/, except Debian packages. Prints what it installs.
+# shellcheck shell=bash
+
+tools=$PWD/target/tools
+venv=$PWD/target/venv
+export PATH="$tools/bin:$PATH"
+
+step() { printf '\n=== %s\n' "$*"; }
+installing() { printf '+++ installing %s\n' "$*"; }
+die() { printf '%s: %s\n' "$0" "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else die "needs root for: $*"; fi
+}
+
+apt_install() {
+    have apt-get || die "$* missing and there is no apt-get: install by hand"
+    installing "$* (Debian packages)"
+    local get=(as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends)
+    # The lists of a fresh machine are empty or old.
+    "${get[@]}" "$@" || { as_root apt-get update -q && "${get[@]}" "$@"; } || die "could not install $*"
+}
+
+# apt_package COMMAND PACKAGE...: installs the packages unless the command exists.
+apt_package() {
+    local command=$1
+    shift
+    have "$command" && return
+    apt_install "$@"
+    have "$command" || die "installed $*, but there is still no $command"
+}
+
+need_rust() {
+    have cargo || die "no cargo: install Rust 1.95 or later, https://rustup.rs"
+    apt_package cc build-essential # mimalloc and zstd are C
+}
+
+# python_package NAME VERSION: into a virtual environment of the project's own.
+python_package() {
+    [ "$("$venv/bin/python" -c "import importlib.metadata as m; print(m.version('$1'))" 2>/dev/null)" = "$2" ] && return
+    apt_package python3 python3
+    if ! [ -x "$venv/bin/pip" ]; then
+        python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+        rm -rf "$venv" && python3 -m venv "$venv" || die "could not make target/venv"
+    fi
+    installing "$1 $2 (PyPI, in target/venv)"
+    "$venv/bin/pip" install -q --disable-pip-version-check "$1==$2" || die "could not install $1"
+}
+
+need_typos() {
+    have typos && return
+    python_package typos 1.52.0
+    mkdir -p "$tools/bin" && ln -sf "$venv/bin/typos" "$tools/bin/typos"
+}
+
+need_cargo_deny() {
+    have cargo-deny && return
+    installing "cargo-deny 0.20.2 (crates.io, in target/tools; some minutes, once)"
+    # Its speed does not matter: a debug build takes a third of the time.
+    cargo install --quiet --locked --debug --root "$tools" --target-dir "$tools/build" \
+        --version 0.20.2 cargo-deny || die "could not install cargo-deny"
+    rm -rf "$tools/build"
+}
+
+# Debian's package starts a server on port 9090: only the one file is taken out of it.
+need_promtool() {
+    have promtool && return
+    have apt-get || die "promtool is missing and there is no apt-get: install prometheus by hand"
+    installing "promtool (from Debian's prometheus, in target/tools)"
+    rm -rf "$tools/prometheus" && mkdir -p "$tools/prometheus" "$tools/bin"
+    (
+        cd "$tools/prometheus" || exit 1
+        apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; } || exit 1
+        dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+    ) || die "could not get prometheus"
+    ln -sf "$tools/prometheus/usr/bin/promtool" "$tools/bin/promtool"
+    promtool --version >/dev/null 2>&1 || die "the promtool that was installed does not run"
+}
+
+# Runs all tests of the workspace in one profile's build.
+cargo_tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --workspace "$@"
+    else
+        cargo test --locked --workspace --lib --bins --tests --examples "$@"
+    fi
+}

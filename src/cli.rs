@@ -1,0 +1,398 @@
+//! The command line: parsing only. Values stay texts with their origin; [`crate::config`] turns
+//! them into the typed configuration, so that flags, variables and the file are read by one set
+//! of rules.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use thiserror::Error;
+
+use crate::config::units::{Bytes, Span, Spread};
+use crate::limits;
+
+/// What `--version` prints after the name: the version and the commit it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAST_COMMIT"), ")");
+
+const AFTER_HELP: &str = "\
+Every flag is also an environment variable (--ring-slots is TICKCAST_RING_SLOTS; several feeds in
+TICKCAST_FEED are separated by ';') and a key of the --config file (ring-slots = 65536;
+feed = [\"...\", \"...\"]). A flag beats a variable, a variable beats the file.
+Sizes are bytes or 512KiB, 1MiB, 1GiB; durations 500ms, 5s, 2m, 1h.
+
+Examples:
+  tickcast                                          a synthetic market on http://127.0.0.1:7070
+  tickcast --feed synthetic:symbols=500,rate=10000  500 symbols, 10,000 ticks a second in all
+  tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
+  tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
+  tickcast check-config --config tickcast.toml      what would run, and where each value is from
+  tickcast completions bash > /etc/bash_completion.d/tickcast";
+
+/// The command line's definition.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tickcast",
+    version = VERSION,
+    about = "Real-time market data for thousands of WebSocket clients, every tick encoded once",
+    after_help = AFTER_HELP
+)]
+pub struct Cli {
+    /// What to do; `serve` when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of `serve`, which work without its name too.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve clients (what happens when no command is given)
+    #[command(after_help = AFTER_HELP)]
+    Serve(Box<ServeArgs>),
+    /// Validate the configuration and print the effective one as TOML
+    #[command(after_help = AFTER_HELP)]
+    CheckConfig(Box<ServeArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// The flags of `serve` and `check-config`, as the texts that were given.
+///
+/// Each long name is also the key in the configuration file, and `TICKCAST_` + the name in upper
+/// case is the variable.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// TOML file with any of these flags as keys
+    #[arg(long, value_name = "FILE", env = "TICKCAST_CONFIG")]
+    pub config: Option<String>,
+
+    /// Address and port to serve on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "TICKCAST_LISTEN",
+        help_heading = "Network",
+        default_value = "127.0.0.1:7070"
+    )]
+    pub listen: String,
+    /// Time from the accept to the end of the WebSocket upgrade
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_HANDSHAKE_TIMEOUT",
+          help_heading = "Network", default_value_t = Span(limits::HANDSHAKE_TIMEOUT).to_string())]
+    pub handshake_timeout: String,
+    /// Time between the server's pings
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_PING_INTERVAL",
+          help_heading = "Network", default_value_t = Span(limits::PING_INTERVAL).to_string())]
+    pub ping_interval: String,
+    /// Silence after a ping that makes a client a dead one
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_PING_TIMEOUT",
+          help_heading = "Network", default_value_t = Span(limits::PING_TIMEOUT).to_string())]
+    pub ping_timeout: String,
+
+    /// A source of ticks, repeatable.
+    #[arg(
+        long,
+        value_name = "SPEC",
+        env = "TICKCAST_FEED",
+        help_heading = "Feeds",
+        default_value = "synthetic:",
+        help = "A source of ticks, repeatable: synthetic:[symbols=N,rate=N,...] or \
+                  replay:FILE[+FILE...][,speed=N|max,...]"
+    )]
+    pub feed: Vec<String>,
+
+    /// Threads that serve clients [default: one per core this process may use]
+    #[arg(long, value_name = "N", env = "TICKCAST_REACTORS", help_heading = "Reactors")]
+    pub reactors: Option<String>,
+    /// Bind each reactor to a core; auto: when there are several cores and enough of them
+    #[arg(long, value_name = "WHEN", env = "TICKCAST_PIN", help_heading = "Reactors",
+          default_value = "auto", value_parser = Choice(PIN))]
+    pub pin: String,
+    /// Ticks that the ring holds (64 bytes each): a power of two
+    #[arg(long, value_name = "N", env = "TICKCAST_RING_SLOTS", help_heading = "Reactors",
+          default_value_t = limits::RING_SLOTS.to_string())]
+    pub ring_slots: String,
+
+    /// Clients at a time; more are closed with 1013 [default: 20000, or what the limit of open files allows]
+    #[arg(long, value_name = "N", env = "TICKCAST_MAX_CLIENTS", help_heading = "Limits")]
+    pub max_clients: Option<String>,
+    /// Connections that have not finished their upgrade [default: 1024, or an eighth of the open files]
+    #[arg(long, value_name = "N", env = "TICKCAST_MAX_HANDSHAKES", help_heading = "Limits")]
+    pub max_handshakes: Option<String>,
+    /// Subscriptions of one client; a wildcard counts as one
+    #[arg(long, value_name = "N", env = "TICKCAST_MAX_SUBSCRIPTIONS", help_heading = "Limits",
+          default_value_t = limits::SUBSCRIPTIONS.to_string())]
+    pub max_subscriptions: String,
+    /// Requests per second of one client; twice that many may come at once
+    #[arg(long, value_name = "N", env = "TICKCAST_REQUEST_RATE", help_heading = "Limits",
+          default_value_t = limits::REQUEST_RATE.to_string())]
+    pub request_rate: String,
+    /// Largest message of a client
+    #[arg(long, value_name = "SIZE", env = "TICKCAST_MAX_MESSAGE_BYTES", help_heading = "Limits",
+          default_value_t = Bytes(limits::MESSAGE_BYTES).to_string())]
+    pub max_message_bytes: String,
+
+    /// Queued bytes above which a client is slow
+    #[arg(long, value_name = "SIZE", env = "TICKCAST_OUTBOX_BYTES",
+          help_heading = "Slow consumers",
+          default_value_t = Bytes(limits::OUTBOX_BYTES).to_string())]
+    pub outbox_bytes: String,
+    /// What a slow client gets: disconnect (told why, closed with 4008) or conflate (latest quotes)
+    #[arg(long, value_name = "POLICY", env = "TICKCAST_SLOW_CONSUMER",
+          help_heading = "Slow consumers", default_value = "disconnect",
+          hide_possible_values = true, value_parser = Choice(SLOW_CONSUMER))]
+    pub slow_consumer: String,
+    /// How long a client may stay slow before that
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_SLOW_GRACE",
+          help_heading = "Slow consumers", default_value_t = Span(limits::SLOW_GRACE).to_string())]
+    pub slow_grace: String,
+
+    /// Time from SIGTERM or SIGINT to the exit
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_DRAIN_DEADLINE",
+          help_heading = "Shutdown", default_value_t = Span(limits::DRAIN_DEADLINE).to_string())]
+    pub drain_deadline: String,
+    /// When drained clients are told to reconnect: a random time in this range
+    #[arg(long, value_name = "FROM..TO", env = "TICKCAST_DRAIN_SPREAD", help_heading = "Shutdown",
+          default_value_t = Spread::from(limits::DRAIN_SPREAD).to_string())]
+    pub drain_spread: String,
+
+    /// Least severe messages to log, on stderr
+    #[arg(long, value_name = "LEVEL", env = "TICKCAST_LOG_LEVEL", help_heading = "Logging",
+          default_value = "info", value_parser = Choice(LOG_LEVEL))]
+    pub log_level: String,
+    /// Form of the log lines
+    #[arg(long, value_name = "FORMAT", env = "TICKCAST_LOG_FORMAT", help_heading = "Logging",
+          default_value = "text", value_parser = Choice(LOG_FORMAT))]
+    pub log_format: String,
+}
+
+/// What `--pin` accepts.
+pub const PIN: &[&str] = &["true", "false", "auto"];
+/// What `--slow-consumer` accepts.
+pub const SLOW_CONSUMER: &[&str] = &["disconnect", "conflate"];
+/// What `--log-level` accepts.
+pub const LOG_LEVEL: &[&str] = &["error", "warn", "info", "debug", "trace"];
+/// What `--log-format` accepts.
+pub const LOG_FORMAT: &[&str] = &["text", "json"];
+
+/// Lists values for the help and for completion; the check itself is the configuration's, which
+/// knows where a value came from.
+#[derive(Clone)]
+struct Choice(&'static [&'static str]);
+
+impl TypedValueParser for Choice {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        cmd: &clap::Command,
+        _arg: Option<&Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        let text =
+            value.to_str().ok_or_else(|| clap::Error::new(ErrorKind::InvalidUtf8).with_cmd(cmd));
+        text.map(str::to_owned)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(|name| PossibleValue::new(*name))))
+    }
+}
+
+/// Where a value came from, weakest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Nobody gave it.
+    Default,
+    /// A configuration file.
+    File {
+        /// The file as it was named.
+        path: String,
+        /// The line of the value, from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Env,
+    /// A flag.
+    Flag,
+}
+
+/// The texts given for one setting, and where.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// Where they came from.
+    pub origin: Origin,
+    /// One text, or several for a repeatable setting.
+    pub values: Vec<String>,
+}
+
+/// Settings by name, without the dashes in front: `ring-slots`.
+pub type Settings = BTreeMap<String, Given>;
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Action {
+    /// Serve with these settings.
+    Serve(Settings),
+    /// Validate these settings and print them.
+    CheckConfig(Settings),
+    /// Print a completion script.
+    Completions(Shell),
+    /// Print the help or the version that clap has made.
+    Show(clap::Error),
+}
+
+/// A command line that cannot be understood, in one line.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+/// The command line's definition. Variables are kept out of the help of each flag (one sentence at
+/// its end tells their rule), and `--reactors -1` is a wrong number rather than an unknown flag.
+pub fn command() -> clap::Command {
+    fn quiet(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| arg.hide_env(true).allow_negative_numbers(true))
+            .mut_subcommands(quiet)
+    }
+    quiet(Cli::command())
+}
+
+/// The names of all settings that a configuration file may hold, in the order of the help.
+pub fn setting_names() -> Vec<String> {
+    let args = ServeArgs::augment_args(clap::Command::new("settings"));
+    let names = args.get_arguments().filter_map(Arg::get_long).map(str::to_owned);
+    names.filter(|name| name != "config").collect()
+}
+
+/// Reads a command line, the program's name first, and the variables of the environment.
+///
+/// # Errors
+/// One line that names what is wrong and how to mend it.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageError> {
+    let matches = match command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(shown) if !shown.use_stderr() => return Ok(Action::Show(shown)),
+        Err(error) => return Err(UsageError(one_line(&error))),
+    };
+    let mut settings = settings_of(&matches);
+    match matches.subcommand() {
+        Some(("completions", sub)) => match sub.get_one::<Shell>("shell") {
+            Some(shell) => Ok(Action::Completions(*shell)),
+            None => Err(UsageError("completions needs the name of a shell".to_owned())),
+        },
+        Some((name, sub)) => {
+            // A flag may stand before or after the command's name; the later one wins.
+            for (key, given) in settings_of(sub) {
+                if settings.get(&key).is_none_or(|before| given.origin >= before.origin) {
+                    settings.insert(key, given);
+                }
+            }
+            let check = name == "check-config";
+            Ok(if check { Action::CheckConfig(settings) } else { Action::Serve(settings) })
+        }
+        None => Ok(Action::Serve(settings)),
+    }
+}
+
+/// A shell's completion script.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "tickcast", &mut script);
+    script
+}
+
+fn settings_of(matches: &ArgMatches) -> Settings {
+    let args = ServeArgs::augment_args(clap::Command::new("settings"));
+    let mut settings = Settings::new();
+    for arg in args.get_arguments() {
+        let id = arg.get_id().as_str();
+        let origin = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Origin::Flag,
+            Some(ValueSource::EnvVariable) => Origin::Env,
+            Some(_) => Origin::Default,
+            None => continue,
+        };
+        let values: Vec<String> =
+            matches.get_many::<String>(id).into_iter().flatten().cloned().collect();
+        settings.insert(id.replace('_', "-"), Given { origin, values });
+    }
+    settings
+}
+
+/// The variable of a setting.
+pub fn variable(setting: &str) -> String {
+    format!("TICKCAST_{}", setting.replace('-', "_").to_uppercase())
+}
+
+/// A clap error in one line: what was given, what would do.
+fn one_line(error: &clap::Error) -> String {
+    let context = |kind| error.get(kind).map(ToString::to_string).filter(|text| !text.is_empty());
+    let arg = context(ContextKind::InvalidArg).map(|arg| arg.escape_debug().to_string());
+    let value = context(ContextKind::InvalidValue);
+    match (error.kind(), arg) {
+        (ErrorKind::UnknownArgument, Some(arg)) => {
+            let what = if arg.starts_with('-') { "flag" } else { "argument" };
+            let near = context(ContextKind::SuggestedArg);
+            format!("unknown {what} {arg}{}", did_you_mean(near.as_deref(), "tickcast --help"))
+        }
+        (ErrorKind::InvalidSubcommand, _) => {
+            let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let near = context(ContextKind::SuggestedSubcommand);
+            format!("unknown command {given:?}{}", did_you_mean(near.as_deref(), "tickcast --help"))
+        }
+        (ErrorKind::InvalidValue, Some(arg)) => {
+            let valid = context(ContextKind::ValidValue)
+                .map_or_else(String::new, |valid| format!(", expected one of {valid}"));
+            match value {
+                Some(value) => format!("{arg} {value:?}: not known{valid}"),
+                None => format!("{arg}: no value given{valid}"),
+            }
+        }
+        (ErrorKind::ArgumentConflict, Some(arg)) => format!("{arg}: give it only once"),
+        _ => {
+            let text = error.to_string();
+            let words = text.strip_prefix("error: ").unwrap_or(&text).split_whitespace();
+            let text = words.take_while(|&word| word != "Usage:").collect::<Vec<_>>().join(" ");
+            format!("{text} (see tickcast --help)")
+        }
+    }
+}
+
+/// The end of a message about an unknown name.
+fn did_you_mean(near: Option<&str>, otherwise: &str) -> String {
+    match near {
+        Some(near) => format!(", did you mean {near}?"),
+        None => format!(" (see {otherwise})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable_and_a_heading() {
+        let args = ServeArgs::augment_args(clap::Command::new("settings"));
+        for arg in args.get_arguments() {
+            let name = arg.get_long().expect("settings have long names");
+            let env = arg.get_env().and_then(|env| env.to_str());
+            assert_eq!(env, Some(variable(name).as_str()));
+            assert_eq!(arg.get_id().as_str().replace('_', "-"), name);
+            assert!(name == "config" || arg.get_help_heading().is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The validated, typed configuration.
+//!
+//! Flags beat environment variables, variables beat the configuration file, the file beats the
+//! defaults. Whatever its origin, a value is read by one set of rules, and an error names the
+//! origin, the value and what would do.
+
+mod file;
+pub mod units;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+use thiserror::Error;
+use tracing::Level;
+
+use crate::cli::{self, Given, Origin, Settings};
+use crate::limits;
+use crate::logging::LogFormat;
+use units::{Bytes, Span, Spread};
+
+/// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to serve; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// From the accept to the end of the upgrade.
+    pub handshake_timeout: Duration,
+    /// Between the server's pings.
+    pub ping_interval: Duration,
+    /// Silence after a ping that makes a client a dead one.
+    pub ping_timeout: Duration,
+    /// The sources of ticks, at least one.
+    pub feeds: Vec<String>,
+    /// Threads that serve clients, at least one.
+    pub reactors: usize,
+    /// Whether reactors were asked to be bound to cores.
+    pub pin: Pin,
+    /// The core of each reactor, in order; empty when they are not bound.
+    pub cores: Vec<usize>,
+    /// Ticks that the ring holds, a power of two.
+    pub ring_slots: usize,
+    /// Clients at a time.
+    pub max_clients: usize,
+    /// Connections that have not finished their upgrade.
+    pub max_handshakes: usize,
+    /// Subscriptions of one client.
+    pub max_subscriptions: usize,
+    /// Requests per second of one client.
+    pub request_rate: NonZeroU32,
+    /// Bytes of a client's largest message.
+    pub max_message_bytes: usize,
+    /// Queued bytes above which a client is slow.
+    pub outbox_bytes: usize,
+    /// What a slow client gets.
+    pub slow_consumer: SlowConsumer,
+    /// How long a client may stay slow.
+    pub slow_grace: Duration,
+    /// From the signal to the exit.
+    pub drain_deadline: Duration,
+    /// When drained clients are told to reconnect.
+    pub drain_spread: Spread,
+    /// The least severe messages that are logged.
+    pub log_level: Level,
+    /// The form of the log lines.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Requests that a client may send at once before the rate holds it back.
+    pub fn request_burst(&self) -> u32 {
+        self.request_rate.get() * limits::REQUEST_BURST_SECONDS
+    }
+}
+
+/// Whether reactors are bound to cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// Each to its own core.
+    Always,
+    /// Never.
+    Never,
+    /// When there are several cores and no more reactors than cores.
+    Auto,
+}
+
+/// What happens to a client whose outbox stays over its limit for the grace period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It is told why and closed.
+    Disconnect,
+    /// It gets the latest values only.
+    Conflate,
+}
+
+/// What the machine allows this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The cores it may run on (`taskset` and cgroups narrow them), ascending, at least one.
+    pub cores: Vec<usize>,
+    /// Threads that it can run at once: its cores, or fewer where a cgroup's quota says so.
+    pub parallelism: usize,
+    /// Files that it may have open.
+    pub open_files: usize,
+}
+
+impl Machine {
+    /// Asks the kernel, and raises the soft limit of open files to the hard one: the soft one is
+    /// low for programs that still use `select`, which is not our case.
+    pub fn probe() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        let _ = setrlimit(Resource::Nofile, raised); // as it was, then: what counts is read back
+        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
+        let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
+        Machine { cores: affinity(parallelism), parallelism, open_files }
+    }
+}
+
+/// The cores of the current affinity mask, ascending. Where the mask cannot be read (more than
+/// 1,024 cores), as many as there are threads to run, from 0.
+fn affinity(parallelism: usize) -> Vec<usize> {
+    let Ok(mask) = sched_getaffinity(None) else { return (0..parallelism).collect() };
+    (0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
+}
+
+/// Why a configuration is not valid. Each is shown in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// A value that its setting does not take.
+    #[error("{place} {value:?}: {why}")]
+    Value {
+        /// The flag, the variable, or the file, line and key.
+        place: String,
+        /// The value as given, cut to a readable length.
+        value: String,
+        /// What was expected, or how to mend it.
+        why: String,
+    },
+    /// A configuration file that cannot be read.
+    #[error("{place} {path:?}: cannot read it: {why}")]
+    File {
+        /// The flag or the variable that named it.
+        place: &'static str,
+        /// The file as it was named.
+        path: String,
+        /// The reason.
+        why: String,
+    },
+    /// A line of a configuration file that is not understood.
+    #[error("{path}:{line}: {why}")]
+    Line {
+        /// The file as it was named.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// The key and what was expected.
+        why: String,
+    },
+    /// A machine that allows too little.
+    #[error(
+        "this process may open {open_files} files, expected at least {}: raise `ulimit -n`",
+        limits::DESCRIPTORS_MIN
+    )]
+    TooFewFiles {
+        /// The limit.
+        open_files: usize,
+    },
+}
+
+/// A [`Config`] and where its values came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    origins: Settings,
+}
+
+/// Reads the settings of the command line and the environment, and of the file they name, into a
+/// configuration for this machine.
+///
+/// # Errors
+/// The first value that is wrong.
+pub fn load(settings: Settings, machine: &Machine) -> Result<Loaded, ConfigError> {
+    let mut origins = settings;
+    if let Some(Given { origin, values }) = origins.remove("config") {
+        let place = if origin == Origin::Env { "TICKCAST_CONFIG" } else { "--config" };
+        for (name, given) in file::read(place, values.first().map_or("", String::as_str))? {
+            if origins.get(&name).is_none_or(|before| before.origin < given.origin) {
+                origins.insert(name, given);
+            }
+        }
+    }
+    let config = Reader { settings: &origins, machine }.config()?;
+    Ok(Loaded { config, origins })
+}
+
+/// Turns texts into values.
+struct Reader<'a> {
+    settings: &'a Settings,
+    machine: &'a Machine,
+}
+
+impl Reader<'_> {
+    fn config(&self) -> Result<Config, ConfigError> {
+        if self.machine.open_files < limits::DESCRIPTORS_MIN {
+            return Err(ConfigError::TooFewFiles { open_files: self.machine.open_files });
+        }
+        let reactors =
+            self.or("reactors", self.machine.parallelism.min(limits::REACTORS_MAX), |text| {
+                number(text, 1..=limits::REACTORS_MAX)
+            })?;
+        let (pin, cores) = self.required("pin", |text| self.pin(text, reactors))?;
+        let max_handshakes = self.max_handshakes()?;
+        Ok(Config {
+            listen: self.required("listen", address)?,
+            handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
+            ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
+            ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
+            feeds: self.feeds()?,
+            reactors,
+            pin,
+            cores,
+            ring_slots: self.required("ring-slots", ring_slots)?,
+            max_clients: self.max_clients(max_handshakes)?,
+            max_handshakes,
+            max_subscriptions: self.required("max-subscriptions", |text| {
+                number(text, 1..=limits::SUBSCRIPTIONS_MAX)
+            })?,
+            request_rate: self.required("request-rate", request_rate)?,
+            max_message_bytes: self.size("max-message-bytes", &limits::MESSAGE_BYTES_RANGE)?,
+            outbox_bytes: self.size("outbox-bytes", &limits::OUTBOX_BYTES_RANGE)?,
+            slow_consumer: self.required("slow-consumer", slow_consumer)?,
+            slow_grace: self.span("slow-grace", &limits::SLOW_GRACE_RANGE)?,
+            drain_deadline: self.span("drain-deadline", &limits::DRAIN_DEADLINE_RANGE)?,
+            drain_spread: self.required("drain-spread", drain_spread)?,
+            log_level: self.required("log-level", log_level)?,
+            log_format: self.required("log-format", log_format)?,
+        })
+    }
+
+    /// A setting that always has a text: the definition gives it a default.
+    fn required<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let given = self.settings.get(name);
+        let text = given.and_then(|given| given.values.first()).map_or("", String::as_str);
+        read(text).map_err(|why| self.error(name, text, why))
+    }
+
+    /// A setting whose default depends on the machine.
+    fn or<T>(
+        &self,
+        name: &str,
+        default: T,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        if self.settings.contains_key(name) { self.required(name, read) } else { Ok(default) }
+    }
+
+    fn error(&self, name: &str, value: &str, why: String) -> ConfigError {
+        let place = match self.settings.get(name).map(|given| &given.origin) {
+            Some(Origin::Env) => cli::variable(name),
+            Some(Origin::File { path, line }) => format!("{path}:{line}: {name}"),
+            Some(Origin::Flag | Origin::Default) | None => format!("--{name}"),
+        };
+        ConfigError::Value { place, value: cut(value), why }
+    }
+
+    fn span(&self, name: &str, range: &RangeInclusive<Duration>) -> Result<Duration, ConfigError> {
+        self.required(name, |text| {
+            let Span(value) = text.parse()?;
+            let (least, most) = (Span(*range.start()), Span(*range.end()));
+            let why = || format!("expected a duration from {least} to {most}");
+            range.contains(&value).then_some(value).ok_or_else(why)
+        })
+    }
+
+    fn size(&self, name: &str, range: &RangeInclusive<usize>) -> Result<usize, ConfigError> {
+        self.required(name, |text| {
+            let Bytes(value) = text.parse()?;
+            let (least, most) = (Bytes(*range.start()), Bytes(*range.end()));
+            let why = || format!("expected a size from {least} to {most}");
+            range.contains(&value).then_some(value).ok_or_else(why)
+        })
+    }
+
+    fn pin(&self, text: &str, reactors: usize) -> Result<(Pin, Vec<usize>), String> {
+        let pin = one_of(text, cli::PIN, &[Pin::Always, Pin::Never, Pin::Auto])?;
+        let cores = &self.machine.cores;
+        let fits = reactors <= cores.len();
+        let bind = match pin {
+            Pin::Always if fits => true,
+            Pin::Always => {
+                let cores = cores.len();
+                return Err(format!(
+                    "{reactors} reactors cannot have a core each of {cores}, \
+                     expected --reactors {cores} or less, or --pin auto"
+                ));
+            }
+            Pin::Never => false,
+            Pin::Auto => fits && cores.len() > 1,
+        };
+        Ok((pin, if bind { cores[..reactors].to_vec() } else { Vec::new() }))
+    }
+
+    fn feeds(&self) -> Result<Vec<String>, ConfigError> {
+        let Some(given) = self.settings.get("feed") else { return Ok(Vec::new()) };
+        let texts: Vec<&str> = match given.origin {
+            // One variable holds them all.
+            Origin::Env => given.values.iter().flat_map(|all| all.split(';')).collect(),
+            _ => given.values.iter().map(String::as_str).collect(),
+        };
+        if texts.is_empty() || texts.len() > limits::FEEDS_MAX {
+            let why = format!("expected 1 to {} feeds", limits::FEEDS_MAX);
+            return Err(self.error("feed", &texts.len().to_string(), why));
+        }
+        let read = |text: &str| feed(text.trim()).map_err(|why| self.error("feed", text, why));
+        texts.into_iter().map(read).collect()
+    }
+
+    /// What the limit of open files leaves for connections.
+    fn connections(&self) -> usize {
+        self.machine.open_files - limits::DESCRIPTORS_RESERVED
+    }
+
+    fn max_handshakes(&self) -> Result<usize, ConfigError> {
+        let share = self.machine.open_files / limits::HANDSHAKES_SHARE;
+        self.or("max-handshakes", limits::HANDSHAKES.min(share), |text| {
+            number(text, 1..=self.connections() - 1).map_err(|why| self.because_of_files(&why))
+        })
+    }
+
+    fn max_clients(&self, max_handshakes: usize) -> Result<usize, ConfigError> {
+        let most = self.connections() - max_handshakes;
+        self.or("max-clients", limits::CLIENTS.min(most), |text| {
+            number(text, 1..=most).map_err(|why| self.because_of_files(&why))
+        })
+    }
+
+    fn because_of_files(&self, why: &str) -> String {
+        let files = self.machine.open_files;
+        format!("{why}; this process may open {files} files (`ulimit -Hn` raises that)")
+    }
+}
+
+/// A whole number in a range.
+fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let why = || format!("expected a whole number from {} to {}", range.start(), range.end());
+    // `from_str` would take a sign.
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let value = plain.then(|| text.parse().ok()).flatten().ok_or_else(why)?;
+    range.contains(&value).then_some(value).ok_or_else(why)
+}
+
+fn ring_slots(text: &str) -> Result<usize, String> {
+    let (least, most) = (*limits::RING_SLOTS_RANGE.start(), *limits::RING_SLOTS_RANGE.end());
+    let why = || format!("expected a power of two from {least} to {most}");
+    let slots = number(text, limits::RING_SLOTS_RANGE).map_err(|_| why())?;
+    if slots.is_power_of_two() {
+        return Ok(slots);
+    }
+    let (below, above) = (slots.next_power_of_two() / 2, slots.next_power_of_two());
+    Err(format!("{}, such as {below} or {above}", why()))
+}
+
+fn request_rate(text: &str) -> Result<NonZeroU32, String> {
+    let rate = number(text, 1..=limits::REQUEST_RATE_MAX as usize)?;
+    u32::try_from(rate).ok().and_then(NonZeroU32::new).ok_or_else(|| "expected more".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or_else(
+        || text.to_owned(),
+        |port| format!("127.0.0.1:{port}"), // the one name that needs no resolver
+    );
+    SocketAddr::from_str(&text).map_err(|_| {
+        "expected an address and a port such as 127.0.0.1:7070, 0.0.0.0:7070 or [::1]:7070"
+            .to_owned()
+    })
+}
+
+fn drain_spread(text: &str) -> Result<Spread, String> {
+    let spread: Spread = text.parse()?;
+    if spread.to > limits::DRAIN_SPREAD_MAX {
+        let most = Span(limits::DRAIN_SPREAD_MAX);
+        return Err(format!("expected a range that ends at {most} or before"));
+    }
+    Ok(spread)
+}
+
+fn feed(text: &str) -> Result<String, String> {
+    let known =
+        text == "synthetic" || text.starts_with("synthetic:") || text.starts_with("replay:");
+    known.then(|| text.to_owned()).ok_or_else(|| {
+        "expected synthetic:[symbols=N,rate=N,...] or replay:FILE[+FILE...][,speed=N|max,...]"
+            .to_owned()
+    })
+}
+
+fn slow_consumer(text: &str) -> Result<SlowConsumer, String> {
+    one_of(text, cli::SLOW_CONSUMER, &[SlowConsumer::Disconnect, SlowConsumer::Conflate])
+}
+
+fn log_level(text: &str) -> Result<Level, String> {
+    let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    one_of(text, cli::LOG_LEVEL, &levels)
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    one_of(text, cli::LOG_FORMAT, &[LogFormat::Text, LogFormat::Json])
+}
+
+/// The value that stands where the text stands in the list of names.
+fn one_of<T: Copy>(text: &str, names: &[&str], values: &[T]) -> Result<T, String> {
+    let at = names.iter().position(|name| name.eq_ignore_ascii_case(text));
+    let value = at.and_then(|at| values.get(at)).copied();
+    value.ok_or_else(|| format!("expected one of {}", names.join(", ")))
+}
+
+/// A text cut to what an error repeats.
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(limits::LOG_TEXT_BYTES);
+    if end < text.len() { format!("{}...", &text[..end]) } else { text.to_owned() }
+}
+
+impl Loaded {
+    /// The effective configuration as a file that `--config` takes, each value with its origin.
+    pub fn to_toml(&self) -> String {
+        let config = &self.config;
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        let name_of = |names: &[&str], at: usize| quoted(names[at].to_owned());
+        let level = cli::LOG_LEVEL
+            .iter()
+            .position(|name| name.eq_ignore_ascii_case(config.log_level.as_str()));
+        let feeds: Vec<String> = config.feeds.iter().map(|feed| quoted(feed.clone())).collect();
+        let values = [
+            ("listen", quoted(config.listen.to_string())),
+            ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),
+            ("ping-interval", quoted(Span(config.ping_interval).to_string())),
+            ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
+            ("feed", format!("[{}]", feeds.join(", "))),
+            ("reactors", config.reactors.to_string()),
+            ("pin", name_of(cli::PIN, config.pin as usize)),
+            ("ring-slots", config.ring_slots.to_string()),
+            ("max-clients", config.max_clients.to_string()),
+            ("max-handshakes", config.max_handshakes.to_string()),
+            ("max-subscriptions", config.max_subscriptions.to_string()),
+            ("request-rate", config.request_rate.to_string()),
+            ("max-message-bytes", quoted(Bytes(config.max_message_bytes).to_string())),
+            ("outbox-bytes", quoted(Bytes(config.outbox_bytes).to_string())),
+            ("slow-consumer", name_of(cli::SLOW_CONSUMER, config.slow_consumer as usize)),
+            ("slow-grace", quoted(Span(config.slow_grace).to_string())),
+            ("drain-deadline", quoted(Span(config.drain_deadline).to_string())),
+            ("drain-spread", quoted(config.drain_spread.to_string())),
+            ("log-level", name_of(cli::LOG_LEVEL, level.unwrap_or(0))),
+            ("log-format", name_of(cli::LOG_FORMAT, config.log_format as usize)),
+        ];
+        let mut text = String::new();
+        for (name, value) in values {
+            let line = format!("{name} = {value}");
+            let cores = if name == "pin" { self.cores() } else { String::new() };
+            let _ = writeln!(text, "{line:<40} # {}{cores}", self.origin(name)); // cannot fail
+        }
+        text
+    }
+
+    /// What becomes of `--pin` on this machine.
+    fn cores(&self) -> String {
+        match self.config.cores.as_slice() {
+            [] => "; not bound to cores".to_owned(),
+            cores => format!("; on cores {cores:?}"),
+        }
+    }
+
+    fn origin(&self, name: &str) -> String {
+        match self.origins.get(name) {
+            Some(Given { origin: Origin::Flag, .. }) => format!("--{name}"),
+            Some(Given { origin: Origin::Env, .. }) => cli::variable(name),
+            Some(Given { origin: Origin::File { path, line }, .. }) => {
+                format!("{}:{line}", path.escape_debug())
+            }
+            Some(Given { origin: Origin::Default, .. }) => "default".to_owned(),
+            None => "from this machine".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,146 @@
+//! Values in, configuration or one line of advice out.
+
+use super::*;
+
+const CORES: [usize; 4] = [0, 1, 4, 5];
+
+fn machine(open_files: usize) -> Machine {
+    Machine { cores: CORES.to_vec(), parallelism: CORES.len(), open_files }
+}
+
+/// What a command line gives on a machine of four cores; variables of the environment are the
+/// program's tests' matter.
+fn from_flags(flags: &[&str], machine: &Machine) -> Result<Loaded, String> {
+    let line = ["tickcast"].iter().chain(flags).map(|arg| (*arg).into());
+    match cli::parse(line) {
+        Ok(cli::Action::Serve(settings)) => load(settings, machine).map_err(|e| e.to_string()),
+        other => panic!("not a line of serve: {other:?}"),
+    }
+}
+
+fn config(flags: &[&str]) -> Config {
+    from_flags(flags, &machine(100_000)).unwrap().config
+}
+
+fn error(flags: &[&str]) -> String {
+    from_flags(flags, &machine(20_000)).unwrap_err()
+}
+
+#[test]
+fn defaults_are_those_of_the_limits() {
+    let config = config(&[]);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
+    assert_eq!(config.reactors, 4);
+    assert_eq!(config.cores, CORES);
+    assert_eq!(config.ring_slots, limits::RING_SLOTS);
+    assert_eq!(config.outbox_bytes, limits::OUTBOX_BYTES);
+    assert_eq!(config.max_clients, limits::CLIENTS);
+    assert_eq!(config.max_handshakes, limits::HANDSHAKES);
+    assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
+    assert_eq!(config.request_burst(), 200);
+    assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
+    assert_eq!(config.feeds, ["synthetic:"]);
+    assert_eq!(config.slow_consumer, SlowConsumer::Disconnect);
+    assert_eq!((config.log_level, config.log_format), (Level::INFO, LogFormat::Text));
+}
+
+#[test]
+fn flags_may_stand_before_or_after_the_command() {
+    for flags in [
+        &["--ring-slots", "2048", "--pin=false"][..],
+        &["serve", "--ring-slots", "2048", "--pin=false"],
+        &["--ring-slots", "2048", "serve", "--pin=false"],
+        &["--ring-slots", "4096", "--pin=false", "serve", "--ring-slots", "2048"],
+    ] {
+        let config = config(flags);
+        assert_eq!((config.ring_slots, config.pin), (2_048, Pin::Never), "{flags:?}");
+    }
+}
+
+#[test]
+fn auto_pins_when_every_reactor_gets_a_core_of_its_own() {
+    let cores = |flags: &[&str], cores: &[usize]| {
+        let machine =
+            Machine { cores: cores.to_vec(), parallelism: cores.len(), open_files: 4_096 };
+        from_flags(flags, &machine).unwrap().config.cores
+    };
+    assert_eq!(cores(&["--reactors", "2"], &CORES), [0, 1]);
+    assert!(cores(&["--reactors", "5"], &CORES).is_empty());
+    assert!(cores(&[], &[3]).is_empty());
+    assert_eq!(cores(&["--pin", "true"], &[3]), [3]);
+    assert!(cores(&["--pin", "false"], &CORES).is_empty());
+    let impossible = error(&["--pin", "true", "--reactors", "5"]);
+    assert!(impossible.starts_with("--pin \"true\": 5 reactors"), "{impossible}");
+    assert!(impossible.contains("--reactors 4 or less"), "{impossible}");
+}
+
+#[test]
+fn connections_stay_within_the_limit_of_open_files() {
+    let loaded = |flags: &[&str], files| from_flags(flags, &machine(files)).map(|l| l.config);
+    for files in [512, 1_024, 20_000, 1_000_000, usize::MAX] {
+        let config = loaded(&[], files).unwrap();
+        let used = config.max_clients + config.max_handshakes + limits::DESCRIPTORS_RESERVED;
+        assert!(used <= files && config.max_clients >= 100, "{files}: {config:?}");
+    }
+    assert_eq!(loaded(&[], 20_000).unwrap().max_clients, 18_720);
+    assert_eq!(loaded(&["--max-clients", "18720"], 20_000).unwrap().max_clients, 18_720);
+    let many = loaded(&["--max-clients", "18721"], 20_000).unwrap_err();
+    assert!(many.contains("1 to 18720") && many.contains("20000 files"), "{many}");
+    let few = loaded(&[], 511).unwrap_err();
+    assert!(few.contains("511") && few.contains("at least 512") && few.contains("ulimit"), "{few}");
+}
+
+#[test]
+fn feeds_are_repeatable_and_replace_the_default() {
+    let feeds = config(&["--feed", "synthetic:rate=1", "--feed", "replay:a.gz+b.gz"]).feeds;
+    assert_eq!(feeds, ["synthetic:rate=1", "replay:a.gz+b.gz"]);
+    let many: Vec<&str> = std::iter::repeat_n(["--feed", "synthetic:"], 65).flatten().collect();
+    assert!(error(&many).contains("expected 1 to 64 feeds"));
+}
+
+#[test]
+fn long_and_many_lined_values_are_cut_and_stay_on_one_line() {
+    let long = "\u{e9}\n".repeat(1_000);
+    let message = error(&["--listen", &long]);
+    assert_eq!(message.lines().count(), 1);
+    assert!(message.len() < 1_000 && message.contains("...\": expected"), "{message}");
+}
+
+#[test]
+fn the_effective_configuration_is_a_file_that_gives_it_again() {
+    let dir = std::env::temp_dir().join(format!("tickcast-config-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = dir.join("effective.toml");
+    let flags = [
+        "--listen=[::1]:0",
+        "--feed=replay:a \"b\".gz",
+        "--feed=synthetic:",
+        "--reactors=2",
+        "--pin=true",
+        "--slow-consumer=conflate",
+        "--slow-grace=0s",
+        "--log-level=trace",
+        "--log-format=json",
+        "--outbox-bytes=131073",
+        "--drain-spread=0s..1m",
+    ];
+    let first = from_flags(&flags, &machine(9_999)).unwrap();
+    std::fs::write(&path, first.to_toml()).unwrap();
+    let again = from_flags(&["--config", path.to_str().unwrap()], &machine(9_999));
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(again.unwrap().config, first.config);
+    for name in cli::setting_names() {
+        assert!(first.to_toml().contains(&format!("{name} = ")), "{name} is not printed");
+    }
+    assert!(first.to_toml().contains("# --pin; on cores [0, 1]\n"), "{}", first.to_toml());
+}
+
+#[test]
+fn the_machine_is_what_the_current_affinity_mask_leaves() {
+    let last = *Machine::probe().cores.last().unwrap();
+    let mut mask = CpuSet::new();
+    mask.set(last);
+    rustix::thread::sched_setaffinity(None, &mask).unwrap(); // of this test's thread only
+    let machine = Machine::probe();
+    assert_eq!((machine.cores.as_slice(), machine.parallelism), (&[last][..], 1));
+}

@@ -1,0 +1,253 @@
+//! Every cap of the system, with the reason for its value.
+//!
+//! What an operator may want to change is a flag whose default (and range) stands here; the rest
+//! are constants. Relations between them are asserted at compile time at the end of the file, so a
+//! change that breaks one does not build.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// One KiB, in bytes.
+pub const KIB: usize = 1024;
+/// One MiB, in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+// ---------------------------------------------------------------- ring and reactors
+
+/// Default of `--ring-slots`, in ticks of 64 bytes: 4 MiB, about what a core's share of a
+/// last-level cache holds, and 6.5 s of history at 10,000 ticks/s. A reactor that lags by more has
+/// lost ticks.
+pub const RING_SLOTS: usize = 65_536;
+
+/// What `--ring-slots` accepts (powers of two only, in ticks). Below 1,024 one burst of the real
+/// captures (164 messages in a millisecond, several ticks each) would lap a reactor that is in the
+/// middle of a turn; 16 Mi slots are 1 GiB of memory.
+pub const RING_SLOTS_RANGE: RangeInclusive<usize> = 1_024..=16 * 1024 * 1024;
+
+/// Most `--reactors`. One per core is the point of them; this only stops a typo from starting
+/// thousands of threads. The kernel's affinity masks, as we read them, end at 1,024 cores.
+pub const REACTORS_MAX: usize = 256;
+
+/// Ticks that a reactor takes from the ring in one turn. Bounded, because draining "until empty"
+/// never ends under overload; 64 ticks are a few tens of microseconds of encoding, so a read or an
+/// accept waits no longer than that.
+pub const TICKS_PER_TURN: usize = 64;
+
+/// Socket writes after which a reactor polls the ring again. A write costs 2 to 5 microseconds:
+/// 32 of them keep the ring unwatched for at most about 150 microseconds.
+pub const SENDS_PER_POLL: usize = 32;
+
+/// Bytes of encoded frames that a reactor keeps for the sessions that have yet to send them. Past
+/// this, sessions that still point at the oldest ones are evicted or caught up by policy: 64 MiB
+/// are 5 minutes of 1,000 ticks/s of 200 bytes, or 3 s of 100,000 ticks/s.
+pub const ENCODINGS_BYTES: usize = 64 * MIB;
+
+/// Buffers in one vectored write: what Linux takes at most (`UIO_MAXIOV`).
+pub const WRITE_SLICES_MAX: usize = 1_024;
+
+// ---------------------------------------------------------------- clients
+
+/// Default of `--max-clients` where the limit of open files allows it. With the default outbox,
+/// 20,000 clients that all stall are 20 GB of queued frames at the very worst; who has more memory
+/// raises the flag knowingly.
+pub const CLIENTS: usize = 20_000;
+
+/// Descriptors that are kept for everything but clients: the listener, an epoll, an eventfd and a
+/// timer per reactor, captures and the configuration, the control plane's own requests.
+pub const DESCRIPTORS_RESERVED: usize = 256;
+
+/// Fewest open files that the server starts with: the reserve and a useful number of clients.
+pub const DESCRIPTORS_MIN: usize = 512;
+
+/// Default of `--max-subscriptions` per client, in (channel, symbol, depth) triples; a wildcard
+/// counts as one. More than a large screen shows, few enough that 1,000 greedy clients cost
+/// megabytes, not gigabytes.
+pub const SUBSCRIPTIONS: usize = 4_096;
+
+/// Most `--max-subscriptions`: beyond this a wildcard is what the client wants.
+pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
+
+/// Default of `--request-rate`, in requests per second and client. A person clicking, or a script
+/// that subscribes symbol by symbol, stays far below it.
+pub const REQUEST_RATE: u32 = 100;
+
+/// Most `--request-rate`, in requests per second: past a million the bucket limits nothing.
+pub const REQUEST_RATE_MAX: u32 = 1_000_000;
+
+/// Seconds of `--request-rate` that may come at once: a client that has just connected sends all
+/// its subscriptions together.
+pub const REQUEST_BURST_SECONDS: u32 = 2;
+
+// ---------------------------------------------------------------- requests
+
+/// Default of `--max-message-bytes`, the size of a client's message when its fragments are put
+/// together: the longest useful request, [`REQUEST_SYMBOLS`] names of [`SYMBOL_BYTES`], fits.
+pub const MESSAGE_BYTES: usize = 64 * KIB;
+
+/// What `--max-message-bytes` accepts, in bytes: a plain request must fit, and no client may make
+/// the server hold more than 16 MiB for it.
+pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = KIB..=16 * MIB;
+
+/// Symbols in one request. Larger sets are several requests, or a wildcard, so that one request
+/// cannot occupy a reactor for long.
+pub const REQUEST_SYMBOLS: usize = 1_000;
+
+/// Bytes of the longest symbol that is looked up or repeated in an error, `venue:BASE-QUOTE`.
+pub const SYMBOL_BYTES: usize = 48;
+
+/// Largest `depth` of a `book` subscription, in levels a side. The deepest that venues offer as a
+/// partial book is 1,000 (Kraken) and no screen shows more; `"full"` is there for the rest.
+pub const BOOK_DEPTH_MAX: usize = 1_000;
+
+/// Levels a side that a book holds at most, so that a venue gone mad cannot fill the memory; real
+/// books of large venues have some tens of thousands.
+pub const BOOK_LEVELS_MAX: usize = 100_000;
+
+/// Bytes of one book level as JSON, `["61837.63","3.78826"],`, at its longest for decimals of 18
+/// digits: two times 19 characters and 8 of punctuation, rounded up.
+pub const LEVEL_JSON_BYTES: usize = 48;
+
+/// Bytes of a book message beside its levels: names, sequence numbers, times, the frame's head.
+pub const BOOK_HEAD_JSON_BYTES: usize = 512;
+
+/// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
+pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+
+// ---------------------------------------------------------------- slow consumers
+
+/// Default of `--outbox-bytes`: 1 MiB, some 5,000 messages of 200 bytes, which is what a screen of
+/// 20 busy symbols misses in 10 s, or a full book of 10,000 levels a side. 1,000 clients that stall
+/// at once hold at most 1 GiB.
+pub const OUTBOX_BYTES: usize = MIB;
+
+/// What `--outbox-bytes` accepts. Below 128 KiB the snapshot of a deep book would be an eviction;
+/// above 1 GiB a handful of stalled clients is the end of the machine.
+pub const OUTBOX_BYTES_RANGE: RangeInclusive<usize> = 128 * KIB..=1024 * MIB;
+
+/// Default of `--slow-grace`: how long an outbox may stay over its limit. One TCP retransmission
+/// time-out and its back-off (0.2 + 0.4 + 0.8 + 1.6 s) fit, so one bad moment of a mobile network
+/// is no eviction.
+pub const SLOW_GRACE: Duration = Duration::from_secs(5);
+
+/// What `--slow-grace` accepts; 0 evicts at once.
+pub const SLOW_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
+
+/// Bytes of an outbox that only the server's own last words use (a `lag` or `drain` status and the
+/// close frame), so that a full outbox can still be told why it is closed.
+pub const OUTBOX_RESERVED_BYTES: usize = KIB;
+
+// ---------------------------------------------------------------- handshakes and liveness
+
+/// Bytes of an HTTP request's head. Browsers with many cookies send some 8 KiB; larger ones are an
+/// attack or a mistake.
+pub const HANDSHAKE_HEAD_BYTES: usize = 16 * KIB;
+
+/// Default of `--handshake-timeout`: from the accept to the end of the upgrade. A TLS-terminating
+/// proxy across an ocean needs 1 s; whoever takes 10 s holds a slot open on purpose.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What `--handshake-timeout` accepts.
+pub const HANDSHAKE_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(300);
+
+/// Default of `--max-handshakes` in flight. A handshake holds up to [`HANDSHAKE_HEAD_BYTES`]:
+/// 16 MiB in all. More wait in the kernel's accept queue, which costs nothing.
+pub const HANDSHAKES: usize = 1_024;
+
+/// Part of the descriptors that handshakes take at most where few are allowed: an eighth.
+pub const HANDSHAKES_SHARE: usize = 8;
+
+/// Default of `--ping-interval`. Shorter than the 30 to 60 s after which proxies and mobile
+/// networks drop a silent connection.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Default of `--ping-timeout`: silence after a ping that makes a peer a dead one. With the default
+/// interval a half-open connection is gone after 40 s.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What `--ping-interval` and `--ping-timeout` accept.
+pub const PING_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Time without any other message after which a heartbeat is sent. Short enough for a page to
+/// notice within 2 s that it shows old prices.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Bytes of the reason in a close frame: a control frame's payload is at most 125 bytes, the code
+/// takes two (RFC 6455, 5.5 and 5.5.1).
+pub const CLOSE_REASON_BYTES: usize = 123;
+
+/// How long a peer may take to answer our close frame before the socket is dropped; the server
+/// owes it nothing by then.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+// ---------------------------------------------------------------- shutdown
+
+/// Default of `--drain-deadline`: from SIGTERM to exit. Less than the 30 s after which Kubernetes
+/// kills, enough to flush every outbox of a client that reads.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `--drain-deadline` accepts.
+pub const DRAIN_DEADLINE_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
+
+/// Default of `--drain-spread`: when clients are told to come back. 20,000 clients over 7.5 s are
+/// 2,700 handshakes a second, which a starting server takes easily.
+pub const DRAIN_SPREAD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+
+/// Latest end of a `--drain-spread`: a page that stays dark for longer is reloaded by hand.
+pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(600);
+
+// ---------------------------------------------------------------- logging and configuration
+
+/// Bytes of foreign text (a bad message, a bad value) that a log line or an error repeats.
+pub const LOG_TEXT_BYTES: usize = 200;
+
+/// Bytes of a configuration file: one with every key and a hundred feeds is 10 KiB; who names a
+/// capture by mistake is told so rather than served slowly.
+pub const CONFIG_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Most `--feed`s: each is a thread.
+pub const FEEDS_MAX: usize = 64;
+
+// ---------------------------------------------------------------- relations
+
+const _: () = {
+    assert!(RING_SLOTS.is_power_of_two());
+    assert!(contains(&RING_SLOTS_RANGE, RING_SLOTS));
+    // A turn must not be able to take a whole ring: the reader would lap itself.
+    assert!(TICKS_PER_TURN * 4 <= *RING_SLOTS_RANGE.start());
+    assert!(SENDS_PER_POLL > 0 && SENDS_PER_POLL <= WRITE_SLICES_MAX);
+
+    assert!(contains(&OUTBOX_BYTES_RANGE, OUTBOX_BYTES));
+    // A snapshot of the deepest book must fit any outbox, with room for the last words.
+    assert!(*OUTBOX_BYTES_RANGE.start() > BOOK_SNAPSHOT_BYTES + OUTBOX_RESERVED_BYTES);
+    // The default outbox holds a full book of 10,000 levels a side, as its doc says.
+    assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
+    // Frames that a default outbox may still point at are still there.
+    assert!(ENCODINGS_BYTES >= 16 * OUTBOX_BYTES);
+    assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
+
+    assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));
+    // The longest useful request: every symbol quoted, with a comma, and the rest of the object.
+    assert!(REQUEST_SYMBOLS * (SYMBOL_BYTES + 3) + 256 <= MESSAGE_BYTES);
+    assert!(REQUEST_SYMBOLS <= SUBSCRIPTIONS && SUBSCRIPTIONS <= SUBSCRIPTIONS_MAX);
+    assert!(REQUEST_RATE <= REQUEST_RATE_MAX);
+    assert!(REQUEST_RATE_MAX.checked_mul(REQUEST_BURST_SECONDS).is_some());
+
+    // A control frame: the code and the reason.
+    assert!(CLOSE_REASON_BYTES + 2 <= 125);
+    assert!(OUTBOX_RESERVED_BYTES >= 4 * (LOG_TEXT_BYTES + 56));
+    assert!(DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
+    assert!(DESCRIPTORS_MIN / HANDSHAKES_SHARE + DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
+    // A silent page's heartbeat comes well before anybody could take the peer for dead.
+    assert!(HEARTBEAT.as_millis() * 2 <= PING_INTERVAL.as_millis());
+    assert!(CLOSE_TIMEOUT.as_millis() < DRAIN_DEADLINE.as_millis());
+    assert!(DRAIN_SPREAD.0.as_millis() <= DRAIN_SPREAD.1.as_millis());
+    assert!(DRAIN_SPREAD.1.as_millis() <= DRAIN_SPREAD_MAX.as_millis());
+};
+
+/// Whether the range holds the value; `RangeInclusive::contains` is not `const`.
+const fn contains(range: &RangeInclusive<usize>, value: usize) -> bool {
+    *range.start() <= value && value <= *range.end()
+}
