@@ -1,1 +1,4 @@
 //! tickcast.
+
+pub mod session;
+pub mod wire;
