@@ -313,3 +313,6 @@ impl Stash {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;
