@@ -9,3 +9,5 @@ pub mod config;
 pub mod limits;
 pub mod logging;
 pub mod server;
+pub mod session;
+pub mod wire;

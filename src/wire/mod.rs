@@ -1,0 +1,3 @@
+//! Bytes as they stand on the wire.
+
+pub mod frame;
