@@ -1,1 +1,3 @@
 //! tickcast.
+
+pub mod http;
