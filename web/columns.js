@@ -56,16 +56,27 @@ export class Alignment {
   constructor() {
     this.price = 0;
     this.quantity = 0;
+    /** Widths in characters. */
     this.priceWidth = 8;
     this.quantityWidth = 7;
+    this.symbolWidth = 8;
+    this.spreadWidth = 6;
+    this.venues = new Set();
+  }
+
+  #shape() {
+    return [this.price, this.quantity, this.priceWidth, this.quantityWidth, this.symbolWidth, this.spreadWidth].join();
   }
 
   /** Learns from the present values; true when the columns have changed. Columns only grow: they must not jitter. */
   learn(rows) {
-    const before = [this.price, this.quantity, this.priceWidth, this.quantityWidth].join();
+    const before = this.#shape();
+    const venuesBefore = this.venues.size;
     let priceWhole = 0;
     let quantityWhole = 0;
     for (const row of rows) {
+      this.venues.add(row.venue);
+      this.symbolWidth = Math.max(this.symbolWidth, row.pair.length);
       for (const price of [row.trade?.price, row.quote?.bid, row.quote?.ask]) {
         if (!price) continue;
         row.pricePlaces = Math.max(row.pricePlaces, places(price));
@@ -81,7 +92,8 @@ export class Alignment {
     }
     this.priceWidth = Math.max(this.priceWidth, priceWhole + 1 + this.price);
     this.quantityWidth = Math.max(this.quantityWidth, quantityWhole + 1 + this.quantity);
-    return before !== [this.price, this.quantity, this.priceWidth, this.quantityWidth].join();
+    this.spreadWidth = Math.max(this.spreadWidth, 3 + this.price);
+    return before !== this.#shape() || this.venues.size !== venuesBefore;
   }
 
   /** The texts of a row's cells, by column. */

@@ -56,7 +56,8 @@ export class Detail {
   #state = 'none';
   #mendTimer = 0;
   #mendedAt = -Infinity;
-  #tapeEnd = null;
+  /** The newest trade on the tape: null where there is none, undefined when it must be written anyway. */
+  #tapeEnd;
   #places = { price: 0, size: 0 };
   #section = byId('detail');
   #asks;
@@ -90,7 +91,7 @@ export class Detail {
     this.#mendTimer = 0;
     this.#book = symbol === null ? null : new Book(symbol, DEPTH);
     this.#places = { price: 0, size: 0 };
-    this.#tapeEnd = null;
+    this.#tapeEnd = undefined;
     this.#set(symbol === null ? 'none' : 'waiting');
     if (symbol !== null) this.#request('subscribe');
     text(byId('detail-symbol'), symbol ?? 'no symbol selected');

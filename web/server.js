@@ -153,7 +153,7 @@ export class Server {
   #show(stats) {
     text(byId('version'), `${stats.version} · up ${duration(stats.uptime_s)}`);
     text(byId('server-summary'),
-      `${integer(stats.clients)} clients · ${short(stats.ticks_per_s)} ticks/s · ${short(stats.deliveries_per_s)} deliveries/s`);
+      `${integer(stats.clients)} ${stats.clients === 1 ? 'client' : 'clients'} · in ${short(stats.ticks_per_s)}/s · out ${short(stats.deliveries_per_s)}/s`);
     const latency = stats.latency_us;
     for (const [key, value] of this.#quantiles) text(value, latency.count > 0 ? micros(latency[key]) : '–');
     if (latency.count > 0) this.#histogram.draw(latency);

@@ -9,8 +9,8 @@ import { TREND_POINTS } from './market.js';
 const ROW_HEIGHT = 22;
 /** Rows kept above and below the screen, so that scrolling shows no blank before the next frame. */
 const SPARE_ROWS = 6;
-/** A cell flashes again after this many milliseconds at the earliest: faster is flicker, not news. */
-const FLASH_EVERY_MS = 240;
+/** A cell flashes again after this many milliseconds at the earliest: a busy one would be lit all the time. */
+const FLASH_EVERY_MS = 700;
 const TREND_WIDTH = 72;
 const TREND_HEIGHT = 16;
 const COLUMNS = ['symbol', 'last', 'change', 'trend', 'bidSize', 'bid', 'ask', 'askSize', 'spread', 'points', 'rate'];
@@ -181,11 +181,19 @@ export class Table {
     this.#seconds += 1;
     const rows = this.#market.rows;
     if (this.#alignment.learn(rows.values())) {
-      this.#grid.style.setProperty('--price-width', `${this.#alignment.priceWidth}ch`);
-      this.#grid.style.setProperty('--size-width', `${this.#alignment.quantityWidth}ch`);
-      for (const slot of this.#slots) slot.version = -1;
+      this.#widen();
     }
     if (!this.#held || this.#order.length === 0) this.#arrange();
+  }
+
+  #widen() {
+    const { priceWidth, quantityWidth, spreadWidth, symbolWidth, venues } = this.#alignment;
+    // A venue that all symbols share says nothing about any of them.
+    const longest = venues.size > 1 ? Math.max(...[...venues].map((venue) => venue.length)) + 1 : 0;
+    const widths = { price: priceWidth, size: quantityWidth, spread: spreadWidth, symbol: symbolWidth + longest, pair: symbolWidth };
+    for (const [name, width] of Object.entries(widths)) this.#grid.style.setProperty(`--${name}-width`, `${width}ch`);
+    this.#grid.classList.toggle('one-venue', venues.size <= 1);
+    for (const slot of this.#slots) slot.version = -1;
   }
 
   #arrange() {
