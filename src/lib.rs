@@ -11,3 +11,4 @@ pub mod logging;
 pub mod server;
 pub mod session;
 pub mod wire;
+pub mod http;

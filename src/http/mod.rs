@@ -1,0 +1,3 @@
+//! The control plane's HTTP side.
+
+pub mod assets;

@@ -1,0 +1,190 @@
+// Wires the parts: the stream fills the model at once, frames draw it, one timer keeps the seconds.
+
+import { Connection } from './connection.js';
+import { Detail } from './detail.js';
+import { attribute, byId, text } from './dom.js';
+import { bytes, integer } from './format.js';
+import { Market } from './market.js';
+import { Server } from './server.js';
+import { Table } from './table.js';
+
+/** Numbers that change more often than this cannot be read, so frames in between draw nothing. */
+const DRAW_EVERY_MS = 50;
+const NOTICE_MS = 12000;
+const SLOW_CONSUMER = 4008;
+
+const market = new Market();
+const address = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/v1/ws`;
+const connection = new Connection(address, { onState, onOpen, onMessage, onRoundTrip, onClose });
+const table = new Table(market, select);
+const detail = new Detail(market, connection);
+const server = new Server();
+let noticeTimer = 0;
+
+function onState(state) {
+  attribute(byId('connection'), 'data-state', state.detail && state.name === 'live' ? 'quiet' : state.name);
+  attribute(document.documentElement, 'data-connection', state.name);
+  text(byId('connection-name'), state.name);
+  byId('retry').hidden = state.name !== 'reconnecting';
+  document.title = state.name === 'live' ? 'tickcast' : `${state.name} · tickcast`;
+  showConnectionDetail();
+}
+
+function showConnectionDetail() {
+  const { name, detail: reason, retryAt } = connection.state;
+  const wait = name === 'reconnecting' ? Math.max(0, Math.ceil((retryAt - performance.now()) / 1000)) : null;
+  text(byId('connection-detail'), wait === null ? reason : `${reason}, again in ${wait} s`);
+}
+
+function onOpen() {
+  market.restart();
+  connection.request('list_symbols', undefined, (answer) => {
+    for (const { symbol } of answer.result ?? []) market.row(symbol);
+    table.second();
+  });
+  subscribe('quote', market.conflated ? { mode: 'conflate' } : {});
+  subscribe('trade', {});
+  subscribe('status', {});
+  detail.reconnected();
+}
+
+function subscribe(channel, more) {
+  connection.request('subscribe', { channel, symbol: '*', ...more }, (answer) => {
+    if (answer.success) return;
+    const reason = answer.error ?? answer.errors?.[0];
+    notice(`the server refused the channel ${channel}: ${reason?.message ?? 'no reason given'}`);
+  });
+}
+
+function onMessage(message) {
+  switch (message.channel) {
+    case 'quote':
+      market.messages += 1;
+      market.quote(message);
+      break;
+    case 'trade':
+      market.messages += 1;
+      market.trade(message);
+      break;
+    case 'book':
+      market.messages += 1;
+      detail.book(message);
+      break;
+    case 'status':
+      onStatus(message);
+      break;
+  }
+}
+
+function onStatus(message) {
+  switch (message.type) {
+    case 'feed':
+      market.status(message);
+      break;
+    case 'lag':
+      notice(`this page lags: ${bytes(message.queued_bytes)} queued, the oldest for ${integer(message.oldest_ms)} ms, `
+        + `cause ${message.cause}, policy ${message.policy}`);
+      break;
+    case 'drain':
+      notice('the server is draining: this page reconnects by itself');
+      break;
+  }
+}
+
+function onRoundTrip(ms) {
+  text(byId('round-trip'), ms < 100 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`);
+}
+
+function onClose(code) {
+  // Whoever was evicted for reading too slowly asks for less next time: the newest quotes instead of all.
+  if (code === SLOW_CONSUMER) {
+    market.conflated = true;
+    notice('evicted as too slow: quotes are conflated from now on');
+  }
+  text(byId('round-trip'), '–');
+  detail.disconnected();
+  server.disconnected();
+}
+
+function notice(message) {
+  const element = byId('notice');
+  text(element, message);
+  element.hidden = false;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { element.hidden = true; }, NOTICE_MS);
+}
+
+function select(symbol) {
+  table.select(symbol);
+  detail.show(symbol);
+  // The address names the symbol, so that a reload or a bookmark comes back to it.
+  history.replaceState(null, '', symbol ? `#${symbol}` : location.pathname);
+}
+
+let drawnAt = 0;
+function frame(now) {
+  requestAnimationFrame(frame);
+  if (now - drawnAt < DRAW_EVERY_MS) return;
+  drawnAt = now;
+  table.draw(now);
+  detail.draw();
+}
+
+let secondAt = performance.now();
+function second() {
+  const now = performance.now();
+  market.second((now - secondAt) / 1000);
+  secondAt = now;
+  table.second();
+  text(byId('message-rate'), integer(Math.round(market.messageRate)));
+  text(byId('symbol-count'), symbolCount());
+  text(byId('gaps'), integer(market.gaps));
+  attribute(byId('gaps'), 'data-bad', market.gaps > 0 ? 'true' : null);
+  showConnectionDetail();
+  if (connection.state.name === 'live' && !document.hidden) server.refresh();
+}
+
+function symbolCount() {
+  const all = market.rows.size;
+  return table.order.length === all ? integer(all) : `${integer(table.order.length)} of ${integer(all)}`;
+}
+
+function keys(event) {
+  const typing = event.target instanceof HTMLInputElement;
+  if (event.key === '/' && !typing) {
+    event.preventDefault();
+    byId('filter').focus();
+  } else if (event.key === 'Escape' && typing) {
+    event.target.value = '';
+    table.filter('');
+    byId('table').focus();
+  } else if (event.key === 'Escape') {
+    select(null);
+  }
+}
+
+function hint() {
+  const line = `echo '{"method":"subscribe","params":{"channel":"trade","symbol":"*"}}' | websocat -n ${address}`;
+  text(byId('hint'), line);
+  byId('copy').addEventListener('click', async () => {
+    try {
+      await navigator.clipboard.writeText(line);
+      text(byId('copy'), 'copied');
+      setTimeout(() => text(byId('copy'), 'copy'), 1500);
+    } catch {
+      // Without a secure context there is no clipboard: leave the line selected for the user's own copy.
+      getSelection().selectAllChildren(byId('hint'));
+    }
+  });
+}
+
+byId('filter').addEventListener('input', (event) => table.filter(event.target.value));
+byId('retry').addEventListener('click', () => connection.connect());
+byId('detail-close').addEventListener('click', () => select(null));
+document.addEventListener('keydown', keys);
+addEventListener('online', () => connection.connect());
+hint();
+if (location.hash.length > 1) select(decodeURIComponent(location.hash.slice(1)));
+connection.connect();
+setInterval(second, 1000);
+requestAnimationFrame(frame);
