@@ -1,14 +1,22 @@
-//! tickcast.
-
-pub mod ring;
-pub mod books;
 //! tickcast: exchange feeds in, every tick encoded once, thousands of WebSocket clients out.
+//!
+//! The modules stand in the order of a tick's path; docs/ARCHITECTURE.md is the map.
 
 pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod logging;
+
+pub mod clock;
+mod decoder;
 pub mod server;
+
+mod ingest;
+pub mod books;
+pub mod ring;
+mod reactor;
 pub mod session;
 pub mod wire;
+
 pub mod http;
+pub mod stats;

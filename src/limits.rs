@@ -37,13 +37,44 @@ pub const TICKS_PER_TURN: usize = 64;
 /// 32 of them keep the ring unwatched for at most about 150 microseconds.
 pub const SENDS_PER_POLL: usize = 32;
 
-/// Bytes of encoded frames that a reactor keeps for the sessions that have yet to send them. Past
-/// this, sessions that still point at the oldest ones are evicted or caught up by policy: 64 MiB
-/// are 5 minutes of 1,000 ticks/s of 200 bytes, or 3 s of 100,000 ticks/s.
-pub const ENCODINGS_BYTES: usize = 64 * MIB;
+/// Socket writes after which a reactor lets tokio poll the sockets: some 0.5 ms, which a read or a
+/// new session may have to wait.
+pub const SENDS_PER_TURN: usize = 256;
 
-/// Buffers in one vectored write: what Linux takes at most (`UIO_MAXIOV`).
-pub const WRITE_SLICES_MAX: usize = 1_024;
+/// Bytes of a chunk of encodings: some thousand messages, so that opening one is rare, and small
+/// enough to stay in a core's second-level cache.
+pub const ENCODING_CHUNK: usize = 256 * KIB;
+
+/// Bytes of the buffer that a reactor reads all its sessions into.
+pub const READ_BUFFER_BYTES: usize = 64 * KIB;
+
+/// Buffers read from one session before others get their turn.
+pub const READS_PER_WAKE: usize = 4;
+
+/// Snapshots that a reactor encodes before it looks at the ring again.
+pub const JOINS_PER_POLL: usize = 64;
+
+/// Bytes of snapshots after which it does so in any case: about 0.3 ms of encoding.
+pub const SNAPSHOT_BYTES_PER_POLL: usize = 256 * KIB;
+
+/// How often, in milliseconds, a reactor looks after its sessions' clocks and publishes its report.
+pub const TEND_MS: u64 = 100;
+
+/// Shares of the sessions, one of which is looked after each time: all of them once a second.
+pub const TEND_SHARES: usize = 10;
+
+/// Sessions that are looked after each time at least, so that few sessions are looked after more
+/// often than once a second.
+pub const TEND_SESSIONS: usize = 1_000;
+
+/// Waiting time of the ingest between two looks at the reactors when a replay is paced on them.
+pub const PACE_SLEEP: Duration = Duration::from_micros(100);
+
+/// Ticks that a feed hands over at a time at most.
+pub const BATCH_TICKS: usize = 512;
+
+/// Batches that wait for the ingest at most; then the feeds wait.
+pub const BATCHES: usize = 64;
 
 // ---------------------------------------------------------------- clients
 
@@ -111,7 +142,27 @@ pub const LEVEL_JSON_BYTES: usize = 48;
 pub const BOOK_HEAD_JSON_BYTES: usize = 512;
 
 /// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
-pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+pub const BOOK_SNAPSHOT_BYTES: usize =
+    2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+
+/// Largest message of `/v1/echo`: the conformance suite sends 16 MiB (Autobahn 9.1.6, 9.2.6).
+pub const ECHO_MESSAGE_BYTES: usize = 16 * MIB + KIB;
+
+/// Bound of an echo session's outbox: what it may have been sent and not have read back yet.
+pub const ECHO_OUTBOX_BYTES: usize = 4 * ECHO_MESSAGE_BYTES;
+
+/// Suggestions for a symbol that is not known.
+pub const SUGGESTIONS: usize = 3;
+
+/// Unknown symbols of one request that get suggestions: each costs a comparison with
+/// [`SUGGESTIONS_SEARCHED`] names, about 0.3 ms.
+pub const SUGGESTIONS_PER_REQUEST: usize = 3;
+
+/// Listed symbols that a suggestion is searched in.
+pub const SUGGESTIONS_SEARCHED: usize = 2_000;
+
+/// Jaro-Winkler likeness from which on a name is worth suggesting.
+pub const SUGGESTION_LIKENESS: f64 = 0.75;
 
 // ---------------------------------------------------------------- slow consumers
 
@@ -135,6 +186,10 @@ pub const SLOW_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration
 /// Bytes of an outbox that only the server's own last words use (a `lag` or `drain` status and the
 /// close frame), so that a full outbox can still be told why it is closed.
 pub const OUTBOX_RESERVED_BYTES: usize = KIB;
+
+/// How long the last words to an evicted client are kept for it, which is not reading: long enough
+/// for a stalled program that wakes up again to learn why it was closed.
+pub const EVICT_LINGER: Duration = Duration::from_secs(60);
 
 // ---------------------------------------------------------------- handshakes and liveness
 
@@ -193,7 +248,8 @@ pub const DRAIN_DEADLINE_RANGE: RangeInclusive<Duration> =
 
 /// Default of `--drain-spread`: when clients are told to come back. 20,000 clients over 7.5 s are
 /// 2,700 handshakes a second, which a starting server takes easily.
-pub const DRAIN_SPREAD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+pub const DRAIN_SPREAD: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(8));
 
 /// Latest end of a `--drain-spread`: a page that stays dark for longer is reloaded by hand.
 pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(600);
@@ -217,15 +273,16 @@ const _: () = {
     assert!(contains(&RING_SLOTS_RANGE, RING_SLOTS));
     // A turn must not be able to take a whole ring: the reader would lap itself.
     assert!(TICKS_PER_TURN * 4 <= *RING_SLOTS_RANGE.start());
-    assert!(SENDS_PER_POLL > 0 && SENDS_PER_POLL <= WRITE_SLICES_MAX);
+    assert!(SENDS_PER_POLL > 0 && SENDS_PER_POLL <= SENDS_PER_TURN);
+    assert!(BATCH_TICKS <= *RING_SLOTS_RANGE.start());
 
     assert!(contains(&OUTBOX_BYTES_RANGE, OUTBOX_BYTES));
     // A snapshot of the deepest book must fit any outbox, with room for the last words.
     assert!(*OUTBOX_BYTES_RANGE.start() > BOOK_SNAPSHOT_BYTES + OUTBOX_RESERVED_BYTES);
     // The default outbox holds a full book of 10,000 levels a side, as its doc says.
     assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
-    // Frames that a default outbox may still point at are still there.
-    assert!(ENCODINGS_BYTES >= 16 * OUTBOX_BYTES);
+    assert!(ENCODING_CHUNK > BOOK_SNAPSHOT_BYTES);
+    assert!(ECHO_OUTBOX_BYTES > ECHO_MESSAGE_BYTES);
     assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));

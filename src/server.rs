@@ -1,13 +1,210 @@
-//! The wiring of the server.
+//! The wiring: feeds, ingest, reactors and the control plane, from start to end.
 
-use crate::config::Config;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-/// Runs the server until it is told to stop.
+use anyhow::Context as _;
+use parking_lot::Mutex;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tickcast_feeds::feed::Feed;
+use tickcast_feeds::Instruments;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::books::State;
+use crate::clock;
+use crate::config::{Config, SlowConsumer};
+use crate::http::{self, Plane};
+use crate::ingest::Ingest;
+use crate::limits;
+use crate::reactor::{self, Command, Hub, Link, Settings};
+use crate::ring;
+
+/// Runs the server until SIGINT or SIGTERM, then drains it.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// What keeps it from starting: a feed that cannot be opened, an address that cannot be listened
+/// on.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let Config { listen, feeds, .. } = config;
-    drop(feeds);
-    anyhow::bail!("nothing to serve on {listen} yet: the server is not wired")
+    let instruments = Arc::new(Instruments::new());
+    let feeds = open_feeds(&config, &instruments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(config, instruments, feeds))
+}
+
+fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> anyhow::Result<Vec<Box<dyn Feed>>> {
+    let mut feeds = Vec::new();
+    for spec in &config.feeds {
+        let mut make = |path: &Path| crate::decoder::for_capture(path, instruments);
+        feeds.push(spec.clone().open_with(instruments, &mut make)?);
+    }
+    Ok(feeds)
+}
+
+/// The reactors' threads.
+struct Reactors {
+    hub: Arc<Hub>,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+async fn serve(
+    config: Config,
+    instruments: Arc<Instruments>,
+    feeds: Vec<Box<dyn Feed>>,
+) -> anyhow::Result<()> {
+    // Signals count from here on: one during the start is not lost.
+    let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr()?;
+    let (producer, ring) = ring::channel(config.ring_slots)?;
+    let state = Arc::new(State::new());
+    let reactors = start_reactors(&config, &instruments, &state, &ring)?;
+    let ingest = Ingest::start(reactors.hub.clone(), producer, state.writer(), feeds)?;
+    let plane = Rc::new(Plane {
+        hub: reactors.hub.clone(),
+        feeds: ingest.feeds.clone(),
+        ingest: ingest.report.clone(),
+        started: Instant::now(),
+        max_clients: config.max_clients,
+        handshake_timeout: config.handshake_timeout,
+        max_handshakes: config.max_handshakes,
+        draining: AtomicBool::new(false),
+        counters: http::Counters::default(),
+        rates: Mutex::default(),
+    });
+    let accepting = tokio::task::spawn_local(http::accept(plane.clone(), listener));
+    announce(address);
+
+    let name = signalled(&mut stop).await;
+    tracing::info!(signal = name, "draining");
+    plane.draining.store(true, Ordering::Relaxed);
+    accepting.abort();
+    drain(&reactors.hub, config.drain_deadline, &mut stop).await;
+    ingest.stop();
+    for link in &reactors.hub.links {
+        link.send(Command::Stop);
+    }
+    for thread in reactors.threads {
+        match thread.join() {
+            Ok(result) => result?,
+            Err(_) => anyhow::bail!("a reactor panicked"),
+        }
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).and_then(|()| socket.listen(limits::LISTEN_BACKLOG)).with_context(|| {
+        format!("cannot listen on {address}: is another tickcast running? `--listen` takes another address")
+    })
+}
+
+fn start_reactors(
+    config: &Config,
+    instruments: &Arc<Instruments>,
+    state: &Arc<State>,
+    ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
+) -> anyhow::Result<Reactors> {
+    let links = (0..config.reactors).map(|id| Arc::new(Link { id, ..Link::default() })).collect();
+    let hub = Arc::new(Hub {
+        settings: settings(config),
+        epoch: epoch(),
+        instruments: instruments.clone(),
+        paced: AtomicBool::new(false),
+        subscribers: Arc::new(AtomicUsize::new(0)),
+        links,
+    });
+    let mut threads = Vec::new();
+    for link in &hub.links {
+        let (hub, link, consumer, state) = (hub.clone(), link.clone(), ring.consumer(), state.reader());
+        let core = config.cores.get(link.id).copied();
+        let name = format!("reactor-{}", link.id);
+        let run = move || {
+            pin(core);
+            reactor::run(hub, link, consumer, state)
+        };
+        threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+    }
+    Ok(Reactors { hub, threads })
+}
+
+fn settings(config: &Config) -> Settings {
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    Settings {
+        outbox_bytes: config.outbox_bytes,
+        conflate_quotes: config.slow_consumer == SlowConsumer::Conflate,
+        slow_grace_ms: ms(config.slow_grace),
+        max_subscriptions: config.max_subscriptions,
+        request_rate: config.request_rate.get(),
+        max_message_bytes: config.max_message_bytes,
+        ping_interval_ms: ms(config.ping_interval),
+        ping_timeout_ms: ms(config.ping_timeout),
+        drain_spread_ms: [ms(config.drain_spread.from), ms(config.drain_spread.to)],
+    }
+}
+
+/// Differs from one start to the next.
+fn epoch() -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut millis = clock::real_ns() / 1_000_000;
+    let mut text = Vec::new();
+    while millis > 0 {
+        text.push(char::from(DIGITS[(millis % 36) as usize]));
+        millis /= 36;
+    }
+    text.iter().rev().collect()
+}
+
+fn pin(core: Option<usize>) {
+    let Some(core) = core else { return };
+    let mut set = CpuSet::new();
+    set.set(core);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        tracing::warn!(core, %error, "cannot bind a reactor to its core");
+    }
+}
+
+/// Tells where to look; the first line is what scripts wait for.
+fn announce(address: SocketAddr) {
+    let program = std::env::current_exe().map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string());
+    println!("listening on http://{address}");
+    println!("  page       http://{address}/");
+    println!("  WebSocket  ws://{address}/v1/ws");
+    println!("  terminal   {program} watch --url ws://{address}/v1/ws '*'");
+}
+
+async fn signalled(stop: &mut [Signal; 2]) -> &'static str {
+    let [terminate, interrupt] = stop;
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Tells every client to come back later and waits for them to go, until the deadline or a
+/// second signal.
+async fn drain(hub: &Hub, deadline: Duration, stop: &mut [Signal; 2]) {
+    for link in &hub.links {
+        link.send(Command::Drain);
+    }
+    let clients = || hub.links.iter().map(|link| link.sessions.load(Ordering::Relaxed)).sum::<usize>();
+    let gone = async {
+        while clients() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = gone => {}
+        () = tokio::time::sleep(deadline) => tracing::warn!(clients = clients(), "drain deadline passed"),
+        name = signalled(stop) => tracing::warn!(clients = clients(), signal = name, "drain cut short"),
+    }
 }

@@ -1,3 +1,183 @@
-//! The control plane's HTTP side.
+//! The control plane: accepts every connection, answers plain HTTP, and hands upgraded ones to
+//! the reactors. It runs on a thread of its own: whatever is asked here lengthens no turn.
 
+mod api;
 pub mod assets;
+mod metrics;
+mod upgrade;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::ingest::FeedStats;
+use crate::limits;
+use crate::reactor::{Adopt, Command, Hub, Link};
+use crate::session::Dialect;
+use crate::stats::IngestReport;
+
+/// Answers are small and whole.
+pub(crate) type Body = Full<Bytes>;
+
+/// What the control plane shows and hands on.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) feeds: Vec<Arc<FeedStats>>,
+    pub(crate) ingest: Arc<Mutex<IngestReport>>,
+    pub(crate) started: Instant,
+    pub(crate) max_clients: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_handshakes: usize,
+    pub(crate) draining: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) rates: Mutex<api::Rates>,
+}
+
+/// What the control plane counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) accept_errors: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) upgrades: AtomicU64,
+    pub(crate) upgrades_refused: AtomicU64,
+    pub(crate) full: AtomicU64,
+}
+
+/// Accepts until dropped. Must run in a `LocalSet`.
+pub(crate) async fn accept(plane: Rc<Plane>, listener: TcpListener) {
+    let handshakes = Arc::new(Semaphore::new(plane.max_handshakes));
+    loop {
+        // Beyond the cap, connections wait in the kernel's queue, which costs nothing.
+        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                plane.counters.accepted.fetch_add(1, Ordering::Relaxed);
+                tokio::task::spawn_local(connection(plane.clone(), stream, peer, permit));
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: at once again would be a busy loop.
+                if plane.counters.accept_errors.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::warn!(%error, "accept failed (further failures are counted)");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The pause after an accept that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn connection(
+    plane: Rc<Plane>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let service = service_fn({
+        let plane = plane.clone();
+        move |request| {
+            let plane = plane.clone();
+            async move { Ok::<_, Infallible>(answer(&plane, request, peer).await) }
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(plane.handshake_timeout)
+        .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, %peer, "connection failed");
+    }
+    drop(permit);
+}
+
+async fn answer(plane: &Rc<Plane>, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    plane.counters.requests.fetch_add(1, Ordering::Relaxed);
+    let dialect = match request.uri().path() {
+        "/v1/ws" => Dialect::Native,
+        "/v1/echo" => Dialect::Echo,
+        _ => return api::answer(plane, &request).await,
+    };
+    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
+        plane.counters.full.fetch_add(1, Ordering::Relaxed);
+        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        return response;
+    }
+    match upgrade::answer(&mut request, dialect == Dialect::Native) {
+        Ok((response, upgraded)) => {
+            plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
+            let link = least_busy(&plane.hub.links);
+            link.sessions.fetch_add(1, Ordering::Relaxed);
+            tokio::task::spawn_local(hand_over(link, upgraded, peer, dialect));
+            response
+        }
+        Err(response) => {
+            plane.counters.upgrades_refused.fetch_add(1, Ordering::Relaxed);
+            *response
+        }
+    }
+}
+
+/// The reactor with the fewest sessions: they are spread evenly.
+fn least_busy(links: &[Arc<Link>]) -> Arc<Link> {
+    links.iter().min_by_key(|link| link.sessions.load(Ordering::Relaxed)).expect("a reactor").clone()
+}
+
+/// Gives the socket to a reactor once the answer is sent; all that HTTP needed is freed here.
+async fn hand_over(
+    link: Arc<Link>,
+    upgraded: fastwebsockets::upgrade::UpgradeFut,
+    peer: SocketAddr,
+    dialect: Dialect,
+) {
+    let adopt = async {
+        let upgraded = upgraded.await.ok()?.into_inner().into_inner();
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        let stream = parts.io.into_inner().into_std().ok()?;
+        Some(Adopt { stream, peer, dialect, early: parts.read_buf.to_vec() })
+    };
+    match adopt.await {
+        Some(adopt) => link.send(Command::Adopt(Box::new(adopt))),
+        None => {
+            link.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A plain text answer.
+pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    typed(status, "text/plain; charset=utf-8", text.to_owned())
+}
+
+/// An answer of this type, which is not to be cached.
+pub(crate) fn typed(status: StatusCode, mime: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

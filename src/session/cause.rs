@@ -1,6 +1,10 @@
 //! Why a client is slow: what the kernel knows about its connection, and what follows from it.
 
-use super::sock_diag::TcpInfo;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use super::sock_diag::{SockDiag, TcpInfo};
 
 /// Why a client's outbox fills up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +26,24 @@ impl LagCause {
             Self::Network => "network",
             Self::Server => "server",
         }
+    }
+}
+
+/// A reactor's line to the kernel, opened when the first client is slow.
+#[derive(Default)]
+pub(crate) struct Diag(Option<SockDiag>);
+
+impl Diag {
+    /// Why this client is slow. Where the kernel does not tell, the client is taken to be the cause.
+    pub(crate) fn cause(&mut self, stream: &TcpStream, peer: SocketAddr, ring_lagging: bool) -> LagCause {
+        if self.0.is_none() {
+            self.0 = SockDiag::open().ok();
+        }
+        let info = match (&mut self.0, stream.local_addr()) {
+            (Some(diag), Ok(local)) => diag.tcp_info(local, peer).ok(),
+            _ => None,
+        };
+        info.map_or(LagCause::PeerWindow, |info| classify(&info, ring_lagging))
     }
 }
 

@@ -28,9 +28,9 @@ pub fn head(opcode: OpCode, len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a text frame.
-pub fn text(payload: &str, out: &mut Vec<u8>) {
-    whole(OpCode::Text, payload.as_bytes(), out);
+/// Appends a text frame; the payload must be UTF-8 (RFC 6455 section 5.6).
+pub fn text(payload: impl AsRef<[u8]>, out: &mut Vec<u8>) {
+    whole(OpCode::Text, payload.as_ref(), out);
 }
 
 /// Appends a binary frame.
@@ -61,6 +61,15 @@ pub fn close(code: u16, reason: &str, out: &mut Vec<u8>) {
 /// Appends a close frame without a code, the answer to one that had none (RFC 6455 section 7.1.5).
 pub fn close_empty(out: &mut Vec<u8>) {
     head(OpCode::Close, 0, out);
+}
+
+/// The whole length, head included, of the server frame that starts here; `None` where its head is not complete.
+pub fn len_at(bytes: &[u8]) -> Option<usize> {
+    match *bytes.get(1)? {
+        126 => Some(4 + usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => Some(10 + u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
+        len => Some(2 + usize::from(len)),
+    }
 }
 
 fn whole(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
@@ -102,6 +111,8 @@ mod tests {
             let mut out = Vec::new();
             text(&payload, &mut out);
             assert_eq!(out.len(), head_len + len);
+            assert_eq!(len_at(&out), Some(out.len()));
+            assert_eq!(len_at(&out[..head_len - 1]), None);
             let frame = read_as_client(&out);
             assert!(frame.fin);
             assert_eq!(frame.opcode, OpCode::Text);

@@ -1,3 +1,5 @@
-//! Bytes as they stand on the wire.
+//! What goes over the wire: the native dialect out and in, and RFC 6455 frames.
 
 pub mod frame;
+pub mod native;
+pub mod request;

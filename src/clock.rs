@@ -1,0 +1,24 @@
+//! The clocks, read in one place.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// One reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// Nanoseconds since the Unix epoch.
+    pub ns: u64,
+    /// Milliseconds of a clock that never steps back.
+    pub ms: u64,
+}
+
+/// Reads both clocks.
+pub fn now() -> Now {
+    let mono = clock_gettime(ClockId::Monotonic);
+    Now { ns: real_ns(), ms: mono.tv_sec as u64 * 1000 + mono.tv_nsec as u64 / 1_000_000 }
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn real_ns() -> u64 {
+    let real = clock_gettime(ClockId::Realtime);
+    real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64
+}

@@ -1,0 +1,231 @@
+//! Plain HTTP: health, metrics, statistics, who is connected, and the page.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::{Body, Plane, assets, metrics, plain, typed};
+use crate::reactor::Command;
+use crate::stats::{ConnectionInfo, Report, new_histogram};
+
+/// Connections listed where no `limit` is given.
+const CONNECTIONS: usize = 1_000;
+/// The most that are listed.
+const CONNECTIONS_MAX: usize = 100_000;
+/// A reactor that has not answered by then is stuck.
+const REACTOR_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The counters of a moment ago, for rates.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    at: Option<Instant>,
+    ticks: u64,
+    deliveries: u64,
+    ticks_per_s: f64,
+    deliveries_per_s: f64,
+}
+
+pub(super) async fn answer(plane: &Plane, request: &Request<Incoming>) -> Response<Body> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let message = format!("{} is not allowed here, expected GET\n", request.method());
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &message);
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/healthz" => health(plane).await,
+        "/readyz" => ready(plane),
+        "/metrics" => typed(StatusCode::OK, metrics::MIME, metrics::text(plane)),
+        "/v1/stats" => json_answer(&stats(plane)),
+        "/v1/feeds" => json_answer(&feeds(plane)),
+        "/v1/connections" => connections(plane, request.uri().query()).await,
+        path => match assets::find(path) {
+            Some(asset) => page(request, &asset),
+            None => plain(
+                StatusCode::NOT_FOUND,
+                "nothing here; there are / /v1/ws /v1/stats /v1/connections /v1/feeds /metrics /healthz /readyz\n",
+            ),
+        },
+    }
+}
+
+fn json_answer(value: &Value) -> Response<Body> {
+    typed(StatusCode::OK, "application/json", value.to_string())
+}
+
+fn page(request: &Request<Incoming>, asset: &assets::Asset) -> Response<Body> {
+    let mut response = typed(StatusCode::OK, asset.mime, asset.body);
+    let headers = response.headers_mut();
+    // Asked anew each time, sent anew only when it changed: a new server has a new page.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
+        let same = request.headers().get(header::IF_NONE_MATCH) == Some(&etag);
+        headers.insert(header::ETAG, etag);
+        if same {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::default();
+        }
+    }
+    response
+}
+
+/// Alive: every reactor answers.
+async fn health(plane: &Plane) -> Response<Body> {
+    for link in &plane.hub.links {
+        let (ask, answer) = oneshot::channel();
+        link.send(Command::Connections(0, ask));
+        if !matches!(tokio::time::timeout(REACTOR_PATIENCE, answer).await, Ok(Ok(_))) {
+            let message = format!("reactor {} does not answer\n", link.id);
+            return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
+        }
+    }
+    plain(StatusCode::OK, "ok\n")
+}
+
+/// Ready: there is something to serve and the server stays.
+fn ready(plane: &Plane) -> Response<Body> {
+    if plane.draining.load(Ordering::Relaxed) {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    let failed: Vec<_> =
+        plane.feeds.iter().filter(|feed| *feed.state.lock() == "failed").map(|f| &*f.name).collect();
+    if !failed.is_empty() && failed.len() == plane.feeds.len() {
+        let message = format!("no feed runs, failed: {}\n", failed.join(" "));
+        return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
+    }
+    plain(StatusCode::OK, "ready\n")
+}
+
+async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
+    let limit = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("limit=")));
+    let limit = match limit.map(str::parse) {
+        None => CONNECTIONS,
+        Some(Ok(limit)) if limit <= CONNECTIONS_MAX => limit,
+        Some(_) => {
+            let message = format!("bad limit, expected 0 to {CONNECTIONS_MAX}\n");
+            return plain(StatusCode::BAD_REQUEST, &message);
+        }
+    };
+    let mut all = Vec::new();
+    for link in &plane.hub.links {
+        let (ask, answer) = oneshot::channel();
+        link.send(Command::Connections(limit - all.len().min(limit), ask));
+        match tokio::time::timeout(REACTOR_PATIENCE, answer).await {
+            Ok(Ok(some)) => all.extend(some.iter().map(connection)),
+            _ => {
+                let message = format!("reactor {} does not answer\n", link.id);
+                return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
+            }
+        }
+    }
+    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    json_answer(&json!({"clients": clients, "shown": all.len(), "connections": all}))
+}
+
+fn connection(info: &ConnectionInfo) -> Value {
+    json!({
+        "id": format!("{}-{}", info.reactor, info.id),
+        "peer": info.peer.to_string(),
+        "reactor": info.reactor,
+        "connected_ms": info.connected_ms,
+        "subscriptions": info.subscriptions,
+        "delivered": info.delivered,
+        "sent_bytes": info.sent_bytes,
+        "queued_bytes": info.queued_bytes,
+        "blocked_ms": info.blocked_ms,
+        "ring_lag": info.ring_lag,
+        "closing": info.ending.map(|reason| reason.as_str()),
+    })
+}
+
+pub(super) fn reports(plane: &Plane) -> Vec<Report> {
+    plane.hub.links.iter().map(|link| link.report.lock().clone()).collect()
+}
+
+fn stats(plane: &Plane) -> Value {
+    let reports = reports(plane);
+    let mut latency = new_histogram();
+    for report in &reports {
+        // The same bounds: adding cannot fail.
+        let _ = latency.add(&report.latency);
+    }
+    let ticks = plane.ingest.lock().ticks;
+    let sum = |f: fn(&Report) -> u64| reports.iter().map(f).sum::<u64>();
+    let deliveries = sum(|r| r.deliveries);
+    let (ticks_per_s, deliveries_per_s) = rates(plane, ticks, deliveries);
+    let micros = |ns: u64| ns as f64 / 1000.0;
+    let quantile = |q| micros(latency.value_at_quantile(q));
+    // Doubling buckets: enough to draw, few enough to read.
+    let buckets: Vec<_> = latency
+        .iter_log(1_000, 2.0)
+        .map(|step| (micros(step.value_iterated_to() + 1), step.count_since_last_iteration()))
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "commit": env!("TICKCAST_COMMIT"),
+        "epoch": plane.hub.epoch,
+        "uptime_s": plane.started.elapsed().as_secs_f64(),
+        "symbols": plane.hub.instruments.len(),
+        "clients": sum(|r| r.sessions),
+        "subscriptions": sum(|r| r.subscriptions),
+        "ticks": ticks,
+        "ticks_per_s": ticks_per_s.round(),
+        "deliveries": deliveries,
+        "deliveries_per_s": deliveries_per_s.round(),
+        "latency_us": {
+            "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
+            "max": if latency.is_empty() { 0.0 } else { micros(latency.max()) },
+            "count": latency.len(), "buckets": buckets,
+        },
+        "reactors": reports.iter().map(|r| json!({
+            "id": r.reactor, "clients": r.sessions, "subscriptions": r.subscriptions, "ticks": r.ticks,
+            "deliveries": r.deliveries, "sends": r.sends, "lapped": r.lapped, "ring_lag": r.ring_lag,
+        })).collect::<Vec<_>>(),
+        "feeds": plane.feeds.iter().map(|feed| json!({
+            "name": feed.name, "state": *feed.state.lock(),
+            "ticks": feed.ticks.load(Ordering::Relaxed), "rejected": feed.rejected.load(Ordering::Relaxed),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Rates over at least half a second.
+fn rates(plane: &Plane, ticks: u64, deliveries: u64) -> (f64, f64) {
+    let mut rates = plane.rates.lock();
+    let now = Instant::now();
+    let before = *rates.at.get_or_insert(plane.started);
+    let seconds = (now - before).as_secs_f64();
+    if seconds >= 0.5 {
+        rates.ticks_per_s = ticks.saturating_sub(rates.ticks) as f64 / seconds;
+        rates.deliveries_per_s = deliveries.saturating_sub(rates.deliveries) as f64 / seconds;
+        (rates.at, rates.ticks, rates.deliveries) = (Some(now), ticks, deliveries);
+    }
+    (rates.ticks_per_s, rates.deliveries_per_s)
+}
+
+fn feeds(plane: &Plane) -> Value {
+    let feeds: Vec<_> = plane
+        .feeds
+        .iter()
+        .map(|feed| {
+            let rejects: Vec<_> = feed
+                .rejects
+                .lock()
+                .iter()
+                .map(|r| json!({"kind": r.kind, "count": r.count, "detail": r.detail, "text": r.text}))
+                .collect();
+            json!({
+                "name": feed.name, "state": *feed.state.lock(),
+                "ticks": feed.ticks.load(Ordering::Relaxed),
+                "rejected": feed.rejected.load(Ordering::Relaxed), "rejects": rejects,
+            })
+        })
+        .collect();
+    json!({ "feeds": feeds })
+}

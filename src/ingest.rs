@@ -1,0 +1,306 @@
+//! From the feeds to the ring: one thread takes what all feeds hand over, numbers it, keeps the
+//! books, publishes, and wakes the reactors.
+//!
+//! Feeds run on threads of their own and hand over batches through a bounded channel: a feed that
+//! is ahead waits, the ring's writer never does (but for a paced replay, see [`Pace`]).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::Mutex;
+use tickcast_feeds::feed::{Feed, RunContext};
+use tickcast_feeds::tick::{TICK_WORDS, flags};
+use tickcast_feeds::{FeedState, Sink, SinkClosed, Stamp, Status, Stop, Tick};
+
+use crate::books::{Sequenced, Sequencers, Writer};
+use crate::limits;
+use crate::reactor::Hub;
+use crate::ring::Producer;
+use crate::stats::IngestReport;
+
+/// What a feed hands over at a time.
+#[derive(Debug)]
+struct Batch {
+    ticks: Vec<Tick>,
+    /// The source started over before these ticks.
+    restart: bool,
+    /// The feed can wait for its consumers.
+    paced: bool,
+}
+
+/// What is known of one feed.
+#[derive(Debug)]
+pub struct FeedStats {
+    /// Its spec.
+    pub name: String,
+    /// Ticks handed over.
+    pub ticks: AtomicU64,
+    /// Messages kept out of the stream.
+    pub rejected: AtomicU64,
+    /// `running`, `ended` or `failed`.
+    pub state: Mutex<&'static str>,
+    /// How many messages were rejected for which cause, and the newest of each.
+    pub rejects: Mutex<Vec<Reject>>,
+}
+
+/// A cause for which messages were rejected.
+#[derive(Clone, Debug)]
+pub struct Reject {
+    /// The cause.
+    pub kind: &'static str,
+    /// How many.
+    pub count: u64,
+    /// What was wrong with the newest.
+    pub detail: String,
+    /// The newest, cut.
+    pub text: String,
+}
+
+/// A feed's end of the channel.
+struct FeedSink {
+    batch: Batch,
+    to_ingest: Sender<Batch>,
+    empty: Receiver<Vec<Tick>>,
+    stats: Arc<FeedStats>,
+}
+
+impl Sink for FeedSink {
+    fn put(&mut self, tick: &Tick) {
+        self.batch.ticks.push(*tick);
+    }
+
+    fn flush(&mut self) -> Result<(), SinkClosed> {
+        if self.batch.ticks.is_empty() {
+            return Ok(());
+        }
+        self.stats.ticks.fetch_add(self.batch.ticks.len() as u64, Ordering::Relaxed);
+        let next = Batch {
+            ticks: self.empty.try_recv().unwrap_or_default(),
+            restart: false,
+            paced: self.batch.paced,
+        };
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.to_ingest.send(batch).map_err(|_| SinkClosed)
+    }
+
+    fn reject(&mut self, kind: &'static str, detail: &str, text: &[u8]) {
+        self.stats.rejected.fetch_add(1, Ordering::Relaxed);
+        let cut = String::from_utf8_lossy(&text[..text.len().min(limits::LOG_TEXT_BYTES)]).into_owned();
+        let mut rejects = self.stats.rejects.lock();
+        match rejects.iter_mut().find(|reject| reject.kind == kind) {
+            Some(reject) => {
+                reject.count += 1;
+                detail.clone_into(&mut reject.detail);
+                reject.text = cut;
+            }
+            None => {
+                // Once per cause: a venue gone mad must not fill the log.
+                tracing::warn!(feed = self.stats.name, kind, detail, text = cut, "message rejected");
+                rejects.push(Reject { kind, count: 1, detail: detail.to_owned(), text: cut });
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        // What was put before belongs to the time before; a closed sink shows at the next flush.
+        let _ = self.flush();
+        self.batch.restart = true;
+    }
+}
+
+/// The ingest's threads.
+pub(crate) struct Ingest {
+    pub(crate) feeds: Vec<Arc<FeedStats>>,
+    pub(crate) report: Arc<Mutex<IngestReport>>,
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Ingest {
+    /// Starts the ingest and a thread for each feed.
+    pub(crate) fn start(
+        hub: Arc<Hub>,
+        producer: Producer<TICK_WORDS>,
+        writer: Writer,
+        feeds: Vec<Box<dyn Feed>>,
+    ) -> std::io::Result<Self> {
+        let stop = Stop::new();
+        let (to_ingest, batches) = bounded(limits::BATCHES);
+        let (give_back, empty) = bounded(limits::BATCHES);
+        let report = Arc::new(Mutex::new(IngestReport::default()));
+        let mut threads = Vec::new();
+        let mut all_stats = Vec::new();
+        let worker = Worker {
+            hub: hub.clone(),
+            producer,
+            writer,
+            sequencers: Sequencers::new(),
+            words: Vec::new(),
+            report: IngestReport::default(),
+            stop: stop.clone(),
+        };
+        let shown = report.clone();
+        let run = move || worker.run(&batches, &give_back, &shown);
+        threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
+        for feed in feeds {
+            if feed.lossless() {
+                hub.paced.store(true, Ordering::Relaxed);
+            }
+            let stats = Arc::new(FeedStats {
+                name: feed.name(),
+                ticks: AtomicU64::new(0),
+                rejected: AtomicU64::new(0),
+                state: Mutex::new("running"),
+                rejects: Mutex::default(),
+            });
+            all_stats.push(stats.clone());
+            let batch = Batch { ticks: Vec::new(), restart: false, paced: feed.lossless() };
+            let sink =
+                FeedSink { batch, to_ingest: to_ingest.clone(), empty: empty.clone(), stats };
+            let subscribers = hub.subscribers.clone();
+            let context = RunContext::new(
+                stop.clone(),
+                Arc::new(move || subscribers.load(Ordering::Relaxed)),
+            );
+            let name = feed.thread_name();
+            let run = move || run_feed(feed, sink, &context);
+            threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+        }
+        Ok(Ingest { feeds: all_stats, report, stop, threads })
+    }
+
+    /// Stops the feeds and waits for all threads.
+    pub(crate) fn stop(self) {
+        self.stop.stop();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a feed's thread panicked");
+            }
+        }
+    }
+}
+
+fn run_feed(feed: Box<dyn Feed>, mut sink: FeedSink, context: &RunContext) {
+    let stats = sink.stats.clone();
+    tracing::info!(feed = stats.name, "feed starts");
+    let result = feed.run(&mut sink, context);
+    let flushed = sink.flush();
+    match (result, flushed) {
+        (Err(error), _) => {
+            tracing::error!(feed = stats.name, %error, "feed failed");
+            *stats.state.lock() = "failed";
+        }
+        (Ok(()), _) => {
+            let ticks = stats.ticks.load(Ordering::Relaxed);
+            tracing::info!(feed = stats.name, ticks, "feed ended");
+            *stats.state.lock() = "ended";
+        }
+    }
+}
+
+/// The ingest's thread.
+struct Worker {
+    hub: Arc<Hub>,
+    producer: Producer<TICK_WORDS>,
+    writer: Writer,
+    sequencers: Sequencers,
+    words: Vec<[u64; TICK_WORDS]>,
+    report: IngestReport,
+    stop: Stop,
+}
+
+impl Worker {
+    fn run(mut self, batches: &Receiver<Batch>, give_back: &Sender<Vec<Tick>>, shown: &Mutex<IngestReport>) {
+        // Ends when the last feed has ended and dropped its sender.
+        while let Ok(mut batch) = batches.recv() {
+            if batch.restart {
+                self.sequencers.restart();
+            }
+            for event in batch.ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
+                self.event(event);
+            }
+            self.publish(batch.paced);
+            shown.lock().clone_from(&self.report);
+            batch.ticks.clear();
+            match give_back.try_send(batch.ticks) {
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    /// Numbers an event, applies it to the state, and puts it in line for the ring.
+    fn event(&mut self, event: &mut [Tick]) {
+        for tick in &mut *event {
+            match self.sequencers.next(tick) {
+                Sequenced::Seq(seq) => tick.seq = seq,
+                Sequenced::Duplicate { .. } => {
+                    self.report.duplicates += 1;
+                    return;
+                }
+            }
+        }
+        let position = self.producer.position() + self.words.len() as u64;
+        match self.writer.apply_event(event, position) {
+            Ok(_) => self.words.extend(event.iter().map(Tick::to_words)),
+            Err(error) => self.refused(event, &error),
+        }
+    }
+
+    /// A book event that does not fit its book: the book is unknown from here to the next
+    /// snapshot, and everybody is told.
+    fn refused(&mut self, event: &[Tick], error: &crate::books::BookError) {
+        let Some(last) = event.last() else { return };
+        self.report.book_errors += 1;
+        if self.report.book_errors == 1 {
+            tracing::warn!(%error, instrument = last.instrument.0, "book event refused (further ones are counted)");
+        }
+        let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
+        let status = Status { state: FeedState::Resync, age_ms: 0 };
+        let mut tick = [Tick::status(last.instrument, stamp, status)];
+        if let Sequenced::Seq(seq) = self.sequencers.next(&tick[0]) {
+            tick[0].seq = seq;
+        }
+        let position = self.producer.position() + self.words.len() as u64;
+        if self.writer.apply_event(&tick, position).is_ok() {
+            self.words.push(tick[0].to_words());
+        }
+    }
+
+    fn publish(&mut self, paced: bool) {
+        let words = std::mem::take(&mut self.words);
+        for chunk in words.chunks(self.producer.slots() / 4) {
+            if paced && !self.wait_for_room(chunk.len()) {
+                break;
+            }
+            self.producer.publish_batch(chunk);
+            self.report.ticks += chunk.len() as u64;
+            for link in &self.hub.links {
+                link.wake.wake();
+            }
+        }
+        self.words = words;
+        self.words.clear();
+    }
+
+    /// Waits until every reactor has dealt with enough that the ring does not lap it; false when
+    /// the process stops.
+    fn wait_for_room(&mut self, count: usize) -> bool {
+        let room = self.producer.slots() as u64 / 2;
+        let mut waited = false;
+        loop {
+            let slowest = self.hub.links.iter().map(|link| link.position.load(Ordering::Acquire));
+            let slowest = slowest.min().unwrap_or(u64::MAX);
+            if self.producer.position() + count as u64 <= slowest.saturating_add(room) {
+                self.report.paced += u64::from(waited);
+                return true;
+            }
+            if self.stop.is_stopped() {
+                return false;
+            }
+            waited = true;
+            std::thread::sleep(limits::PACE_SLEEP);
+        }
+    }
+}

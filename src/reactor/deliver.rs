@@ -1,0 +1,429 @@
+//! From the ring to the outboxes: encode once, note as pending for each subscriber.
+
+use std::sync::atomic::Ordering;
+
+use slab::Slab;
+use tickcast_feeds::{FeedState, Kind, Tick};
+
+use super::encodings::{Encodings, Range};
+use super::market::{Entry, Topic};
+use super::{Core, FlushQueue};
+use crate::books::Depth;
+use crate::ring::Poll;
+use crate::session::end::{CLOSE_SLOW, Reason};
+use crate::session::{Dialect, Session};
+use crate::wire::native::{self, BookHead, Lag};
+
+/// What delivering one message needs of the core.
+struct FanOut<'a> {
+    sessions: &'a mut Slab<Session>,
+    queue: &'a mut FlushQueue,
+    overflowing: &'a mut Vec<u32>,
+    crowd: &'a mut usize,
+    encodings: &'a Encodings,
+    limit: usize,
+    conflate_quotes: bool,
+}
+
+/// One message on its way to the subscribers of its topic.
+#[derive(Clone, Copy)]
+struct Message {
+    range: Range,
+    recv_ns: u64,
+    /// For a quote, which may be conflated: its instrument and `prev`.
+    quote: Option<(u32, u64)>,
+}
+
+impl FanOut<'_> {
+    fn to_topic(&mut self, topic: &mut Topic, message: Message) -> u64 {
+        let count = topic.subs.len();
+        if count == 0 {
+            return 0;
+        }
+        topic.turn = (topic.turn + 1) % count;
+        let (last, first) = topic.subs.split_at(topic.turn);
+        for &id in first.iter().chain(last) {
+            self.to_session(id, message);
+        }
+        count as u64
+    }
+
+    fn to_session(&mut self, id: u32, message: Message) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.is_ending() {
+            return;
+        }
+        if session.out.is_blocked() {
+            if let Some((instrument, prev)) = message.quote {
+                if self.conflate_quotes || session.conflates(instrument) {
+                    return hold_quote(session, instrument, prev);
+                }
+            }
+            if session.out.len() + message.range.len as usize > self.limit {
+                self.overflowing.push(id);
+                return;
+            }
+            session.out.push(message.range, self.encodings);
+            if !session.crowded && session.out.len() > self.limit / 2 {
+                session.crowded = true;
+                *self.crowd += 1;
+            }
+        } else {
+            session.out.push(message.range, self.encodings);
+            if session.oldest_ns == 0 {
+                session.oldest_ns = message.recv_ns.max(1);
+            }
+            if !session.queued {
+                session.queued = true;
+                self.queue.push_back((id, message.range.chunk));
+            }
+            // The socket may take it: whether this client is slow shows when it is flushed.
+            if session.out.len() > self.limit {
+                self.overflowing.push(id);
+            }
+        }
+        session.delivered += 1;
+    }
+}
+
+/// Keeps a quote back: the newest is sent when the socket takes bytes again.
+fn hold_quote(session: &mut Session, instrument: u32, prev: u64) {
+    let conflated = session.conflated.get_or_insert_default();
+    match conflated.held.entry(instrument) {
+        std::collections::hash_map::Entry::Occupied(_) => conflated.skipped += 1,
+        std::collections::hash_map::Entry::Vacant(empty) => {
+            empty.insert(prev);
+        }
+    }
+}
+
+impl Core {
+    /// Takes at most a turn's ticks from the ring; says how many.
+    pub(super) fn take_ticks(&mut self) -> usize {
+        if self.holds_back() {
+            return 0;
+        }
+        let mut words = std::mem::take(&mut self.words);
+        let position = self.consumer.position();
+        let taken = match self.consumer.poll(&mut words) {
+            Poll::Empty => 0,
+            Poll::Read(count) => {
+                for (i, entry) in words[..count].iter().enumerate() {
+                    self.tick(position + i as u64, &Tick::from_words(*entry));
+                }
+                self.report.ticks += count as u64;
+                count
+            }
+            Poll::Lapped(lost) => {
+                self.recover(lost);
+                1
+            }
+        };
+        self.words = words;
+        if taken > 0 {
+            self.link.position.store(self.consumer.position(), Ordering::Release);
+            self.deal_with_overflow();
+        }
+        taken
+    }
+
+    fn tick(&mut self, position: u64, tick: &Tick) {
+        if tick.instrument.index() >= self.market.entries.len() {
+            self.list_new();
+        }
+        let Some(entry) = self.market.get_mut(tick.instrument) else { return };
+        if position < entry.from {
+            return;
+        }
+        match tick.kind {
+            Kind::Trade => self.trade(tick),
+            Kind::Quote => self.quote(tick),
+            Kind::Level => {
+                if entry.book.is_some() && position >= entry.book_from {
+                    self.level(tick);
+                }
+            }
+            Kind::Status => self.status(tick),
+        }
+    }
+
+    /// Splits the core into what encodes and what delivers.
+    fn parts(&mut self, index: usize) -> (&mut Entry, &mut Encodings, Parts<'_>) {
+        let parts = Parts {
+            sessions: &mut self.sessions,
+            queue: &mut self.queue,
+            overflowing: &mut self.overflowing,
+            crowd: &mut self.crowd,
+            deliveries: &mut self.report.deliveries,
+            encoded: &mut self.report.encoded,
+            limit: self.hub.settings.outbox_bytes,
+            conflate_quotes: self.hub.settings.conflate_quotes,
+        };
+        (&mut self.market.entries[index], &mut self.encodings, parts)
+    }
+
+    fn trade(&mut self, tick: &Tick) {
+        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
+        if !entry.trade.subs.is_empty() {
+            let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            parts.send(encodings, &mut entry.trade, message);
+        }
+    }
+
+    fn quote(&mut self, tick: &Tick) {
+        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        let prev = std::mem::replace(&mut entry.quote.last, tick.seq);
+        entry.last_quote = Some(*tick);
+        if !entry.quote.subs.is_empty() {
+            let range = encodings.text(|out| native::quote(out, &entry.heads, tick, Some(prev)));
+            let quote = Some((tick.instrument.0, prev));
+            parts.send(encodings, &mut entry.quote, Message { range, recv_ns: tick.ts_recv, quote });
+        }
+    }
+
+    fn status(&mut self, tick: &Tick) {
+        let status = tick.as_status();
+        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        entry.feed = status.state;
+        entry.feed_ns = tick.ts_recv;
+        entry.status.last = tick.seq;
+        if status.state == FeedState::Resync {
+            // Nothing derived from the broken book goes out until the next snapshot.
+            if let Some(book) = &mut entry.book {
+                book.clear();
+            }
+        }
+        if !entry.status.subs.is_empty() {
+            let range = encodings
+                .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            parts.send(encodings, &mut entry.status, message);
+        }
+    }
+
+    fn level(&mut self, tick: &Tick) {
+        let mut assembler = std::mem::take(&mut self.assembler);
+        if let Some(event) = assembler.push(tick) {
+            self.book_event(event);
+        }
+        self.assembler = assembler;
+    }
+
+    fn book_event(&mut self, event: &[Tick]) {
+        let Some(last) = event.last() else { return };
+        let index = last.instrument.index();
+        let Some(book) = &mut self.market.entries[index].book else { return };
+        match book.apply_event(event) {
+            Ok(applied) if applied.snapshot => self.book_snapshots(index),
+            Ok(applied) if applied.changed => self.book_updates(index),
+            Ok(_) => {}
+            Err(error) => {
+                // Between a resync and its snapshot there is no book to apply to.
+                if book.is_known() {
+                    tracing::warn!(%error, symbol = %self.market.entries[index].info.symbol, "book event refused");
+                    self.report.book_errors += 1;
+                    self.reload_book(index);
+                }
+            }
+        }
+    }
+
+    /// Sends the whole book to everyone who listens to it.
+    pub(super) fn book_snapshots(&mut self, index: usize) {
+        let (entry, encodings, mut parts) = self.parts(index);
+        let Some(book) = &entry.book else { return };
+        for topic in &mut entry.books {
+            let head = BookHead {
+                depth: (topic.depth != 0).then_some(topic.depth),
+                seq: book.seq(),
+                prev: None,
+                ts_event: book.ts_event(),
+                ts_recv: book.ts_recv(),
+            };
+            topic.topic.last = book.seq();
+            let view = topic.view;
+            let range = encodings
+                .text(|out| native::book(out, &entry.heads, &head, view.bids(book), view.asks(book)));
+            let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+            parts.send(encodings, &mut topic.topic, message);
+        }
+    }
+
+    fn book_updates(&mut self, index: usize) {
+        let mut changes = std::mem::take(&mut self.changes);
+        let (entry, encodings, mut parts) = self.parts(index);
+        if let Some(book) = &entry.book {
+            for topic in &mut entry.books {
+                topic.view.changes(book, &mut changes);
+                if changes.is_empty() {
+                    continue;
+                }
+                let head = BookHead {
+                    depth: (topic.depth != 0).then_some(topic.depth),
+                    seq: book.seq(),
+                    prev: Some(std::mem::replace(&mut topic.topic.last, book.seq())),
+                    ts_event: book.ts_event(),
+                    ts_recv: book.ts_recv(),
+                };
+                let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
+                let range =
+                    encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
+                let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+                parts.send(encodings, &mut topic.topic, message);
+            }
+        }
+        self.changes = changes;
+    }
+
+    /// Takes the book over from the ingest's and sends it whole.
+    fn reload_book(&mut self, index: usize) {
+        self.load_book(index);
+        if self.market.entries[index].book.as_ref().is_some_and(|book| book.is_known()) {
+            self.book_snapshots(index);
+        }
+    }
+
+    /// Copies the ingest's book, which may be ahead of this reactor: ticks of before are skipped.
+    pub(super) fn load_book(&mut self, index: usize) {
+        let entry = &mut self.market.entries[index];
+        match self.state.get(entry.info.id) {
+            Some(state) => {
+                let state = state.lock();
+                entry.book = Some(Box::new(state.book.clone()));
+                entry.book_from = state.position;
+            }
+            None => entry.book = Some(Box::default()),
+        }
+    }
+
+    /// The writer overtook this reactor. What is lost is lost, but nobody must be left with a
+    /// wrong picture: everything is taken over from the ingest's state, everybody is told, and
+    /// gets fresh quotes and books. Lost trades show in `prev`.
+    fn recover(&mut self, lost: u64) {
+        tracing::warn!(reactor = self.link.id, lost, "lapped by the ring");
+        self.report.lapped += 1;
+        self.report.lost += lost;
+        self.assembler.reset();
+        self.list_new();
+        for index in 0..self.market.entries.len() {
+            self.take_over(index);
+        }
+        let range = self.encodings.text(|out| {
+            let lag = Lag {
+                policy: "resync",
+                skipped: lost,
+                queued_bytes: 0,
+                oldest_ms: 0,
+                cause: "server",
+            };
+            native::lag(out, &lag);
+        });
+        let ids: Vec<u32> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.dialect == Dialect::Native && !session.subs.is_empty())
+            .map(|(id, _)| id as u32)
+            .collect();
+        for id in ids {
+            self.push(id, range);
+            self.rejoin_all(id);
+        }
+    }
+
+    fn take_over(&mut self, index: usize) {
+        let Some(state) = self.state.get(self.market.entries[index].info.id) else { return };
+        let entry = &mut self.market.entries[index];
+        let state = state.lock();
+        entry.from = state.position;
+        entry.trade.last = state.trade_seq;
+        entry.quote.last = state.quote_seq;
+        entry.last_quote = state.last_quote;
+        entry.feed = state.feed;
+        if entry.book.is_some() {
+            entry.book = Some(Box::new(state.book.clone()));
+            entry.book_from = state.position;
+            for topic in &mut entry.books {
+                topic.topic.last = state.book.seq();
+            }
+        }
+    }
+
+    /// Pushes a shared message to one session.
+    pub(super) fn push(&mut self, id: u32, range: Range) {
+        let recv_ns = self.now.ns;
+        let mut fan_out = FanOut {
+            sessions: &mut self.sessions,
+            queue: &mut self.queue,
+            overflowing: &mut self.overflowing,
+            crowd: &mut self.crowd,
+            encodings: &self.encodings,
+            limit: self.hub.settings.outbox_bytes,
+            conflate_quotes: false,
+        };
+        fan_out.to_session(id, Message { range, recv_ns, quote: None });
+    }
+
+    /// Takes in instruments that were listed since, with the wildcards that match them.
+    pub(crate) fn list_new(&mut self) {
+        for info in self.hub.instruments.since(self.market.entries.len()) {
+            self.market.list(info.clone());
+            let wildcards: Vec<_> =
+                self.market.wildcards.iter().filter(|w| w.matches(&info)).cloned().collect();
+            for wildcard in wildcards {
+                self.subscribe_wild(&wildcard, info.id.0);
+            }
+        }
+    }
+
+    /// Sessions that a fan-out found over their bound: one try to flush, then the policy.
+    fn deal_with_overflow(&mut self) {
+        while let Some(id) = self.overflowing.pop() {
+            let Some(session) = self.sessions.get(id as usize) else { continue };
+            if session.is_ending() {
+                continue;
+            }
+            if !session.out.is_blocked() {
+                self.flush(id);
+            }
+            let Some(session) = self.sessions.get(id as usize) else { continue };
+            if session.out.is_blocked() && !session.is_ending() {
+                self.evict(id, Reason::SlowOverflow, CLOSE_SLOW);
+            }
+        }
+    }
+}
+
+/// The core without its market and encodings.
+struct Parts<'a> {
+    sessions: &'a mut Slab<Session>,
+    queue: &'a mut FlushQueue,
+    overflowing: &'a mut Vec<u32>,
+    crowd: &'a mut usize,
+    deliveries: &'a mut u64,
+    encoded: &'a mut u64,
+    limit: usize,
+    conflate_quotes: bool,
+}
+
+impl Parts<'_> {
+    fn send(&mut self, encodings: &Encodings, topic: &mut Topic, message: Message) {
+        let mut fan_out = FanOut {
+            sessions: self.sessions,
+            queue: self.queue,
+            overflowing: self.overflowing,
+            crowd: self.crowd,
+            encodings,
+            limit: self.limit,
+            conflate_quotes: self.conflate_quotes,
+        };
+        *self.deliveries += fan_out.to_topic(topic, message);
+        *self.encoded += 1;
+    }
+}
+
+/// The view that a subscription's depth stands for.
+pub(super) fn view(depth: u16) -> Depth {
+    Depth::top(u64::from(depth)).unwrap_or(Depth::FULL)
+}

@@ -1,0 +1,234 @@
+//! From the outboxes to the sockets: one write per session, with all that is pending.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use super::Core;
+use crate::clock;
+use crate::session::end::{End, Reason};
+use crate::limits;
+use crate::wire::frame;
+use crate::wire::native::{self, Lag};
+
+impl Core {
+    /// Puts a session with something pending in the flush queue.
+    pub(crate) fn enqueue(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if !session.queued && !session.out.is_blocked() {
+            session.queued = true;
+            self.queue.push_back((id, self.encodings.newest()));
+        }
+    }
+
+    /// Flushes at most `most` sessions, the one that waits longest first; says how many.
+    pub(super) fn flush_due(&mut self, most: usize) -> usize {
+        let mut flushed = 0;
+        while flushed < most {
+            let Some((id, _)) = self.queue.pop_front() else { break };
+            self.flush(id);
+            flushed += 1;
+        }
+        match self.queue.front() {
+            Some(&(_, chunk)) => self.encodings.release(chunk),
+            None => self.encodings.reset(),
+        }
+        flushed
+    }
+
+    /// Sends what is pending for a session, as far as its socket takes it.
+    pub(crate) fn flush(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.queued = false;
+        if session.out.is_blocked() {
+            return;
+        }
+        if session.out.is_empty() {
+            return self.flushed(id);
+        }
+        let bytes = session.out.gather(&self.encodings, &mut self.scratch);
+        let result = session.stream.try_write(bytes);
+        self.report.sends += 1;
+        match result {
+            Ok(n) => {
+                session.sent_ms = self.now.ms;
+                session.sent_bytes += n as u64;
+                self.report.sent_bytes += n as u64;
+                if n == bytes.len() {
+                    session.out.sent_all();
+                    let oldest = std::mem::take(&mut session.oldest_ns);
+                    if oldest != 0 {
+                        self.report.record_latency(clock::real_ns().saturating_sub(oldest));
+                    }
+                    self.flushed(id);
+                } else {
+                    session.out.sent_some(n, &self.encodings);
+                    self.block(id);
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                session.out.sent_some(0, &self.encodings);
+                self.block(id);
+            }
+            Err(_) => self.remove(id, Reason::Lost),
+        }
+    }
+
+    /// The socket takes no more: a task of its own waits until it does.
+    fn block(&mut self, id: u32) {
+        self.report.blocked += 1;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.oldest_ns = 0;
+        let limit = self.hub.settings.outbox_bytes;
+        if !session.crowded && !session.is_ending() && session.out.len() > limit / 2 {
+            session.crowded = true;
+            self.crowd += 1;
+        }
+        let (stream, me) = (session.stream.clone(), self.me.clone());
+        tokio::task::spawn_local(async move {
+            // An error shows again at the next write.
+            let _ = stream.writable().await;
+            let Some(me) = me.upgrade() else { return };
+            me.core.borrow_mut().writable(id, &stream);
+            me.link.wake.wake();
+        });
+    }
+
+    fn writable(&mut self, id: u32, stream: &Rc<TcpStream>) {
+        self.now = clock::now();
+        match self.sessions.get_mut(id as usize) {
+            Some(session) if Rc::ptr_eq(&session.stream, stream) => session.out.unblock(),
+            // The session ended meanwhile; its number may be another's by now.
+            _ => return,
+        }
+        self.flush(id);
+    }
+
+    /// A session has nothing pending any more.
+    fn flushed(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.crowded {
+            session.crowded = false;
+            self.crowd -= 1;
+        }
+        if let Some(end) = &mut session.end {
+            if !end.shut {
+                end.shut = true;
+                // The peer reads our close frame, then the end; its own end removes the session.
+                // Dropping the socket with unread bytes would reset it under the close frame.
+                if socket2::SockRef::from(&*session.stream).shutdown(std::net::Shutdown::Write).is_err() {
+                    self.remove(id, Reason::Lost);
+                }
+            }
+            return;
+        }
+        if !session.joins.is_empty() && !session.joining {
+            session.joining = true;
+            self.joiners.push_back(id);
+        }
+        if session.conflated.is_some() {
+            self.send_held_quotes(id);
+        }
+    }
+
+    /// A conflated client can take bytes again: the newest quotes of what was held back.
+    fn send_held_quotes(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(conflated) = session.conflated.take() else { return };
+        let mut out = Vec::new();
+        let mut frames = Vec::new();
+        for (instrument, prev) in conflated.held {
+            let Some(entry) = self.market.entries.get(instrument as usize) else { continue };
+            let Some(tick) = &entry.last_quote else { continue };
+            out.clear();
+            native::quote(&mut out, &entry.heads, tick, Some(prev));
+            frame::text(&out, &mut frames);
+            session.delivered += 1;
+        }
+        if conflated.skipped > 0 {
+            self.report.conflated += conflated.skipped;
+            let oldest_ms = self.now.ms.saturating_sub(session.sent_ms);
+            out.clear();
+            let lag = Lag {
+                policy: "conflate",
+                skipped: conflated.skipped,
+                queued_bytes: frames.len() as u64,
+                oldest_ms,
+                cause: "peer_window",
+            };
+            native::lag(&mut out, &lag);
+            frame::text(&out, &mut frames);
+        }
+        session.out.push_own(&self.encodings, |bytes| bytes.extend_from_slice(&frames));
+        self.enqueue(id);
+    }
+
+    /// Appends one frame of a session's own: an answer, a snapshot, a control frame.
+    pub(crate) fn push_own(&mut self, id: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.is_ending() {
+            return;
+        }
+        session.out.push_own(&self.encodings, write);
+        let over = session.out.len() > match session.dialect {
+            crate::session::Dialect::Native => self.hub.settings.outbox_bytes,
+            crate::session::Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
+        };
+        let blocked = session.out.is_blocked();
+        if over && blocked {
+            self.overflowing.push(id);
+        } else {
+            self.enqueue(id);
+        }
+    }
+
+    /// Ends a session with a close frame. Everything that was pushed before still goes out;
+    /// nothing is pushed after.
+    pub(crate) fn close(&mut self, id: u32, reason: Reason, code: Option<u16>, text: &str) {
+        self.leave_all(id);
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.is_ending() {
+            return;
+        }
+        session.out.push_own(&self.encodings, |out| match code {
+            Some(code) => frame::close(code, text, out),
+            None => frame::close_empty(out),
+        });
+        let deadline_ms = self.now.ms + limits::CLOSE_TIMEOUT.as_millis() as u64;
+        session.end = Some(Box::new(End { reason, deadline_ms, shut: false }));
+        if session.crowded {
+            session.crowded = false;
+            self.crowd -= 1;
+        }
+        self.enqueue(id);
+    }
+
+    /// Ends a client that is too slow: its queue is dropped but for the frame that is under way,
+    /// then it is told why, in room that is reserved for that, and closed.
+    pub(crate) fn evict(&mut self, id: u32, reason: Reason, code: u16) {
+        let ring_lagging = self.consumer.lag() > limits::TICKS_PER_TURN as u64;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let oldest_ms = self.now.ms.saturating_sub(session.sent_ms);
+        let queued_bytes = session.out.len() as u64;
+        let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
+        session.out.cut();
+        let lag = Lag { policy: "disconnect", skipped: 0, queued_bytes, oldest_ms, cause: cause.as_str() };
+        let mut message = Vec::new();
+        native::lag(&mut message, &lag);
+        session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+        self.report.lag_causes[cause as usize] += 1;
+        tracing::info!(
+            peer = %session.peer, reason = reason.as_str(), cause = cause.as_str(), queued_bytes, oldest_ms,
+            "slow client closed"
+        );
+        let text = match reason {
+            Reason::SlowOverflow => "slow consumer: outbox full",
+            _ => "slow consumer: nothing taken in the grace period",
+        };
+        self.close(id, reason, Some(code), text);
+        if let Some(end) = self.sessions.get_mut(id as usize).and_then(|s| s.end.as_mut()) {
+            end.deadline_ms = self.now.ms + limits::EVICT_LINGER.as_millis() as u64;
+        }
+    }
+}

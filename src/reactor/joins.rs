@@ -1,0 +1,173 @@
+//! Snapshots: how a subscription gets its first state and then every tick after it.
+//!
+//! A subscription whose channel has a state (quote, book, status) joins its topic at the moment
+//! its snapshot is pushed, which is between two ticks: no gap, no duplicate. Joins are done a few
+//! at a time, and only while the client's outbox is far from its bound, so that `book` of `*`
+//! neither stalls a turn nor evicts the client.
+
+use super::Core;
+use super::deliver::view;
+use super::market::{BookTopic, Topic, Wildcard};
+use crate::limits;
+use crate::session::{Join, Sub};
+use crate::wire::frame;
+use crate::wire::native::{self, BookHead};
+use crate::wire::request::Channel;
+
+impl Core {
+    /// Adds a subscription that the session does not have yet.
+    pub(crate) fn subscribe(&mut self, id: u32, sub: Sub) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.subs.is_empty() {
+            self.hub.subscribers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        session.subs.push(sub);
+        self.report.subscriptions += 1;
+        if sub.channel == Channel::Trade {
+            // Trades have no state to begin with.
+            if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
+                entry.trade.join(id);
+            }
+        } else {
+            self.join_later(id, Join { sub, fresh: true });
+        }
+    }
+
+    /// A wildcard's subscription to one instrument, unless the session has it.
+    pub(crate) fn subscribe_wild(&mut self, wildcard: &Wildcard, instrument: u32) {
+        let sub = Sub {
+            instrument,
+            depth: wildcard.depth,
+            channel: wildcard.channel,
+            mode: wildcard.mode,
+            wild: true,
+        };
+        let session = self.sessions.get(wildcard.session as usize);
+        if session.is_some_and(|session| !session.subs.iter().any(|have| have.same(&sub))) {
+            self.subscribe(wildcard.session, sub);
+        }
+    }
+
+    /// Another snapshot of something subscribed.
+    pub(crate) fn rejoin(&mut self, id: u32, sub: Sub) {
+        if sub.channel != Channel::Trade {
+            self.join_later(id, Join { sub, fresh: false });
+        }
+    }
+
+    pub(super) fn rejoin_all(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let subs = session.subs.clone();
+        for sub in subs {
+            // One that waits for its first snapshot gets it anyway.
+            let waits = |join: &Join| join.sub.same(&sub);
+            if !self.sessions[id as usize].joins.iter().any(waits) {
+                self.rejoin(id, sub);
+            }
+        }
+    }
+
+    fn join_later(&mut self, id: u32, join: Join) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.joins.push_back(join);
+        if !session.joining {
+            session.joining = true;
+            self.joiners.push_back(id);
+        }
+    }
+
+    /// Does a bounded number of joins; says how many.
+    pub(super) fn do_joins(&mut self) -> usize {
+        let mut done = 0;
+        let mut bytes = 0;
+        while done < limits::JOINS_PER_POLL && bytes < limits::SNAPSHOT_BYTES_PER_POLL {
+            let Some(id) = self.joiners.pop_front() else { break };
+            let room = self.hub.settings.outbox_bytes / 4;
+            let Some(session) = self.sessions.get_mut(id as usize) else { continue };
+            // With a full outbox the flush puts it back in line.
+            if session.out.len() > room || session.out.is_blocked() {
+                session.joining = false;
+                continue;
+            }
+            let before = session.out.len();
+            let Some(join) = session.joins.pop_front() else {
+                session.joining = false;
+                session.joins = Default::default();
+                continue;
+            };
+            self.joiners.push_back(id);
+            self.join(id, join);
+            done += 1;
+            bytes += self.sessions.get(id as usize).map_or(0, |s| s.out.len().saturating_sub(before));
+        }
+        done
+    }
+
+    fn join(&mut self, id: u32, Join { sub, fresh }: Join) {
+        let index = sub.instrument as usize;
+        if index >= self.market.entries.len() {
+            return;
+        }
+        let mut message = Vec::new();
+        match sub.channel {
+            Channel::Trade => {}
+            Channel::Quote => {
+                let entry = &mut self.market.entries[index];
+                if let Some(tick) = &entry.last_quote {
+                    native::quote(&mut message, &entry.heads, tick, None);
+                }
+                join_topic(&mut entry.quote, id, fresh);
+            }
+            Channel::Status => {
+                let now_ns = self.now.ns;
+                let entry = &mut self.market.entries[index];
+                let age_ms = match entry.feed_ns {
+                    0 => 0,
+                    since => now_ns.saturating_sub(since) / 1_000_000,
+                };
+                native::feed_status(&mut message, &entry.heads, entry.feed, age_ms);
+                join_topic(&mut entry.status, id, fresh);
+            }
+            Channel::Book => self.join_book(id, sub.depth, index, fresh, &mut message),
+        }
+        if !message.is_empty() {
+            self.push_own(id, |out| frame::text(&message, out));
+        }
+    }
+
+    fn join_book(&mut self, id: u32, depth: u16, index: usize, fresh: bool, message: &mut Vec<u8>) {
+        if self.market.entries[index].book.is_none() {
+            self.load_book(index);
+        }
+        let entry = &mut self.market.entries[index];
+        let Some(book) = &entry.book else { return };
+        let at = match entry.books.iter().position(|topic| topic.depth == depth) {
+            Some(at) => at,
+            None => {
+                let topic = Topic { last: book.seq(), ..Topic::default() };
+                entry.books.push(BookTopic { depth, view: view(depth), topic });
+                entry.books.len() - 1
+            }
+        };
+        let topic = &mut entry.books[at];
+        join_topic(&mut topic.topic, id, fresh);
+        if !book.is_known() {
+            return;
+        }
+        let head = BookHead {
+            depth: (depth != 0).then_some(depth),
+            // What others at this depth were sent last: nothing in view has changed since.
+            seq: topic.topic.last,
+            prev: None,
+            ts_event: book.ts_event(),
+            ts_recv: book.ts_recv(),
+        };
+        native::book(message, &entry.heads, &head, topic.view.bids(book), topic.view.asks(book));
+    }
+}
+
+fn join_topic(topic: &mut Topic, id: u32, fresh: bool) {
+    if fresh {
+        topic.join(id);
+    }
+}

@@ -1,0 +1,149 @@
+//! What a reactor knows of each instrument, and who on this reactor listens to it.
+
+use std::sync::Arc;
+
+use tickcast_feeds::{FeedState, Instrument, InstrumentId, Tick};
+
+use crate::books::{Book, Depth};
+use crate::session::symbols::Names;
+use crate::wire::native::Heads;
+use crate::wire::request::{Channel, Mode};
+
+/// The subscribers of one channel of one instrument, and where its sequence stands.
+#[derive(Debug, Default)]
+pub(crate) struct Topic {
+    /// Sequence of the last message, which is the next one's `prev`.
+    pub(crate) last: u64,
+    /// Session numbers.
+    pub(crate) subs: Vec<u32>,
+    /// Where the next fan-out starts, so that nobody is always the last.
+    pub(crate) turn: usize,
+}
+
+impl Topic {
+    pub(crate) fn join(&mut self, session: u32) {
+        self.subs.push(session);
+    }
+
+    pub(crate) fn leave(&mut self, session: u32) {
+        if let Some(at) = self.subs.iter().position(|&s| s == session) {
+            self.subs.swap_remove(at);
+        }
+    }
+}
+
+/// One book at one depth.
+#[derive(Debug)]
+pub(crate) struct BookTopic {
+    /// As in [`crate::session::Sub`].
+    pub(crate) depth: u16,
+    pub(crate) view: Depth,
+    pub(crate) topic: Topic,
+}
+
+/// One instrument.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) info: Arc<Instrument>,
+    pub(crate) heads: Heads,
+    pub(crate) trade: Topic,
+    pub(crate) quote: Topic,
+    pub(crate) status: Topic,
+    pub(crate) books: Vec<BookTopic>,
+    /// Kept only while somebody here listens to it.
+    pub(crate) book: Option<Box<Book>>,
+    /// Ring position before which book ticks are in `book` already.
+    pub(crate) book_from: u64,
+    pub(crate) last_quote: Option<Tick>,
+    pub(crate) feed: FeedState,
+    /// When that state began, nanoseconds; 0 before the first status.
+    pub(crate) feed_ns: u64,
+    /// Ring position before which all ticks of this instrument are accounted for.
+    pub(crate) from: u64,
+}
+
+impl Entry {
+    fn new(info: Arc<Instrument>) -> Self {
+        Entry {
+            heads: Heads::new(&info.symbol),
+            info,
+            trade: Topic::default(),
+            quote: Topic::default(),
+            status: Topic::default(),
+            books: Vec::new(),
+            book: None,
+            book_from: 0,
+            last_quote: None,
+            feed: FeedState::Live,
+            feed_ns: 0,
+            from: 0,
+        }
+    }
+
+    /// The topic of a subscription, if it exists.
+    pub(crate) fn topic(&mut self, channel: Channel, depth: u16) -> Option<&mut Topic> {
+        match channel {
+            Channel::Trade => Some(&mut self.trade),
+            Channel::Quote => Some(&mut self.quote),
+            Channel::Status => Some(&mut self.status),
+            Channel::Book => {
+                self.books.iter_mut().find(|book| book.depth == depth).map(|book| &mut book.topic)
+            }
+        }
+    }
+
+    /// Takes a session out of a topic; books that nobody listens to any more are dropped.
+    pub(crate) fn leave(&mut self, session: u32, channel: Channel, depth: u16) {
+        if let Some(topic) = self.topic(channel, depth) {
+            topic.leave(session);
+        }
+        if channel == Channel::Book {
+            self.books.retain(|book| !book.topic.subs.is_empty());
+            if self.books.is_empty() {
+                self.book = None;
+            }
+        }
+    }
+}
+
+/// A subscription to everything that matches, later listings included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wildcard {
+    pub(crate) session: u32,
+    pub(crate) channel: Channel,
+    pub(crate) depth: u16,
+    pub(crate) mode: Mode,
+    /// `None` for all venues.
+    pub(crate) venue: Option<String>,
+}
+
+impl Wildcard {
+    pub(crate) fn matches(&self, info: &Instrument) -> bool {
+        self.venue.as_deref().is_none_or(|venue| venue == info.venue)
+    }
+
+    /// As the client writes it.
+    pub(crate) fn pattern(&self) -> String {
+        self.venue.as_ref().map_or_else(|| "*".to_owned(), |venue| format!("{venue}:*"))
+    }
+}
+
+/// All instruments, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Market {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) wildcards: Vec<Wildcard>,
+    pub(crate) symbols: Names,
+}
+
+impl Market {
+    pub(crate) fn list(&mut self, info: Arc<Instrument>) {
+        debug_assert_eq!(info.id.index(), self.entries.len());
+        self.symbols.list(&info);
+        self.entries.push(Entry::new(info));
+    }
+
+    pub(crate) fn get_mut(&mut self, id: InstrumentId) -> Option<&mut Entry> {
+        self.entries.get_mut(id.index())
+    }
+}

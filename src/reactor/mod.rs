@@ -1,0 +1,486 @@
+//! A reactor: one thread, one core, a share of the sessions, and the turn that serves them.
+//!
+//! A turn takes a bounded number of ticks from the ring, encodes each at most once (not at all
+//! when nobody here listens), notes it as pending for its subscribers, and flushes sessions, each
+//! with everything that is pending at that moment in one write. Then tokio gets its turn: reads,
+//! new sessions, sockets that became writable.
+//!
+//! Invariant: everything of a session is touched by its reactor's thread alone; there is no lock
+//! and no reference count per delivery. Invariant: a turn's work is bounded, whatever is in the
+//! ring: an unbounded drain never ends once fan-out is slower than arrival.
+
+mod deliver;
+pub(crate) mod encodings;
+mod flush;
+mod joins;
+pub(crate) mod market;
+mod tend;
+pub(crate) mod wake;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam::queue::SegQueue;
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use slab::Slab;
+use tickcast_feeds::tick::TICK_WORDS;
+use tickcast_feeds::{Instruments, tick};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::books::{self, Assembler, Changes};
+use crate::clock::{self, Now};
+use crate::limits;
+use crate::reactor::encodings::Encodings;
+use crate::reactor::market::Market;
+use crate::reactor::wake::Wake;
+use crate::ring::Consumer;
+use crate::session::end::Reason;
+use crate::session::outbox::Outbox;
+use crate::session::reader::{ReadLimits, Reader};
+use crate::session::{Dialect, Session, cause};
+use crate::stats::{ConnectionInfo, Report};
+
+/// What the reactors are told at the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) outbox_bytes: usize,
+    pub(crate) conflate_quotes: bool,
+    pub(crate) slow_grace_ms: u64,
+    pub(crate) max_subscriptions: usize,
+    pub(crate) request_rate: u32,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) ping_interval_ms: u64,
+    pub(crate) ping_timeout_ms: u64,
+    pub(crate) drain_spread_ms: [u64; 2],
+}
+
+/// What all reactors share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) settings: Settings,
+    /// Changes when the server restarts: sequences of another epoch do not go on.
+    pub(crate) epoch: String,
+    pub(crate) instruments: Arc<Instruments>,
+    /// A feed paces itself on the reactors: they in turn wait for clients that keep reading.
+    pub(crate) paced: AtomicBool,
+    /// Clients with at least one subscription, on all reactors.
+    pub(crate) subscribers: Arc<AtomicUsize>,
+    pub(crate) links: Vec<Arc<Link>>,
+}
+
+/// What other threads see of one reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    pub(crate) id: usize,
+    pub(crate) wake: Wake,
+    pub(crate) mailbox: SegQueue<Command>,
+    /// Ring position that it has dealt with.
+    pub(crate) position: CachePadded<AtomicU64>,
+    /// Sessions, those on the way to it included.
+    pub(crate) sessions: AtomicUsize,
+    pub(crate) report: Mutex<Report>,
+}
+
+impl Link {
+    pub(crate) fn send(&self, command: Command) {
+        self.mailbox.push(command);
+        self.wake.wake();
+    }
+}
+
+/// What the control plane asks of a reactor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A connection that was upgraded.
+    Adopt(Box<Adopt>),
+    /// Who is connected; at most so many.
+    Connections(usize, oneshot::Sender<Vec<ConnectionInfo>>),
+    /// Close all sessions with 1012.
+    Drain,
+    /// End the thread.
+    Stop,
+}
+
+/// A connection after its upgrade.
+#[derive(Debug)]
+pub(crate) struct Adopt {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) dialect: Dialect,
+    /// Bytes that came right behind the handshake.
+    pub(crate) early: Vec<u8>,
+}
+
+/// Sessions with something pending, in the order of their oldest; with each the chunk of the
+/// encodings that was being filled when it came in.
+pub(crate) type FlushQueue = VecDeque<(u32, u32)>;
+
+/// The part of the reactor that turns and tasks borrow in turn, never across an await.
+pub(crate) struct Core {
+    pub(crate) me: Weak<Reactor>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) link: Arc<Link>,
+    pub(crate) now: Now,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) market: Market,
+    pub(crate) encodings: Encodings,
+    pub(crate) queue: FlushQueue,
+    /// Sessions whose outbox is full, to be dealt with after the fan-out that found out.
+    pub(crate) overflowing: Vec<u32>,
+    /// Sessions that have joins to do.
+    pub(crate) joiners: VecDeque<u32>,
+    /// How many sessions hold back a paced feed.
+    pub(crate) crowd: usize,
+    pub(crate) report: Report,
+    /// The ingest's books and last values.
+    pub(crate) state: books::Reader,
+    diag: cause::Diag,
+    draining: bool,
+    consumer: Consumer<TICK_WORDS>,
+    words: Vec<[u64; TICK_WORDS]>,
+    assembler: Assembler,
+    changes: Changes,
+    scratch: Vec<u8>,
+    /// Where the next round of tending starts.
+    tended: usize,
+}
+
+/// A reactor's thread-local part.
+pub(crate) struct Reactor {
+    pub(crate) core: RefCell<Core>,
+    link: Arc<Link>,
+    /// All sessions are read into this one buffer.
+    read_buffer: RefCell<Vec<u8>>,
+}
+
+/// Runs a reactor on this thread until it is told to stop.
+pub(crate) fn run(
+    hub: Arc<Hub>,
+    link: Arc<Link>,
+    consumer: Consumer<TICK_WORDS>,
+    state: books::Reader,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let local = tokio::task::LocalSet::new();
+    let reactor = Rc::new_cyclic(|me| Reactor {
+        core: RefCell::new(Core::new(me.clone(), hub, link.clone(), consumer, state)),
+        link,
+        read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES]),
+    });
+    local.block_on(&runtime, reactor.turns());
+    Ok(())
+}
+
+impl Reactor {
+    async fn turns(self: Rc<Self>) {
+        let tend_every = Duration::from_millis(limits::TEND_MS);
+        let mut tend_at = std::pin::pin!(tokio::time::sleep(tend_every));
+        loop {
+            let busy = self.core.borrow_mut().turn();
+            if !self.mail() {
+                return;
+            }
+            // Asked of the clock, not of the timer, which nobody polls under load.
+            if tokio::time::Instant::now() >= tend_at.deadline() {
+                self.core.borrow_mut().tend();
+                tend_at.as_mut().reset(tokio::time::Instant::now() + tend_every);
+            }
+            if busy {
+                // Polls the sockets too: reads and writable sockets get their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.link.wake.sleep(|| self.has_work()) => {}
+                () = tend_at.as_mut() => {}
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.link.mailbox.is_empty() || self.core.borrow().has_work()
+    }
+
+    /// Reads the mailbox; false when told to stop.
+    fn mail(&self) -> bool {
+        while let Some(command) = self.link.mailbox.pop() {
+            match command {
+                Command::Adopt(adopt) => {
+                    let early = adopt.early.clone();
+                    if let Some((id, stream)) = self.core.borrow_mut().adopt(*adopt) {
+                        self.spawn_reader(id, stream, early);
+                    }
+                }
+                Command::Connections(most, answer) => {
+                    // The asker may be gone by now.
+                    let _ = answer.send(self.core.borrow().connections(most));
+                }
+                Command::Drain => self.core.borrow_mut().drain(),
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn spawn_reader(self: &Self, id: u32, stream: Rc<TcpStream>, mut early: Vec<u8>) {
+        let mut core = self.core.borrow_mut();
+        let Some(me) = core.me.upgrade() else { return };
+        let task = tokio::task::spawn_local({
+            let stream = stream.clone();
+            async move {
+                if !early.is_empty() {
+                    me.core.borrow_mut().received(id, &mut early);
+                    me.link.wake.wake();
+                }
+                drop(early);
+                while stream.readable().await.is_ok() && me.read(id, &stream) {}
+            }
+        });
+        if let Some(session) = core.sessions.get_mut(id as usize) {
+            session.task = Some(task.abort_handle());
+        }
+    }
+
+    /// Reads what there is, a bounded amount; false when the session is gone.
+    fn read(&self, id: u32, stream: &Rc<TcpStream>) -> bool {
+        let mut core = self.core.borrow_mut();
+        let is_ours = |core: &Core| {
+            core.sessions.get(id as usize).is_some_and(|session| Rc::ptr_eq(&session.stream, stream))
+        };
+        if !is_ours(&core) {
+            return false;
+        }
+        core.now = clock::now();
+        let mut buffer = self.read_buffer.borrow_mut();
+        for _ in 0..limits::READS_PER_WAKE {
+            match stream.try_read(&mut buffer) {
+                Ok(0) => {
+                    core.remove(id, Reason::Lost);
+                    return false;
+                }
+                Ok(n) => {
+                    core.received(id, &mut buffer[..n]);
+                    if !is_ours(&core) {
+                        return false;
+                    }
+                    if n < buffer.len() {
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    core.remove(id, Reason::Lost);
+                    return false;
+                }
+            }
+        }
+        drop(core);
+        self.link.wake.wake();
+        true
+    }
+}
+
+impl Core {
+    fn new(
+        me: Weak<Reactor>,
+        hub: Arc<Hub>,
+        link: Arc<Link>,
+        consumer: Consumer<TICK_WORDS>,
+        state: books::Reader,
+    ) -> Self {
+        let report = Report { reactor: link.id, ..Report::default() };
+        link.position.store(consumer.position(), Ordering::Release);
+        Core {
+            me,
+            hub,
+            link,
+            now: clock::now(),
+            sessions: Slab::new(),
+            market: Market::default(),
+            encodings: Encodings::new(),
+            queue: FlushQueue::new(),
+            overflowing: Vec::new(),
+            joiners: VecDeque::new(),
+            crowd: 0,
+            report,
+            state,
+            diag: cause::Diag::default(),
+            draining: false,
+            consumer,
+            words: vec![[0; TICK_WORDS]; limits::TICKS_PER_TURN],
+            assembler: Assembler::new(),
+            changes: Changes::new(),
+            scratch: Vec::new(),
+            tended: 0,
+        }
+    }
+
+    /// One turn; says whether there may be more to do at once.
+    fn turn(&mut self) -> bool {
+        self.now = clock::now();
+        let mut sends = 0;
+        loop {
+            let ticks = self.take_ticks();
+            let joined = self.do_joins();
+            let flushed = self.flush_due(limits::SENDS_PER_POLL);
+            sends += flushed;
+            if ticks + joined + flushed == 0 {
+                return false;
+            }
+            if sends >= limits::SENDS_PER_TURN || ticks == limits::TICKS_PER_TURN {
+                return true;
+            }
+            self.now = clock::now();
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let ticks = self.consumer.lag() > 0 && !self.holds_back();
+        ticks || !self.queue.is_empty() || !self.joiners.is_empty()
+    }
+
+    /// Whether the ring is left alone, so that clients that keep reading lose nothing of a feed
+    /// that waits for us.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.crowd > 0 && self.hub.paced.load(Ordering::Relaxed)
+    }
+
+    fn adopt(&mut self, adopt: Adopt) -> Option<(u32, Rc<TcpStream>)> {
+        // Small messages must not wait for acknowledgements of earlier ones.
+        let stream = adopt.stream.set_nodelay(true).and_then(|()| TcpStream::from_std(adopt.stream));
+        let stream = match stream {
+            Ok(stream) => Rc::new(stream),
+            Err(error) => {
+                tracing::debug!(%error, peer = %adopt.peer, "connection lost before its session began");
+                self.link.sessions.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
+        };
+        let ms = self.now.ms;
+        let id = self.sessions.insert(Session {
+            stream: stream.clone(),
+            task: None,
+            peer: adopt.peer,
+            reader: Reader::new(),
+            subs: Vec::new(),
+            joins: VecDeque::new(),
+            out: Outbox::default(),
+            conflated: None,
+            end: None,
+            oldest_ns: 0,
+            delivered: 0,
+            sent_bytes: 0,
+            connected_ms: ms,
+            heard_ms: ms,
+            sent_ms: ms,
+            ping_ms: ms + self.hub.settings.ping_interval_ms,
+            tokens: self.burst(),
+            tokens_ms: ms,
+            dialect: adopt.dialect,
+            pinged: false,
+            queued: false,
+            joining: false,
+            crowded: false,
+        }) as u32;
+        self.report.accepted += 1;
+        if self.draining {
+            self.drain_one(id);
+        }
+        Some((id, stream))
+    }
+
+    pub(crate) fn burst(&self) -> i32 {
+        (self.hub.settings.request_rate * limits::REQUEST_BURST_SECONDS * 1000) as i32
+    }
+
+    /// Limits for what a client of this dialect may send.
+    pub(crate) fn read_limits(&self, dialect: Dialect) -> ReadLimits {
+        ReadLimits {
+            max_message_bytes: match dialect {
+                Dialect::Native => self.hub.settings.max_message_bytes,
+                Dialect::Echo => limits::ECHO_MESSAGE_BYTES,
+            },
+        }
+    }
+
+    /// The bound of an outbox of this dialect.
+    pub(crate) fn outbox_limit(&self, dialect: Dialect) -> usize {
+        match dialect {
+            Dialect::Native => self.hub.settings.outbox_bytes,
+            Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
+        }
+    }
+
+    fn connections(&self, most: usize) -> Vec<ConnectionInfo> {
+        let lag = self.consumer.lag();
+        self.sessions
+            .iter()
+            .take(most)
+            .map(|(id, session)| ConnectionInfo {
+                reactor: self.link.id,
+                id,
+                peer: session.peer,
+                connected_ms: self.now.ms.saturating_sub(session.connected_ms),
+                subscriptions: session.subs.len(),
+                delivered: session.delivered,
+                sent_bytes: session.sent_bytes,
+                queued_bytes: session.out.len(),
+                blocked_ms: if session.out.is_blocked() {
+                    self.now.ms.saturating_sub(session.sent_ms)
+                } else {
+                    0
+                },
+                ring_lag: lag,
+                ending: session.end.as_ref().map(|end| end.reason),
+            })
+            .collect()
+    }
+
+    /// Takes a session out of all topics; what is pending for it stays.
+    pub(crate) fn leave_all(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let subs = std::mem::take(&mut session.subs);
+        session.joins = VecDeque::new();
+        session.conflated = None;
+        if !subs.is_empty() {
+            self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.report.subscriptions -= subs.len() as u64;
+        for sub in subs {
+            if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
+                entry.leave(id, sub.channel, sub.depth);
+            }
+        }
+        self.market.wildcards.retain(|wildcard| wildcard.session != id);
+    }
+
+    /// Ends a session at once: its socket is dropped.
+    pub(crate) fn remove(&mut self, id: u32, reason: Reason) {
+        self.leave_all(id);
+        let Some(mut session) = self.sessions.try_remove(id as usize) else { return };
+        self.set_crowded(&mut session, false);
+        let reason = session.end.as_ref().map_or(reason, |end| end.reason);
+        self.report.ended[reason as usize] += 1;
+        if let Some(task) = session.task {
+            task.abort();
+        }
+        self.link.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn set_crowded(&mut self, session: &mut Session, crowded: bool) {
+        if session.crowded != crowded {
+            session.crowded = crowded;
+            if crowded { self.crowd += 1 } else { self.crowd -= 1 }
+        }
+    }
+}
+
+const _: () = assert!(size_of::<tick::Tick>() == TICK_WORDS * 8);

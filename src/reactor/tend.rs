@@ -1,0 +1,122 @@
+//! What is done by the clock and not by ticks: heartbeats, pings, deadlines, the report.
+
+use super::Core;
+use crate::limits;
+use crate::session::Dialect;
+use crate::session::end::{CLOSE_POLICY, CLOSE_RESTART, CLOSE_SLOW, Reason};
+use crate::wire::frame;
+use crate::wire::native;
+
+/// What a session's clocks ask for.
+enum Due {
+    Nothing,
+    Heartbeat,
+    Ping,
+    DeadPeer,
+    Stalled,
+    Drop,
+}
+
+impl Core {
+    /// Looks after a share of the sessions, so that each is looked after at least once a second.
+    pub(super) fn tend(&mut self) {
+        self.now = crate::clock::now();
+        if self.hub.instruments.len() > self.market.entries.len() {
+            self.list_new();
+        }
+        let slots = self.sessions.capacity();
+        let share = (slots / limits::TEND_SHARES).max(limits::TEND_SESSIONS).min(slots);
+        let mut heartbeat = None;
+        for _ in 0..share {
+            let id = self.tended as u32;
+            self.tended = (self.tended + 1) % slots.max(1);
+            match self.due(id) {
+                Due::Nothing => {}
+                Due::Heartbeat => {
+                    let now_ns = self.now.ns;
+                    let range = *heartbeat.get_or_insert_with(|| {
+                        self.encodings.text(|out| native::heartbeat(out, now_ns))
+                    });
+                    self.heartbeat(id, range);
+                }
+                Due::Ping => self.ping(id),
+                Due::DeadPeer => self.close(id, Reason::PingTimeout, Some(CLOSE_POLICY), "no pong in time"),
+                Due::Stalled => self.evict(id, Reason::SlowStalled, CLOSE_SLOW),
+                Due::Drop => self.remove(id, Reason::Lost),
+            }
+        }
+        self.publish_report();
+    }
+
+    fn due(&self, id: u32) -> Due {
+        let Some(session) = self.sessions.get(id as usize) else { return Due::Nothing };
+        let now = self.now.ms;
+        if let Some(end) = &session.end {
+            return if now >= end.deadline_ms { Due::Drop } else { Due::Nothing };
+        }
+        let silent_ms = now.saturating_sub(session.sent_ms);
+        if session.out.is_blocked() && silent_ms >= self.hub.settings.slow_grace_ms {
+            return Due::Stalled;
+        }
+        if now >= session.ping_ms {
+            return if session.pinged { Due::DeadPeer } else { Due::Ping };
+        }
+        let idle = !session.out.is_blocked() && !session.queued;
+        if session.dialect == Dialect::Native
+            && idle
+            && silent_ms >= limits::HEARTBEAT.as_millis() as u64
+        {
+            return Due::Heartbeat;
+        }
+        Due::Nothing
+    }
+
+    fn heartbeat(&mut self, id: u32, range: super::encodings::Range) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.out.push(range, &self.encodings);
+        self.report.heartbeats += 1;
+        self.flush(id);
+    }
+
+    fn ping(&mut self, id: u32) {
+        self.push_own(id, |out| frame::ping(b"", out));
+        if let Some(session) = self.sessions.get_mut(id as usize) {
+            session.pinged = true;
+            session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
+        }
+    }
+
+    fn publish_report(&mut self) {
+        self.report.sessions = self.sessions.len() as u64;
+        self.report.ring_lag = self.consumer.lag();
+        self.report.encodings_bytes = self.encodings.held() as u64;
+        self.report.crowd = self.crowd as u64;
+        self.report.ending = 0;
+        self.report.outbox_bytes = 0;
+        for (_, session) in &self.sessions {
+            self.report.outbox_bytes += session.out.held() as u64;
+            self.report.ending += u64::from(session.is_ending());
+        }
+        self.link.report.lock().clone_from(&self.report);
+    }
+
+    /// Closes everyone with 1012, after telling when to come back.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        let ids: Vec<u32> = self.sessions.iter().map(|(id, _)| id as u32).collect();
+        for id in ids {
+            self.drain_one(id);
+        }
+    }
+
+    pub(super) fn drain_one(&mut self, id: u32) {
+        let spread = self.hub.settings.drain_spread_ms;
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if session.dialect == Dialect::Native {
+            let mut message = Vec::new();
+            native::drain(&mut message, spread);
+            self.push_own(id, |out| frame::text(&message, out));
+        }
+        self.close(id, Reason::Drain, Some(CLOSE_RESTART), "server restarts");
+    }
+}

@@ -1,0 +1,68 @@
+//! How connections end, and the counters of why.
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Reason {
+    /// The client closed with a close frame.
+    ClosedByPeer,
+    /// The connection broke or ended without a close frame.
+    Lost,
+    /// The client broke RFC 6455 or sent what is not taken.
+    Protocol,
+    /// The outbox was full.
+    SlowOverflow,
+    /// The client took nothing for the grace period while bytes waited for it.
+    SlowStalled,
+    /// Nothing came from the client in time after a ping.
+    PingTimeout,
+    /// Too many requests.
+    RequestRate,
+    /// The server drained.
+    Drain,
+}
+
+impl Reason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Reason; 8] = [
+        Reason::ClosedByPeer,
+        Reason::Lost,
+        Reason::Protocol,
+        Reason::SlowOverflow,
+        Reason::SlowStalled,
+        Reason::PingTimeout,
+        Reason::RequestRate,
+        Reason::Drain,
+    ];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::ClosedByPeer => "closed_by_peer",
+            Reason::Lost => "lost",
+            Reason::Protocol => "protocol",
+            Reason::SlowOverflow => "slow_overflow",
+            Reason::SlowStalled => "slow_stalled",
+            Reason::PingTimeout => "ping_timeout",
+            Reason::RequestRate => "request_rate",
+            Reason::Drain => "drain",
+        }
+    }
+}
+
+/// The close code for a slow consumer: from the range for private use (RFC 6455 section 7.4.2).
+pub const CLOSE_SLOW: u16 = 4008;
+/// Policy violation (RFC 6455 section 7.4.1).
+pub const CLOSE_POLICY: u16 = 1008;
+/// Service restart (IANA's WebSocket close code registry).
+pub const CLOSE_RESTART: u16 = 1012;
+
+/// A session that is ending: its last frame is in the outbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    /// When the socket is dropped whatever the peer does, milliseconds.
+    pub(crate) deadline_ms: u64,
+    /// All was sent and the sending side is shut.
+    pub(crate) shut: bool,
+}

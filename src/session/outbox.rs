@@ -1,0 +1,232 @@
+//! What waits to be sent to one client, bounded in bytes.
+//!
+//! While the client keeps up, that is only [`Range`]s into the reactor's shared encodings: no copy
+//! and, after the first few, no allocation. When the socket takes no more, the rest is copied out
+//! and what follows is copied behind it, so that a stalled client pins nothing of the reactor's.
+//!
+//! Invariant: bytes go out in the order in which they were pushed. Invariant: `bytes[frame..]`
+//! starts at a frame's head, and `frame <= head`, so that the rest can be cut at a frame's end.
+
+use crate::reactor::encodings::{Encodings, Range};
+use crate::wire::frame;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Private to this client: answers, snapshots, what was copied out. Goes before the ranges.
+    bytes: Vec<u8>,
+    /// Sent so far, of `bytes`.
+    head: usize,
+    /// Where the frame that `head` stands in starts, in `bytes`.
+    frame: usize,
+    ranges: Vec<Range>,
+    ranges_len: usize,
+    blocked: bool,
+}
+
+impl Outbox {
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.head + self.ranges_len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the socket took less than was offered: nothing is sent until it is writable.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The socket is writable again.
+    pub(crate) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Appends shared frames. The caller has checked the bound.
+    pub(crate) fn push(&mut self, range: Range, encodings: &Encodings) {
+        if self.blocked {
+            self.bytes.extend_from_slice(encodings.bytes(range));
+            return;
+        }
+        self.ranges_len += range.len as usize;
+        if let Some(last) = self.ranges.last_mut() {
+            if last.merge(range) {
+                return;
+            }
+        }
+        self.ranges.push(range);
+    }
+
+    /// Appends frames of this client's own; `write` must append whole frames.
+    pub(crate) fn push_own(&mut self, encodings: &Encodings, write: impl FnOnce(&mut Vec<u8>)) {
+        self.copy_ranges(encodings);
+        write(&mut self.bytes);
+    }
+
+    fn copy_ranges(&mut self, encodings: &Encodings) {
+        for range in self.ranges.drain(..) {
+            self.bytes.extend_from_slice(encodings.bytes(range));
+        }
+        self.ranges_len = 0;
+    }
+
+    /// All that waits as one slice: the shared bytes themselves where that is one range, else
+    /// gathered into `scratch`.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        encodings: &'a Encodings,
+        scratch: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        let own = &self.bytes[self.head..];
+        match (own.is_empty(), self.ranges.as_slice()) {
+            (true, &[range]) => encodings.bytes(range),
+            (false, []) => own,
+            (_, ranges) => {
+                scratch.clear();
+                scratch.extend_from_slice(own);
+                for &range in ranges {
+                    scratch.extend_from_slice(encodings.bytes(range));
+                }
+                scratch
+            }
+        }
+    }
+
+    /// The socket took all that was gathered.
+    pub(crate) fn sent_all(&mut self) {
+        self.ranges.clear();
+        self.ranges_len = 0;
+        self.head = 0;
+        self.frame = 0;
+        self.blocked = false;
+        // A standing buffer per client would be most of an idle connection's memory.
+        if self.bytes.capacity() > 0 {
+            self.bytes = Vec::new();
+        }
+        if self.ranges.capacity() > KEPT_RANGES {
+            self.ranges = Vec::new();
+        }
+    }
+
+    /// The socket took `n` bytes of what was gathered, and no more for now.
+    pub(crate) fn sent_some(&mut self, n: usize, encodings: &Encodings) {
+        self.copy_ranges(encodings);
+        self.blocked = true;
+        self.head += n;
+        while let Some(len) = frame::len_at(&self.bytes[self.frame..]) {
+            if self.frame + len > self.head {
+                break;
+            }
+            self.frame += len;
+        }
+        // Sent bytes are given back once they are most of the buffer: amortised O(1) per byte.
+        if self.frame > COMPACT_BYTES && self.frame * 2 > self.bytes.len() {
+            self.bytes.drain(..self.frame);
+            self.head -= self.frame;
+            self.frame = 0;
+            self.bytes.shrink_to(self.bytes.len() * 2);
+        }
+    }
+
+    /// Drops everything behind the frame that is partly sent, which must be finished; says how
+    /// many bytes were dropped.
+    pub(crate) fn cut(&mut self) -> usize {
+        let before = self.len();
+        self.ranges = Vec::new();
+        self.ranges_len = 0;
+        let end = if self.head > self.frame {
+            let rest = &self.bytes[self.frame..];
+            self.frame + frame::len_at(rest).unwrap_or(rest.len()).min(rest.len())
+        } else {
+            self.head
+        };
+        self.bytes.truncate(end);
+        self.bytes.drain(..self.frame);
+        self.head -= self.frame;
+        self.frame = 0;
+        self.bytes.shrink_to_fit();
+        before - self.len()
+    }
+
+    /// Heap bytes held.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
+    }
+}
+
+/// Ranges whose room a session keeps between flushes: a few merged runs of a turn.
+const KEPT_RANGES: usize = 32;
+/// Sent bytes below which a blocked outbox is not compacted.
+const COMPACT_BYTES: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What happens to an outbox.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Shared(usize),
+        Own(usize),
+        /// The socket takes so many bytes.
+        Flush(usize),
+        Unblock,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..300usize).prop_map(Step::Shared),
+            1 => (0..70_000usize).prop_map(Step::Own),
+            3 => (0..2000usize).prop_map(Step::Flush),
+            1 => Just(Step::Flush(usize::MAX)),
+            2 => Just(Step::Unblock),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_pushed_goes_out_in_order(steps in prop::collection::vec(step(), 0..200)) {
+            let mut encodings = Encodings::new();
+            let mut outbox = Outbox::default();
+            let mut expected = Vec::new();
+            let mut got = Vec::new();
+            let mut scratch = Vec::new();
+            for (i, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Shared(len) => {
+                        let range = encodings.text(|out| out.resize(len, i as u8));
+                        expected.extend_from_slice(encodings.bytes(range));
+                        outbox.push(range, &encodings);
+                    }
+                    Step::Own(len) => {
+                        let body = vec![i as u8; len];
+                        frame::text(&body, &mut expected);
+                        outbox.push_own(&encodings, |out| frame::text(&body, out));
+                    }
+                    Step::Flush(room) if !outbox.is_blocked() => {
+                        let all = outbox.gather(&encodings, &mut scratch).to_vec();
+                        prop_assert_eq!(all.len(), outbox.len());
+                        let n = room.min(all.len());
+                        got.extend_from_slice(&all[..n]);
+                        if n == all.len() { outbox.sent_all() } else { outbox.sent_some(n, &encodings) }
+                    }
+                    Step::Flush(_) => {}
+                    Step::Unblock => outbox.unblock(),
+                }
+                prop_assert_eq!(got.len() + outbox.len(), expected.len());
+            }
+            // Cutting ends at a frame's end, whatever was sent.
+            let sent = got.len();
+            let mut boundary = 0;
+            while boundary < sent {
+                boundary += frame::len_at(&expected[boundary..]).unwrap();
+            }
+            outbox.cut();
+            got.extend_from_slice(outbox.gather(&encodings, &mut scratch));
+            prop_assert_eq!(got, &expected[..boundary]);
+        }
+    }
+}

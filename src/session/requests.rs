@@ -1,0 +1,455 @@
+//! What a client says, and what it is answered.
+
+use std::ops::ControlFlow;
+
+use serde_json::json;
+
+use super::end::{CLOSE_POLICY, Reason};
+use super::reader::Incoming;
+use super::symbols::{Names, Symbols, Unknown};
+use super::{Dialect, Sub};
+use crate::limits;
+use crate::reactor::Core;
+use crate::reactor::market::Wildcard;
+use crate::wire::frame;
+use crate::wire::native::push_int;
+use crate::wire::request::{self, Call, Channel, Mode, Refusal, Request, Target};
+
+impl Core {
+    /// Takes bytes from a client's socket.
+    pub(crate) fn received(&mut self, id: u32, bytes: &mut [u8]) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.heard_ms = self.now.ms;
+        session.pinged = false;
+        session.ping_ms = self.now.ms + self.hub.settings.ping_interval_ms;
+        self.report.received_bytes += bytes.len() as u64;
+        let dialect = session.dialect;
+        // Taken out while what it reads is acted upon, which may end the session.
+        let mut reader = std::mem::take(&mut session.reader);
+        let limits = self.read_limits(dialect);
+        let result = reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
+        if let Some(session) = self.sessions.get_mut(id as usize) {
+            session.reader = reader;
+        }
+        if let Err(violation) = result {
+            self.report.violations += 1;
+            self.close(id, Reason::Protocol, Some(violation.code()), &violation.to_string());
+        }
+    }
+
+    fn incoming(&mut self, id: u32, dialect: Dialect, incoming: Incoming<'_>) -> ControlFlow<()> {
+        match (incoming, dialect) {
+            (Incoming::Ping(payload), _) => {
+                self.push_own(id, |out| frame::pong(payload, out));
+            }
+            (Incoming::Pong(_), _) => {}
+            (Incoming::Close { code, .. }, _) => {
+                // Answered with the same code, then the server ends the connection first
+                // (RFC 6455 sections 5.5.1 and 7.1.1).
+                self.close(id, Reason::ClosedByPeer, code, "");
+            }
+            (Incoming::Text(text), Dialect::Echo) => {
+                self.push_own(id, |out| frame::text(text, out));
+            }
+            (Incoming::Binary(bytes), Dialect::Echo) => {
+                self.push_own(id, |out| frame::binary(bytes, out));
+            }
+            (Incoming::Text(text), Dialect::Native) => self.request(id, text),
+            (Incoming::Binary(_), Dialect::Native) => {
+                self.report.violations += 1;
+                self.close(id, Reason::Protocol, Some(1003), "binary message, expected text");
+            }
+        }
+        match self.sessions.get(id as usize) {
+            Some(session) if !session.is_ending() => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn request(&mut self, id: u32, text: &str) {
+        let time_in = self.now.ns;
+        self.report.requests += 1;
+        let refused_by_rate = self.over_rate(id);
+        let parsed = request::parse(text);
+        if let Some(hopeless) = refused_by_rate {
+            if hopeless {
+                return self.close(id, Reason::RequestRate, Some(CLOSE_POLICY), "too many requests");
+            }
+            let (req_id, method) = match parsed {
+                Ok(request) => (request.req_id, None),
+                Err(refusal) => (refusal.req_id, refusal.method),
+            };
+            let rate = self.hub.settings.request_rate;
+            let message = format!("over {rate} requests per second, this one was not carried out");
+            return self.refuse(id, &Refusal { method, req_id, code: "rate_limited", message });
+        }
+        match parsed {
+            Err(refusal) => self.refuse(id, &refusal),
+            Ok(Request { req_id, call }) => match call {
+                Call::Subscribe(target) => self.subscribe_to(id, req_id.as_deref(), &target),
+                Call::Unsubscribe(target) => self.unsubscribe_from(id, req_id.as_deref(), &target),
+                Call::ListSubscriptions => self.list_subscriptions(id, req_id.as_deref()),
+                Call::ListSymbols { venue } => {
+                    self.list_symbols(id, req_id.as_deref(), venue.as_deref());
+                }
+                Call::Ping { t } => self.pong(id, req_id.as_deref(), t, time_in),
+            },
+        }
+    }
+
+    /// Whether a request is over the rate; `Some(true)` when the client goes on and on.
+    fn over_rate(&mut self, id: u32) -> Option<bool> {
+        let burst = self.burst();
+        let rate = self.hub.settings.request_rate;
+        let session = self.sessions.get_mut(id as usize)?;
+        let earned = (self.now.ms - session.tokens_ms.min(self.now.ms)).saturating_mul(rate.into());
+        session.tokens_ms = self.now.ms;
+        let earned = i32::try_from(earned).unwrap_or(i32::MAX);
+        session.tokens = session.tokens.saturating_add(earned).min(burst) - 1000;
+        if session.tokens >= 0 {
+            return None;
+        }
+        self.report.rate_limited += 1;
+        Some(session.tokens < -burst)
+    }
+
+    fn refuse(&mut self, id: u32, refusal: &Refusal) {
+        self.report.refused += 1;
+        let mut answer = opening(refusal.method.as_deref().unwrap_or(""), refusal.req_id.as_deref());
+        let error = json!({"code": refusal.code, "message": refusal.message});
+        answer.extend_from_slice(format!(",\"success\":false,\"error\":{error}}}").as_bytes());
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    fn pong(&mut self, id: u32, req_id: Option<&str>, t: Option<i64>, time_in: u64) {
+        let mut answer = opening("pong", req_id);
+        if let Some(t) = t {
+            answer.extend_from_slice(format!(",\"t\":{t}").as_bytes());
+        }
+        answer.extend_from_slice(b",\"time_in\":");
+        push_int(&mut answer, time_in / 1000);
+        answer.extend_from_slice(b",\"time_out\":");
+        push_int(&mut answer, crate::clock::real_ns() / 1000);
+        answer.push(b'}');
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    fn subscribe_to(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
+        self.list_new();
+        let depth = target.depth.unwrap_or(0);
+        let mode = target.mode.unwrap_or(Mode::All);
+        let mut answer = Answer::new();
+        // Carried out after the answer, so that its place is before the first snapshot.
+        let mut todo = Vec::new();
+        let mut wildcards = Vec::new();
+        let mut have = self.explicit_subscriptions(id);
+        for name in &target.symbols {
+            match self.market.symbols.resolve(name) {
+                Ok(Symbols::One(instrument)) => {
+                    let sub = Sub { instrument, depth, channel: target.channel, mode, wild: false };
+                    if !self.is_subscribed(id, &sub) && !todo.contains(&sub) {
+                        if have >= self.hub.settings.max_subscriptions {
+                            answer.error(name, too_many(self.hub.settings.max_subscriptions));
+                            continue;
+                        }
+                        have += 1;
+                    }
+                    let seq = self.newest_seq(&sub);
+                    let symbol = &self.market.entries[instrument as usize].info.symbol;
+                    answer.subscribed(symbol, target, mode, &self.hub.epoch, &[("seq", seq)]);
+                    todo.push(sub);
+                }
+                Ok(Symbols::All(venue)) => {
+                    let wildcard = Wildcard { session: id, channel: target.channel, depth, mode, venue };
+                    if have >= self.hub.settings.max_subscriptions {
+                        answer.error(name, too_many(self.hub.settings.max_subscriptions));
+                        continue;
+                    }
+                    have += 1;
+                    let matched =
+                        self.market.entries.iter().filter(|entry| wildcard.matches(&entry.info)).count();
+                    let extra = [("matched", matched as u64)];
+                    answer.subscribed(&wildcard.pattern(), target, mode, &self.hub.epoch, &extra);
+                    wildcards.push(wildcard);
+                }
+                Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
+            }
+        }
+        let answer = answer.finish("subscribe", req_id);
+        self.push_own(id, |out| frame::text(&answer, out));
+        for sub in todo {
+            if self.is_subscribed(id, &sub) { self.resubscribe(id, sub) } else { self.subscribe(id, sub) }
+        }
+        for wildcard in wildcards {
+            self.add_wildcard(wildcard);
+        }
+    }
+
+    fn explicit_subscriptions(&self, id: u32) -> usize {
+        let wild = self.market.wildcards.iter().filter(|wildcard| wildcard.session == id).count();
+        let session = self.sessions.get(id as usize);
+        wild + session.map_or(0, |session| session.subs.iter().filter(|sub| !sub.wild).count())
+    }
+
+    fn is_subscribed(&self, id: u32, sub: &Sub) -> bool {
+        let session = self.sessions.get(id as usize);
+        session.is_some_and(|session| session.subs.iter().any(|have| have.same(sub)))
+    }
+
+    fn resubscribe(&mut self, id: u32, sub: Sub) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if let Some(have) = session.subs.iter_mut().find(|have| have.same(&sub)) {
+            have.mode = sub.mode;
+            have.wild = false;
+        }
+        self.rejoin(id, sub);
+    }
+
+    fn add_wildcard(&mut self, wildcard: Wildcard) {
+        for index in 0..self.market.entries.len() {
+            if wildcard.matches(&self.market.entries[index].info) {
+                self.subscribe_wild(&wildcard, index as u32);
+            }
+        }
+        if !self.market.wildcards.contains(&wildcard) {
+            self.market.wildcards.push(wildcard);
+        }
+    }
+
+    /// The `seq` that the first update's `prev` will be.
+    fn newest_seq(&mut self, sub: &Sub) -> u64 {
+        let entry = &self.market.entries[sub.instrument as usize];
+        match sub.channel {
+            Channel::Trade => entry.trade.last,
+            Channel::Quote => entry.quote.last,
+            Channel::Status => entry.status.last,
+            Channel::Book => {
+                let topic = entry.books.iter().find(|topic| topic.depth == sub.depth);
+                match (topic, &entry.book) {
+                    (Some(topic), _) => topic.topic.last,
+                    (None, Some(book)) => book.seq(),
+                    (None, None) => {
+                        self.state.get(entry.info.id).map_or(0, |state| state.lock().book.seq())
+                    }
+                }
+            }
+        }
+    }
+
+    fn unsubscribe_from(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
+        let mut answer = Answer::new();
+        for name in &target.symbols {
+            let resolved = match self.market.symbols.resolve(name) {
+                Ok(resolved) => resolved,
+                Err(unknown) => {
+                    answer.unknown(name, unknown, &self.market.symbols);
+                    continue;
+                }
+            };
+            let venue = match &resolved {
+                Symbols::All(venue) => Some(venue.clone()),
+                Symbols::One(_) => None,
+            };
+            let gone = self.take_subs(id, |sub, info| {
+                sub.channel == target.channel
+                    && target.depth.is_none_or(|depth| depth == sub.depth)
+                    && match &resolved {
+                        Symbols::One(instrument) => *instrument == sub.instrument,
+                        Symbols::All(venue) => venue.as_ref().is_none_or(|venue| *venue == info.venue),
+                    }
+            });
+            let wild = venue.is_some_and(|venue| {
+                let before = self.market.wildcards.len();
+                self.market.wildcards.retain(|wildcard| {
+                    wildcard.session != id
+                        || wildcard.channel != target.channel
+                        || (venue.is_some() && wildcard.venue != venue)
+                });
+                before != self.market.wildcards.len()
+            });
+            if gone == 0 && !wild {
+                let message = format!("not subscribed to {} of {}", target.channel.as_str(), name);
+                answer.error(name, Unknown { code: "not_subscribed", message, near: Vec::new() });
+            } else {
+                let symbol = match &resolved {
+                    Symbols::One(i) => self.market.entries[*i as usize].info.symbol.clone(),
+                    Symbols::All(_) => name.clone(),
+                };
+                answer.unsubscribed(&symbol, target);
+            }
+        }
+        let answer = answer.finish("unsubscribe", req_id);
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    /// Ends the subscriptions that match; says how many.
+    fn take_subs(
+        &mut self,
+        id: u32,
+        matches: impl Fn(&Sub, &tickcast_feeds::Instrument) -> bool,
+    ) -> usize {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return 0 };
+        let entries = &mut self.market.entries;
+        let mut gone = Vec::new();
+        session.subs.retain(|sub| {
+            let leaves = matches(sub, &entries[sub.instrument as usize].info);
+            if leaves {
+                gone.push(*sub);
+            }
+            !leaves
+        });
+        session.joins.retain(|join| !gone.iter().any(|sub| sub.same(&join.sub)));
+        if session.subs.is_empty() && !gone.is_empty() {
+            self.hub.subscribers.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        for sub in &gone {
+            entries[sub.instrument as usize].leave(id, sub.channel, sub.depth);
+            if let (Channel::Quote, Some(conflated)) = (sub.channel, &mut session.conflated) {
+                conflated.held.remove(&sub.instrument);
+            }
+        }
+        self.report.subscriptions -= gone.len() as u64;
+        gone.len()
+    }
+
+    fn list_subscriptions(&mut self, id: u32, req_id: Option<&str>) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let one = |channel: Channel, symbol: &str, depth: u16, mode: Mode| {
+            let mut one = json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode.as_str()});
+            if channel == Channel::Book {
+                one["depth"] = if depth == 0 { json!("full") } else { json!(depth) };
+            }
+            one
+        };
+        let explicit = session.subs.iter().filter(|sub| !sub.wild).map(|sub| {
+            one(sub.channel, &self.market.entries[sub.instrument as usize].info.symbol, sub.depth, sub.mode)
+        });
+        let wild = self.market.wildcards.iter().filter(|w| w.session == id);
+        let wild = wild.map(|w| one(w.channel, &w.pattern(), w.depth, w.mode));
+        let result: Vec<_> = explicit.chain(wild).collect();
+        self.answer_list(id, "list_subscriptions", req_id, &result);
+    }
+
+    fn list_symbols(&mut self, id: u32, req_id: Option<&str>, venue: Option<&str>) {
+        self.list_new();
+        let entries = self.market.entries.iter().map(|entry| &entry.info);
+        let result: Vec<_> = entries
+            .filter(|info| venue.is_none_or(|venue| venue.eq_ignore_ascii_case(&info.venue)))
+            .map(|info| {
+                json!({"symbol": info.symbol, "venue": info.venue, "native": info.native,
+                    "base": info.base, "quote": info.quote})
+            })
+            .collect();
+        self.answer_list(id, "list_symbols", req_id, &result);
+    }
+
+    fn answer_list(&mut self, id: u32, method: &str, req_id: Option<&str>, result: &[serde_json::Value]) {
+        let mut answer = opening(method, req_id);
+        answer.extend_from_slice(b",\"success\":true,\"result\":");
+        // Writing values into memory cannot fail.
+        let _ = serde_json::to_writer(&mut answer, result);
+        answer.push(b'}');
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+}
+
+fn too_many(most: usize) -> Unknown {
+    let message = format!("more than {most} subscriptions (a wildcard counts as one)");
+    Unknown { code: "too_many_subscriptions", message, near: Vec::new() }
+}
+
+/// The beginning of every answer.
+fn opening(method: &str, req_id: Option<&str>) -> Vec<u8> {
+    let mut out = format!("{{\"method\":{}", json!(method)).into_bytes();
+    if let Some(req_id) = req_id {
+        out.extend_from_slice(b",\"req_id\":");
+        out.extend_from_slice(req_id.as_bytes());
+    }
+    out
+}
+
+/// The answer to `subscribe` and `unsubscribe`: a result or an error per symbol.
+struct Answer {
+    result: Vec<u8>,
+    errors: Vec<u8>,
+    suggested: usize,
+}
+
+impl Answer {
+    fn new() -> Self {
+        Answer { result: Vec::new(), errors: Vec::new(), suggested: 0 }
+    }
+
+    fn entry(&mut self, symbol: &str, target: &Target) {
+        if !self.result.is_empty() {
+            self.result.push(b',');
+        }
+        self.result.extend_from_slice(b"{\"channel\":\"");
+        self.result.extend_from_slice(target.channel.as_str().as_bytes());
+        self.result.extend_from_slice(b"\",\"symbol\":");
+        self.result.extend_from_slice(json!(symbol).to_string().as_bytes());
+        if target.channel == Channel::Book {
+            match target.depth {
+                Some(depth) if depth != 0 => {
+                    self.result.extend_from_slice(b",\"depth\":");
+                    push_int(&mut self.result, depth.into());
+                }
+                _ => self.result.extend_from_slice(b",\"depth\":\"full\""),
+            }
+        }
+    }
+
+    fn subscribed(&mut self, symbol: &str, target: &Target, mode: Mode, epoch: &str, extra: &[(&str, u64)]) {
+        self.entry(symbol, target);
+        self.result.extend_from_slice(b",\"mode\":\"");
+        self.result.extend_from_slice(mode.as_str().as_bytes());
+        self.result.extend_from_slice(b"\",\"epoch\":\"");
+        self.result.extend_from_slice(epoch.as_bytes());
+        self.result.push(b'"');
+        for (name, value) in extra {
+            self.result.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
+        }
+        self.result.push(b'}');
+    }
+
+    fn unsubscribed(&mut self, symbol: &str, target: &Target) {
+        self.entry(symbol, target);
+        self.result.push(b'}');
+    }
+
+    fn unknown(&mut self, symbol: &str, mut unknown: Unknown, names: &Names) {
+        // A thousand typos in one request get a few suggestions.
+        if unknown.near.is_empty() && self.suggested < limits::SUGGESTIONS_PER_REQUEST {
+            self.suggested += 1;
+            unknown.near = names.near(symbol);
+        }
+        self.error(symbol, unknown);
+    }
+
+    fn error(&mut self, symbol: &str, unknown: Unknown) {
+        let mut error = json!({"symbol": request::cut(symbol), "code": unknown.code, "message": unknown.message});
+        if !unknown.near.is_empty() {
+            error["did_you_mean"] = json!(unknown.near);
+        }
+        if !self.errors.is_empty() {
+            self.errors.push(b',');
+        }
+        self.errors.extend_from_slice(error.to_string().as_bytes());
+    }
+
+    fn finish(self, method: &str, req_id: Option<&str>) -> Vec<u8> {
+        let mut out = opening(method, req_id);
+        let success = !self.result.is_empty();
+        out.extend_from_slice(if success { b",\"success\":true" } else { b",\"success\":false" });
+        out.extend_from_slice(b",\"result\":[");
+        out.extend_from_slice(&self.result);
+        out.push(b']');
+        if !self.errors.is_empty() {
+            out.extend_from_slice(b",\"errors\":[");
+            out.extend_from_slice(&self.errors);
+            out.push(b']');
+        }
+        out.push(b'}');
+        out
+    }
+}

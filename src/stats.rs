@@ -1,0 +1,164 @@
+//! Counters and histograms: each thread keeps its own and publishes a copy a few times a second,
+//! so that nobody who reads them disturbs the path of the ticks.
+
+use std::net::SocketAddr;
+
+use hdrhistogram::Histogram;
+
+use crate::session::end::Reason;
+
+/// The largest latency that is recorded, nanoseconds: a minute. Larger ones (the stamps of a replay
+/// that keeps its original times) are not latencies.
+const MAX_LATENCY_NS: u64 = 60_000_000_000;
+
+/// What one reactor counts.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its number.
+    pub reactor: usize,
+    /// Sessions it has now.
+    pub sessions: u64,
+    /// Of these, sessions that were told to go.
+    pub ending: u64,
+    /// Subscriptions its sessions have now.
+    pub subscriptions: u64,
+    /// Sessions it ever had.
+    pub accepted: u64,
+    /// Sessions ended, by [`Reason`].
+    pub ended: [u64; Reason::ALL.len()],
+    /// Slow clients closed, by cause: peer window, network, server.
+    pub lag_causes: [u64; 3],
+    /// Ticks taken from the ring.
+    pub ticks: u64,
+    /// Messages encoded for subscribers.
+    pub encoded: u64,
+    /// Messages noted for a subscriber.
+    pub deliveries: u64,
+    /// Quotes that conflation replaced by later ones.
+    pub conflated: u64,
+    /// Heartbeats sent.
+    pub heartbeats: u64,
+    /// Writes to sockets.
+    pub sends: u64,
+    /// Writes that a socket did not take whole.
+    pub blocked: u64,
+    /// Bytes that sockets took.
+    pub sent_bytes: u64,
+    /// Bytes that came from clients.
+    pub received_bytes: u64,
+    /// Requests from clients.
+    pub requests: u64,
+    /// Requests refused as not understood or over the rate.
+    pub refused: u64,
+    /// Requests over the rate.
+    pub rate_limited: u64,
+    /// Breaches of the WebSocket protocol.
+    pub violations: u64,
+    /// Book events that could not be applied.
+    pub book_errors: u64,
+    /// Times that the ring's writer overtook this reactor.
+    pub lapped: u64,
+    /// Ticks lost to that.
+    pub lost: u64,
+    /// Ticks in the ring that it has not taken yet.
+    pub ring_lag: u64,
+    /// Bytes of encodings held.
+    pub encodings_bytes: u64,
+    /// Bytes of outboxes held.
+    pub outbox_bytes: u64,
+    /// Sessions that hold back a paced feed.
+    pub crowd: u64,
+    /// From a tick's receipt to the write that carried it, nanoseconds, one sample a write (of its
+    /// oldest tick).
+    pub latency: Histogram<u64>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Report {
+            reactor: 0,
+            sessions: 0,
+            ending: 0,
+            subscriptions: 0,
+            accepted: 0,
+            ended: [0; Reason::ALL.len()],
+            lag_causes: [0; 3],
+            ticks: 0,
+            encoded: 0,
+            deliveries: 0,
+            conflated: 0,
+            heartbeats: 0,
+            sends: 0,
+            blocked: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
+            requests: 0,
+            refused: 0,
+            rate_limited: 0,
+            violations: 0,
+            book_errors: 0,
+            lapped: 0,
+            lost: 0,
+            ring_lag: 0,
+            encodings_bytes: 0,
+            outbox_bytes: 0,
+            crowd: 0,
+            latency: new_histogram(),
+        }
+    }
+}
+
+/// An empty histogram of latencies in nanoseconds, two digits exact.
+pub fn new_histogram() -> Histogram<u64> {
+    // These bounds are valid: 1 <= low, 2 * low <= high, 0 to 5 digits.
+    Histogram::new_with_bounds(1_000, MAX_LATENCY_NS, 2).expect("valid bounds")
+}
+
+impl Report {
+    /// Records a latency; what cannot be one is left out.
+    pub(crate) fn record_latency(&mut self, ns: u64) {
+        if ns <= MAX_LATENCY_NS {
+            self.latency.saturating_record(ns.max(1));
+        }
+    }
+}
+
+/// One connection, as `/v1/connections` shows it.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// The reactor that serves it.
+    pub reactor: usize,
+    /// Its number there.
+    pub id: usize,
+    /// Where it comes from.
+    pub peer: SocketAddr,
+    /// Age, milliseconds.
+    pub connected_ms: u64,
+    /// How many subscriptions it has.
+    pub subscriptions: usize,
+    /// Messages noted for it so far.
+    pub delivered: u64,
+    /// Bytes its socket took so far.
+    pub sent_bytes: u64,
+    /// Bytes that wait for it.
+    pub queued_bytes: usize,
+    /// How long its socket has taken nothing while bytes wait, milliseconds; 0 where it does.
+    pub blocked_ms: u64,
+    /// Ticks that its reactor is behind the ring.
+    pub ring_lag: u64,
+    /// Why it is being closed, if it is.
+    pub ending: Option<Reason>,
+}
+
+/// What the ingest counts.
+#[derive(Clone, Debug, Default)]
+pub struct IngestReport {
+    /// Ticks published.
+    pub ticks: u64,
+    /// Ticks dropped as already seen, by their sequence.
+    pub duplicates: u64,
+    /// Book events that did not fit the book.
+    pub book_errors: u64,
+    /// Times that a replay waited for the reactors.
+    pub paced: u64,
+}

@@ -1,0 +1,278 @@
+//! The native dialect, outgoing: ticks to JSON (docs/PROTOCOL.md).
+//!
+//! Everything that does not change from tick to tick stands ready in [`Heads`]; encoding one is
+//! copying that, then a few integers. Nothing here allocates once the output has grown.
+
+use tickcast_feeds::tick::flags;
+use tickcast_feeds::{Decimal, FeedState, Side, Tick};
+
+/// The parts of one instrument's messages that never change, built when it is listed.
+#[derive(Debug)]
+pub struct Heads {
+    trade: Box<[u8]>,
+    /// From `","symbol":"` to `,"seq":` of the other channels.
+    symbol: Box<[u8]>,
+}
+
+impl Heads {
+    /// The heads of `symbol`, which is quoted here as JSON wants it.
+    pub fn new(symbol: &str) -> Self {
+        let quoted = serde_json::Value::from(symbol).to_string();
+        let trade =
+            format!(r#"{{"channel":"trade","type":"update","symbol":{quoted},"seq":"#).into_bytes();
+        let symbol = format!(r#","symbol":{quoted},"#).into_bytes();
+        Heads { trade: trade.into(), symbol: symbol.into() }
+    }
+}
+
+/// Appends an integer in decimal.
+pub fn push_int(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn push_field(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    out.extend_from_slice(name);
+    push_int(out, value);
+}
+
+fn push_decimal(out: &mut Vec<u8>, name: &[u8], value: Decimal) {
+    out.extend_from_slice(name);
+    value.write_to(out);
+    out.push(b'"');
+}
+
+/// `,"ts":{...}}`: closes the message. Nanoseconds inside, microseconds on the wire.
+fn push_stamps(out: &mut Vec<u8>, event_ns: u64, recv_ns: u64) {
+    out.extend_from_slice(b",\"ts\":{");
+    if event_ns != 0 {
+        push_field(out, b"\"event\":", event_ns / 1000);
+        out.push(b',');
+    }
+    push_field(out, b"\"recv\":", recv_ns / 1000);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends a trade.
+pub fn trade(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: u64) {
+    let trade = tick.as_trade();
+    out.extend_from_slice(&heads.trade);
+    push_int(out, tick.seq);
+    push_field(out, b",\"prev\":", prev);
+    push_field(out, b",\"id\":", trade.id);
+    out.extend_from_slice(match trade.side {
+        Side::Buy => b",\"side\":\"buy\"",
+        Side::Sell => b",\"side\":\"sell\"",
+    });
+    push_decimal(out, b",\"price\":\"", trade.price);
+    push_decimal(out, b",\"qty\":\"", trade.size);
+    if tick.has(flags::AGGREGATE) {
+        out.extend_from_slice(b",\"aggregate\":true");
+    }
+    push_stamps(out, tick.ts_event, tick.ts_recv);
+}
+
+/// Appends a quote: an update that follows `prev`, or a snapshot where there is none.
+pub fn quote(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: Option<u64>) {
+    let quote = tick.as_quote();
+    push_opening(out, b"quote", heads, prev.is_none(), None);
+    push_seq(out, tick.seq, prev);
+    push_decimal(out, b",\"bid\":\"", quote.bid);
+    push_decimal(out, b",\"bid_qty\":\"", quote.bid_size);
+    push_decimal(out, b",\"ask\":\"", quote.ask);
+    push_decimal(out, b",\"ask_qty\":\"", quote.ask_size);
+    push_stamps(out, tick.ts_event, tick.ts_recv);
+}
+
+/// What a book message carries besides its levels.
+#[derive(Clone, Copy, Debug)]
+pub struct BookHead {
+    /// Levels a side, `None` for the full book.
+    pub depth: Option<u16>,
+    /// Sequence of the event.
+    pub seq: u64,
+    /// Sequence of the message before it; `None` makes this a snapshot.
+    pub prev: Option<u64>,
+    /// Venue time in nanoseconds, 0 where unknown.
+    pub ts_event: u64,
+    /// Receive time in nanoseconds.
+    pub ts_recv: u64,
+}
+
+/// Appends a book message with these levels, best first.
+pub fn book(
+    out: &mut Vec<u8>,
+    heads: &Heads,
+    head: &BookHead,
+    bids: impl Iterator<Item = (Decimal, Decimal)>,
+    asks: impl Iterator<Item = (Decimal, Decimal)>,
+) {
+    push_opening(out, b"book", heads, head.prev.is_none(), head.depth);
+    push_seq(out, head.seq, head.prev);
+    out.extend_from_slice(b",\"bids\":");
+    push_levels(out, bids);
+    out.extend_from_slice(b",\"asks\":");
+    push_levels(out, asks);
+    push_stamps(out, head.ts_event, head.ts_recv);
+}
+
+fn push_levels(out: &mut Vec<u8>, levels: impl Iterator<Item = (Decimal, Decimal)>) {
+    out.push(b'[');
+    for (i, (price, size)) in levels.enumerate() {
+        out.extend_from_slice(if i == 0 { b"[\"" } else { b",[\"" });
+        price.write_to(out);
+        out.extend_from_slice(b"\",\"");
+        size.write_to(out);
+        out.extend_from_slice(b"\"]");
+    }
+    out.push(b']');
+}
+
+fn push_opening(out: &mut Vec<u8>, channel: &[u8], heads: &Heads, snapshot: bool, depth: Option<u16>) {
+    out.extend_from_slice(b"{\"channel\":\"");
+    out.extend_from_slice(channel);
+    out.extend_from_slice(if snapshot { b"\",\"type\":\"snapshot\"" } else { b"\",\"type\":\"update\"" });
+    out.extend_from_slice(&heads.symbol);
+    if let Some(depth) = depth {
+        push_field(out, b"\"depth\":", u64::from(depth));
+        out.push(b',');
+    }
+}
+
+fn push_seq(out: &mut Vec<u8>, seq: u64, prev: Option<u64>) {
+    push_field(out, b"\"seq\":", seq);
+    if let Some(prev) = prev {
+        push_field(out, b",\"prev\":", prev);
+    }
+}
+
+/// Appends the state of an instrument's feed.
+pub fn feed_status(out: &mut Vec<u8>, heads: &Heads, state: FeedState, age_ms: u64) {
+    out.extend_from_slice(b"{\"channel\":\"status\",\"type\":\"feed\"");
+    out.extend_from_slice(&heads.symbol);
+    out.extend_from_slice(b"\"state\":\"");
+    out.extend_from_slice(state.as_str().as_bytes());
+    push_field(out, b"\",\"age_ms\":", age_ms);
+    out.push(b'}');
+}
+
+/// What a client is told about its own lag.
+#[derive(Clone, Copy, Debug)]
+pub struct Lag {
+    /// What is done about it: `disconnect`, `conflate` or `resync`.
+    pub policy: &'static str,
+    /// Ticks that the client did not get.
+    pub skipped: u64,
+    /// Bytes that wait for the client.
+    pub queued_bytes: u64,
+    /// Age of the oldest of them, milliseconds.
+    pub oldest_ms: u64,
+    /// `peer_window`, `network` or `server`.
+    pub cause: &'static str,
+}
+
+/// Appends a lag status.
+pub fn lag(out: &mut Vec<u8>, lag: &Lag) {
+    out.extend_from_slice(b"{\"channel\":\"status\",\"type\":\"lag\",\"policy\":\"");
+    out.extend_from_slice(lag.policy.as_bytes());
+    push_field(out, b"\",\"skipped\":", lag.skipped);
+    push_field(out, b",\"queued_bytes\":", lag.queued_bytes);
+    push_field(out, b",\"oldest_ms\":", lag.oldest_ms);
+    out.extend_from_slice(b",\"cause\":\"");
+    out.extend_from_slice(lag.cause.as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+/// Appends the status that announces a drain; the range says when to reconnect, milliseconds.
+pub fn drain(out: &mut Vec<u8>, reconnect_ms: [u64; 2]) {
+    push_field(
+        out,
+        b"{\"channel\":\"status\",\"type\":\"drain\",\"reconnect_ms\":[",
+        reconnect_ms[0],
+    );
+    push_field(out, b",", reconnect_ms[1]);
+    out.extend_from_slice(b"]}");
+}
+
+/// Appends a heartbeat of this time, nanoseconds.
+pub fn heartbeat(out: &mut Vec<u8>, now_ns: u64) {
+    push_field(out, b"{\"channel\":\"heartbeat\",\"time\":", now_ns / 1000);
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use tickcast_feeds::{InstrumentId, Quote, Stamp, Trade};
+
+    fn encoded(write: impl FnOnce(&mut Vec<u8>)) -> Value {
+        let mut out = Vec::new();
+        write(&mut out);
+        serde_json::from_slice(&out)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)))
+    }
+
+    const STAMP: Stamp = Stamp { event: 1_700_000_000_123_456_789, recv: 1_700_000_000_223_456_789, seq: 7 };
+
+    #[test]
+    fn a_trade_is_exact_to_the_last_digit() {
+        let trade_in = Trade {
+            price: "61837.63000000".parse().unwrap(),
+            size: "0.02000000".parse().unwrap(),
+            id: 99,
+            side: Side::Sell,
+        };
+        let tick = Tick::trade(InstrumentId(0), STAMP, &trade_in);
+        let heads = Heads::new("binance:BTC-USDT");
+        assert_eq!(
+            encoded(|out| trade(out, &heads, &tick, 6)),
+            json!({"channel":"trade","type":"update","symbol":"binance:BTC-USDT","seq":7,"prev":6,
+                "id":99,"side":"sell","price":"61837.63","qty":"0.02",
+                "ts":{"event":1_700_000_000_123_456u64,"recv":1_700_000_000_223_456u64}})
+        );
+    }
+
+    #[test]
+    fn quotes_come_as_snapshot_or_update() {
+        let q = Quote {
+            bid: "1.50".parse().unwrap(),
+            bid_size: "10".parse().unwrap(),
+            ask: "1.625".parse().unwrap(),
+            ask_size: "0.5".parse().unwrap(),
+        };
+        let tick = Tick::quote(InstrumentId(0), Stamp { event: 0, ..STAMP }, &q).unwrap();
+        let heads = Heads::new("a\"b");
+        let snapshot = encoded(|out| quote(out, &heads, &tick, None));
+        assert_eq!(snapshot["type"], "snapshot");
+        assert_eq!(snapshot["symbol"], "a\"b");
+        assert!(snapshot.get("prev").is_none());
+        assert!(snapshot["ts"].get("event").is_none());
+        let update = encoded(|out| quote(out, &heads, &tick, Some(3)));
+        assert_eq!((&update["type"], &update["prev"]), (&json!("update"), &json!(3)));
+        assert_eq!((&update["bid"], &update["ask"]), (&json!("1.5"), &json!("1.625")));
+    }
+
+    #[test]
+    fn books_list_their_levels() {
+        let heads = Heads::new("x:A-B");
+        let level = |p: &str, q: &str| (p.parse().unwrap(), q.parse().unwrap());
+        let head = BookHead { depth: Some(2), seq: 9, prev: Some(8), ts_event: 0, ts_recv: 5000 };
+        let bids = vec![level("2.0", "1"), level("1.9", "0")];
+        assert_eq!(
+            encoded(|out| book(out, &heads, &head, bids.into_iter(), std::iter::empty())),
+            json!({"channel":"book","type":"update","symbol":"x:A-B","depth":2,"seq":9,"prev":8,
+                "bids":[["2","1"],["1.9","0"]],"asks":[],"ts":{"recv":5}})
+        );
+    }
+
+    #[test]
+    fn the_connection_s_own_messages_are_json() {
+        let heads = Heads::new("x:A-B");
+        encoded(|out| feed_status(out, &heads, FeedState::Resync, 3));
+        encoded(|out| drain(out, [500, 8000]));
+        encoded(|out| heartbeat(out, 1));
+        let lag_in =
+            Lag { policy: "disconnect", skipped: 1, queued_bytes: 2, oldest_ms: 3, cause: "server" };
+        assert_eq!(encoded(|out| lag(out, &lag_in))["cause"], "server");
+    }
+}

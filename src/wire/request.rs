@@ -1,0 +1,387 @@
+//! The native dialect, incoming: a client's text to a [`Request`], or to a [`Refusal`] that names
+//! what is wrong and what was expected (docs/PROTOCOL.md).
+
+use serde_json::{Map, Value};
+
+use crate::limits;
+
+/// What a subscription delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Channel {
+    /// Trades.
+    Trade,
+    /// Best bid and ask.
+    Quote,
+    /// The order book, to a depth.
+    Book,
+    /// The state of a symbol's feed.
+    Status,
+}
+
+impl Channel {
+    const NAMES: [(&'static str, Channel); 4] = [
+        ("trade", Channel::Trade),
+        ("quote", Channel::Quote),
+        ("book", Channel::Book),
+        ("status", Channel::Status),
+    ];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// How a subscription is served when the client cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every tick; the server's slow-consumer policy decides beyond the outbox's bound.
+    All,
+    /// The latest value.
+    Conflate,
+}
+
+impl Mode {
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mode::All => "all",
+            Mode::Conflate => "conflate",
+        }
+    }
+}
+
+/// What to subscribe to, or to unsubscribe from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The channel.
+    pub channel: Channel,
+    /// Symbols and wildcards as the client wrote them.
+    pub symbols: Vec<String>,
+    /// For a book: `None` where not given, `Some(0)` for `"full"`, else levels a side.
+    pub depth: Option<u16>,
+    /// `None` where not given.
+    pub mode: Option<Mode>,
+}
+
+/// A request that was understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What to echo in the answer, already JSON; `None` where the client gave none.
+    pub req_id: Option<String>,
+    /// What is asked.
+    pub call: Call,
+}
+
+/// The methods.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Call {
+    /// Start to deliver.
+    Subscribe(Target),
+    /// Stop to deliver.
+    Unsubscribe(Target),
+    /// What this client is subscribed to.
+    ListSubscriptions,
+    /// The known symbols, of one venue or of all.
+    ListSymbols {
+        /// Only of this venue.
+        venue: Option<String>,
+    },
+    /// A round trip.
+    Ping {
+        /// Echoed.
+        t: Option<i64>,
+    },
+}
+
+/// Why a request was not understood; the answer says so and the session goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// The method, where it could be read.
+    pub method: Option<String>,
+    /// What to echo, already JSON.
+    pub req_id: Option<String>,
+    /// One of the codes of docs/PROTOCOL.md.
+    pub code: &'static str,
+    /// Names the value and what was expected.
+    pub message: String,
+}
+
+type Error = (&'static str, String);
+
+const METHODS: [&str; 5] = ["subscribe", "unsubscribe", "list_subscriptions", "list_symbols", "ping"];
+
+/// Reads one request.
+///
+/// # Errors
+/// A [`Refusal`] to send back.
+pub fn parse(text: &str) -> Result<Request, Refusal> {
+    let mut refusal = Refusal { method: None, req_id: None, code: "", message: String::new() };
+    let refuse = |mut refusal: Refusal, (code, message): Error| {
+        refusal.code = code;
+        refusal.message = message;
+        refusal
+    };
+    let mut object = match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => object,
+        Ok(other) => {
+            let message = format!("expected a JSON object, got {}", kind(&other));
+            return Err(refuse(refusal, ("bad_json", message)));
+        }
+        Err(e) => return Err(refuse(refusal, ("bad_json", format!("not JSON: {e}")))),
+    };
+    match object.remove("req_id") {
+        None | Some(Value::Null) => {}
+        Some(id @ Value::String(_)) => refusal.req_id = Some(id.to_string()),
+        Some(Value::Number(id)) if id.is_u64() => refusal.req_id = Some(id.to_string()),
+        Some(other) => {
+            let error = bad_value("req_id", &other, "an unsigned integer or a string");
+            return Err(refuse(refusal, error));
+        }
+    }
+    let method = match object.remove("method") {
+        Some(Value::String(method)) => method,
+        Some(other) => return Err(refuse(refusal, bad_value("method", &other, "a string"))),
+        None => {
+            return Err(refuse(refusal, ("missing_field", "missing field `method`".to_owned())));
+        }
+    };
+    refusal.method = Some(cut(&method));
+    let call = params(&mut object).and_then(|params| {
+        no_more("request", &object, &["method", "req_id", "params"])?;
+        call(&method, params)
+    });
+    match call {
+        Ok(call) => Ok(Request { req_id: refusal.req_id, call }),
+        Err(error) => Err(refuse(refusal, error)),
+    }
+}
+
+fn params(object: &mut Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    match object.remove("params") {
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(Value::Object(params)) => Ok(params),
+        Some(other) => Err(bad_value("params", &other, "an object")),
+    }
+}
+
+fn call(method: &str, mut params: Map<String, Value>) -> Result<Call, Error> {
+    let call = match method {
+        "subscribe" => return target(params).map(Call::Subscribe),
+        "unsubscribe" => return target(params).map(Call::Unsubscribe),
+        "list_subscriptions" => {
+            no_more("params", &params, &[])?;
+            Call::ListSubscriptions
+        }
+        "list_symbols" => {
+            let venue = match params.remove("venue") {
+                None | Some(Value::Null) => None,
+                Some(Value::String(venue)) => Some(venue),
+                Some(other) => return Err(bad_value("venue", &other, "a string")),
+            };
+            no_more("params", &params, &["venue"])?;
+            Call::ListSymbols { venue }
+        }
+        "ping" => {
+            let t = match params.remove("t") {
+                None | Some(Value::Null) => None,
+                Some(other) => {
+                    Some(other.as_i64().ok_or_else(|| bad_value("t", &other, "an integer"))?)
+                }
+            };
+            no_more("params", &params, &["t"])?;
+            Call::Ping { t }
+        }
+        other => {
+            let message =
+                format!("unknown method `{}`, expected one of {}", cut(other), METHODS.join(", "));
+            return Err(("unknown_method", message));
+        }
+    };
+    Ok(call)
+}
+
+fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
+    let channel = match params.remove("channel") {
+        Some(Value::String(name)) => Channel::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|&(_, channel)| channel)
+            .ok_or_else(|| {
+                bad_value("channel", &Value::from(name), "one of trade, quote, book, status")
+            })?,
+        Some(other) => return Err(bad_value("channel", &other, "a string")),
+        None => return Err(("missing_field", "missing field `channel`".to_owned())),
+    };
+    let symbols = symbols(params.remove("symbol"))?;
+    let depth = depth(channel, params.remove("depth"))?;
+    let mode = mode(channel, params.remove("mode"))?;
+    no_more("params", &params, &["channel", "symbol", "depth", "mode"])?;
+    Ok(Target { channel, symbols, depth, mode })
+}
+
+fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
+    const EXPECTED: &str = "a symbol or an array of symbols";
+    let symbols = match value {
+        None => return Err(("missing_field", "missing field `symbol`".to_owned())),
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(many)) => many
+            .into_iter()
+            .map(|one| match one {
+                Value::String(one) => Ok(one),
+                other => Err(bad_value("symbol", &other, EXPECTED)),
+            })
+            .collect::<Result<Vec<_>, _>>()?,
+        Some(other) => return Err(bad_value("symbol", &other, EXPECTED)),
+    };
+    if symbols.is_empty() {
+        return Err(("bad_value", format!("bad value [] for `symbol`, expected {EXPECTED}")));
+    }
+    if symbols.len() > limits::REQUEST_SYMBOLS {
+        let message = format!(
+            "{} symbols in one request, expected at most {}",
+            symbols.len(),
+            limits::REQUEST_SYMBOLS
+        );
+        return Err(("bad_value", message));
+    }
+    Ok(symbols)
+}
+
+fn depth(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
+    let expected = format!("1 to {} or \"full\"", limits::BOOK_DEPTH_MAX);
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) if channel != Channel::Book => {
+            Err(("bad_value", format!("`depth` {} goes with channel book only", cut_value(&other))))
+        }
+        Some(Value::String(full)) if full == "full" => Ok(Some(0)),
+        Some(other) => match other.as_u64() {
+            Some(n) if (1..=limits::BOOK_DEPTH_MAX as u64).contains(&n) => Ok(Some(n as u16)),
+            _ => Err(bad_value("depth", &other, &expected)),
+        },
+    }
+}
+
+fn mode(channel: Channel, value: Option<Value>) -> Result<Option<Mode>, Error> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(mode)) if mode == "all" => Ok(Some(Mode::All)),
+        Some(Value::String(mode)) if mode == "conflate" && channel == Channel::Quote => {
+            Ok(Some(Mode::Conflate))
+        }
+        Some(other) => {
+            let expected = match channel {
+                Channel::Quote => "\"all\" or \"conflate\"",
+                _ => "\"all\" (\"conflate\" is for quotes)",
+            };
+            Err(bad_value("mode", &other, expected))
+        }
+    }
+}
+
+fn no_more(place: &str, object: &Map<String, Value>, known: &[&str]) -> Result<(), Error> {
+    match object.keys().next() {
+        None => Ok(()),
+        Some(key) => {
+            let expected = match known {
+                [] => "none".to_owned(),
+                known => format!("one of {}", known.join(", ")),
+            };
+            let message = format!("unknown field `{}` in {place}, expected {expected}", cut(key));
+            Err(("unknown_field", message))
+        }
+    }
+}
+
+fn bad_value(field: &str, value: &Value, expected: &str) -> Error {
+    ("bad_value", format!("bad value {} for `{field}`, expected {expected}", cut_value(value)))
+}
+
+fn cut_value(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+/// At most [`limits::LOG_TEXT_BYTES`] bytes of what a client wrote: an answer must not echo megabytes.
+pub fn cut(text: &str) -> String {
+    if text.len() <= limits::LOG_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let mut end = limits::LOG_TEXT_BYTES;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn understands_the_documented_requests() {
+        let r = parse(r#"{"method":"subscribe","req_id":1,"params":{"channel":"book","symbol":["a","b"],"depth":25}}"#).unwrap();
+        assert_eq!(r.req_id.as_deref(), Some("1"));
+        let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
+        assert_eq!((t.channel, t.depth, t.mode, t.symbols.len()), (Channel::Book, Some(25), None, 2));
+
+        let r = parse(r#"{"params":{"symbol":"*","channel":"quote","mode":"conflate"},"method":"subscribe","req_id":"x\"y"}"#).unwrap();
+        assert_eq!(r.req_id.as_deref(), Some(r#""x\"y""#));
+        let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
+        assert_eq!((t.mode, t.symbols), (Some(Mode::Conflate), vec!["*".to_owned()]));
+
+        let full = r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
+        let Call::Unsubscribe(t) = parse(full).unwrap().call else { panic!() };
+        assert_eq!(t.depth, Some(0));
+        assert_eq!(parse(r#"{"method":"ping","params":{"t":-5}}"#).unwrap().call, Call::Ping { t: Some(-5) });
+        assert_eq!(parse(r#"{"method":"list_symbols"}"#).unwrap().call, Call::ListSymbols { venue: None });
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        for (text, code, names) in [
+            ("", "bad_json", "not JSON"),
+            ("[]", "bad_json", "an array"),
+            (r#"{"method":1}"#, "bad_value", "`method`"),
+            (r#"{}"#, "missing_field", "`method`"),
+            (r#"{"method":"sub"}"#, "unknown_method", "`sub`"),
+            (r#"{"method":"ping","req_id":1.5}"#, "bad_value", "1.5"),
+            (r#"{"method":"ping","extra":1}"#, "unknown_field", "`extra`"),
+            (r#"{"method":"ping","params":{"x":1}}"#, "unknown_field", "`x`"),
+            (r#"{"method":"ping","params":[]}"#, "bad_value", "`params`"),
+            (r#"{"method":"subscribe"}"#, "missing_field", "`channel`"),
+            (r#"{"method":"subscribe","params":{"channel":"trade"}}"#, "missing_field", "`symbol`"),
+            (r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a"}}"#, "bad_value", "\"bar\""),
+            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":[]}}"#, "bad_value", "`symbol`"),
+            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":[1]}}"#, "bad_value", "bad value 1"),
+            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","dept":3}}"#, "unknown_field", "`dept`"),
+            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","depth":3}}"#, "bad_value", "book only"),
+            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":0}}"#, "bad_value", "1 to 1000"),
+            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":1001}}"#, "bad_value", "1001"),
+            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#, "bad_value", "`mode`"),
+        ] {
+            let refusal = parse(text).unwrap_err();
+            assert_eq!(refusal.code, code, "{text}: {refusal:?}");
+            assert!(refusal.message.contains(names), "{text}: {}", refusal.message);
+        }
+    }
+
+    #[test]
+    fn an_answer_does_not_echo_megabytes() {
+        let text = format!(r#"{{"method":"{}"}}"#, "ä".repeat(100_000));
+        let refusal = parse(&text).unwrap_err();
+        assert!(refusal.message.len() < 1000);
+    }
+}
