@@ -99,9 +99,10 @@ pub const SYMBOL_BYTES: usize = 48;
 /// partial book is 1,000 (Kraken) and no screen shows more; `"full"` is there for the rest.
 pub const BOOK_DEPTH_MAX: usize = 1_000;
 
-/// Levels a side that a book holds at most, so that a venue gone mad cannot fill the memory; real
-/// books of large venues have some tens of thousands.
-pub const BOOK_LEVELS_MAX: usize = 100_000;
+/// Levels a side that a book holds at most; the worst beyond it are dropped. A book kept from a
+/// venue's changes grows without end far from the market; 20,000 is 20 times the deepest view by
+/// number and 4 times the deepest snapshot that Binance gives (5,000, `GET /api/v3/depth`).
+pub const BOOK_LEVELS_MAX: usize = 20_000;
 
 /// Bytes of one book level as JSON, `["61837.63","3.78826"],`, at its longest for decimals of 18
 /// digits: two times 19 characters and 8 of punctuation, rounded up.
@@ -112,6 +113,10 @@ pub const BOOK_HEAD_JSON_BYTES: usize = 512;
 
 /// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
 pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+
+/// Bytes of the largest snapshot of a full book, 1.9 MB. It may exceed an outbox: what counts
+/// against a client is an outbox that stays over its limit for the whole grace period.
+pub const BOOK_FULL_BYTES: usize = 2 * BOOK_LEVELS_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
 
 // ---------------------------------------------------------------- slow consumers
 
@@ -226,6 +231,7 @@ const _: () = {
     assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
     // Frames that a default outbox may still point at are still there.
     assert!(ENCODINGS_BYTES >= 16 * OUTBOX_BYTES);
+    assert!(ENCODINGS_BYTES >= 16 * BOOK_FULL_BYTES);
     assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));
