@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
+use tickcast_feeds::{FeedSpec, SpecError};
 use tracing::Level;
 
 use crate::cli::{self, Given, Origin, Settings};
@@ -25,7 +26,7 @@ use crate::logging::LogFormat;
 use units::{Bytes, Span, Spread};
 
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where to serve; port 0 takes a free one.
     pub listen: SocketAddr,
@@ -36,7 +37,7 @@ pub struct Config {
     /// Silence after a ping that makes a client a dead one.
     pub ping_timeout: Duration,
     /// The sources of ticks, at least one.
-    pub feeds: Vec<String>,
+    pub feeds: Vec<FeedSpec>,
     /// Threads that serve clients, at least one.
     pub reactors: usize,
     /// Whether reactors were asked to be bound to cores.
@@ -55,11 +56,11 @@ pub struct Config {
     pub request_rate: NonZeroU32,
     /// Bytes of a client's largest message.
     pub max_message_bytes: usize,
-    /// Queued bytes above which a client is slow.
+    /// Bytes that may wait for a client.
     pub outbox_bytes: usize,
     /// What a slow client gets.
     pub slow_consumer: SlowConsumer,
-    /// How long a client may stay slow.
+    /// How long a client may take nothing while bytes wait for it.
     pub slow_grace: Duration,
     /// From the signal to the exit.
     pub drain_deadline: Duration,
@@ -312,7 +313,7 @@ impl Reader<'_> {
         Ok((pin, if bind { cores[..reactors].to_vec() } else { Vec::new() }))
     }
 
-    fn feeds(&self) -> Result<Vec<String>, ConfigError> {
+    fn feeds(&self) -> Result<Vec<FeedSpec>, ConfigError> {
         let Some(given) = self.settings.get("feed") else { return Ok(Vec::new()) };
         let texts: Vec<&str> = match given.origin {
             // One variable holds them all.
@@ -397,13 +398,8 @@ fn drain_spread(text: &str) -> Result<Spread, String> {
     Ok(spread)
 }
 
-fn feed(text: &str) -> Result<String, String> {
-    let known =
-        text == "synthetic" || text.starts_with("synthetic:") || text.starts_with("replay:");
-    known.then(|| text.to_owned()).ok_or_else(|| {
-        "expected synthetic:[symbols=N,rate=N,...] or replay:FILE[+FILE...][,speed=N|max,...]"
-            .to_owned()
-    })
+fn feed(text: &str) -> Result<FeedSpec, String> {
+    text.parse().map_err(|error: SpecError| error.to_string())
 }
 
 fn slow_consumer(text: &str) -> Result<SlowConsumer, String> {
@@ -441,7 +437,7 @@ impl Loaded {
         let level = cli::LOG_LEVEL
             .iter()
             .position(|name| name.eq_ignore_ascii_case(config.log_level.as_str()));
-        let feeds: Vec<String> = config.feeds.iter().map(|feed| quoted(feed.clone())).collect();
+        let feeds: Vec<String> = config.feeds.iter().map(|feed| quoted(feed.to_string())).collect();
         let values = [
             ("listen", quoted(config.listen.to_string())),
             ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),

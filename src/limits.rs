@@ -130,9 +130,10 @@ pub const SYMBOL_BYTES: usize = 48;
 /// partial book is 1,000 (Kraken) and no screen shows more; `"full"` is there for the rest.
 pub const BOOK_DEPTH_MAX: usize = 1_000;
 
-/// Levels a side that a book holds at most, so that a venue gone mad cannot fill the memory; real
-/// books of large venues have some tens of thousands.
-pub const BOOK_LEVELS_MAX: usize = 100_000;
+/// Levels a side that a book holds at most; the worst beyond it are dropped. A book kept from a
+/// venue's changes grows without end far from the market; 20,000 is 20 times the deepest view by
+/// number and 4 times the deepest snapshot that Binance gives (5,000, `GET /api/v3/depth`).
+pub const BOOK_LEVELS_MAX: usize = 20_000;
 
 /// Bytes of one book level as JSON, `["61837.63","3.78826"],`, at its longest for decimals of 18
 /// digits: two times 19 characters and 8 of punctuation, rounded up.
@@ -164,6 +165,10 @@ pub const SUGGESTIONS_SEARCHED: usize = 2_000;
 /// Jaro-Winkler likeness from which on a name is worth suggesting.
 pub const SUGGESTION_LIKENESS: f64 = 0.75;
 
+/// Bytes of the largest snapshot of a full book, 1.9 MB. It may exceed an outbox: while
+/// a snapshot is under way to a client, its outbox may hold that much more.
+pub const BOOK_FULL_BYTES: usize = 2 * BOOK_LEVELS_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+
 // ---------------------------------------------------------------- slow consumers
 
 /// Default of `--outbox-bytes`: 1 MiB, some 5,000 messages of 200 bytes, which is what a screen of
@@ -175,7 +180,7 @@ pub const OUTBOX_BYTES: usize = MIB;
 /// above 1 GiB a handful of stalled clients is the end of the machine.
 pub const OUTBOX_BYTES_RANGE: RangeInclusive<usize> = 128 * KIB..=1024 * MIB;
 
-/// Default of `--slow-grace`: how long an outbox may stay over its limit. One TCP retransmission
+/// Default of `--slow-grace`: how long a client may take nothing while bytes wait for it. One TCP retransmission
 /// time-out and its back-off (0.2 + 0.4 + 0.8 + 1.6 s) fit, so one bad moment of a mobile network
 /// is no eviction.
 pub const SLOW_GRACE: Duration = Duration::from_secs(5);
@@ -223,6 +228,9 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// What `--ping-interval` and `--ping-timeout` accept.
 pub const PING_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Connections that wait in the kernel to be accepted; Linux caps it at `net.core.somaxconn`, 4,096.
+pub const LISTEN_BACKLOG: u32 = 4_096;
 
 /// Time without any other message after which a heartbeat is sent. Short enough for a page to
 /// notice within 2 s that it shows old prices.

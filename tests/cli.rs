@@ -201,7 +201,7 @@ fn lists_replace_each_other_whole() {
 
 /// `check-config` under a shell's limits of open files.
 fn with_limits(limits: &str) -> Output {
-    let script = format!("{limits}; exec \"$0\" check-config");
+    let script = format!("{limits} && exec \"$0\" check-config");
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_tickcast")]);
     command.env_remove("TICKCAST_MAX_CLIENTS").env_remove("TICKCAST_MAX_HANDSHAKES");
@@ -211,7 +211,7 @@ fn with_limits(limits: &str) -> Output {
 #[test]
 fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
     // 1,024 files: 256 in reserve, an eighth for handshakes.
-    for limits in ["ulimit -n 1024", "ulimit -Hn 1024; ulimit -Sn 600"] {
+    for limits in ["ulimit -n 1024", "ulimit -Sn 600 && ulimit -Hn 1024"] {
         let output = with_limits(limits);
         assert_eq!(effective(&output, "max-handshakes").0, "128", "{limits}");
         assert_eq!(effective(&output, "max-clients").0, "640", "{limits}");

@@ -59,7 +59,7 @@ impl FanOut<'_> {
                     return hold_quote(session, instrument, prev);
                 }
             }
-            if session.out.len() + message.range.len as usize > self.limit {
+            if session.out.len() + message.range.len as usize > self.limit + session.allowance {
                 self.overflowing.push(id);
                 return;
             }
@@ -78,7 +78,7 @@ impl FanOut<'_> {
                 self.queue.push_back((id, message.range.chunk));
             }
             // The socket may take it: whether this client is slow shows when it is flushed.
-            if session.out.len() > self.limit {
+            if session.out.len() > self.limit + session.allowance {
                 self.overflowing.push(id);
             }
         }
@@ -122,7 +122,6 @@ impl Core {
         self.words = words;
         if taken > 0 {
             self.link.position.store(self.consumer.position(), Ordering::Release);
-            self.deal_with_overflow();
         }
         taken
     }
@@ -378,7 +377,7 @@ impl Core {
     }
 
     /// Sessions that a fan-out found over their bound: one try to flush, then the policy.
-    fn deal_with_overflow(&mut self) {
+    pub(super) fn deal_with_overflow(&mut self) {
         while let Some(id) = self.overflowing.pop() {
             let Some(session) = self.sessions.get(id as usize) else { continue };
             if session.is_ending() {

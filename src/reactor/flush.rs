@@ -7,8 +7,9 @@ use tokio::net::TcpStream;
 
 use super::Core;
 use crate::clock;
-use crate::session::end::{End, Reason};
 use crate::limits;
+use crate::session::Dialect;
+use crate::session::end::{End, Reason};
 use crate::wire::frame;
 use crate::wire::native::{self, Lag};
 
@@ -108,6 +109,7 @@ impl Core {
     /// A session has nothing pending any more.
     fn flushed(&mut self, id: u32) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.allowance = 0;
         if session.crowded {
             session.crowded = false;
             self.crowd -= 1;
@@ -171,12 +173,11 @@ impl Core {
             return;
         }
         session.out.push_own(&self.encodings, write);
-        let over = session.out.len() > match session.dialect {
-            crate::session::Dialect::Native => self.hub.settings.outbox_bytes,
-            crate::session::Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
+        let limit = match session.dialect {
+            Dialect::Native => self.hub.settings.outbox_bytes + session.allowance,
+            Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
         };
-        let blocked = session.out.is_blocked();
-        if over && blocked {
+        if session.out.is_blocked() && session.out.len() > limit {
             self.overflowing.push(id);
         } else {
             self.enqueue(id);

@@ -131,6 +131,9 @@ impl Core {
             Channel::Book => self.join_book(id, sub.depth, index, fresh, &mut message),
         }
         if !message.is_empty() {
+            if let Some(session) = self.sessions.get_mut(id as usize) {
+                session.allowance = session.allowance.max(message.len());
+            }
             self.push_own(id, |out| frame::text(&message, out));
         }
     }

@@ -330,6 +330,7 @@ impl Core {
         loop {
             let ticks = self.take_ticks();
             let joined = self.do_joins();
+            self.deal_with_overflow();
             let flushed = self.flush_due(limits::SENDS_PER_POLL);
             sends += flushed;
             if ticks + joined + flushed == 0 {
@@ -376,6 +377,7 @@ impl Core {
             conflated: None,
             end: None,
             oldest_ns: 0,
+            allowance: 0,
             delivered: 0,
             sent_bytes: 0,
             connected_ms: ms,
@@ -408,14 +410,6 @@ impl Core {
                 Dialect::Native => self.hub.settings.max_message_bytes,
                 Dialect::Echo => limits::ECHO_MESSAGE_BYTES,
             },
-        }
-    }
-
-    /// The bound of an outbox of this dialect.
-    pub(crate) fn outbox_limit(&self, dialect: Dialect) -> usize {
-        match dialect {
-            Dialect::Native => self.hub.settings.outbox_bytes,
-            Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
         }
     }
 

@@ -87,6 +87,8 @@ pub(crate) struct Session {
     pub(crate) end: Option<Box<End>>,
     /// Receive stamp of the oldest pending tick, nanoseconds; 0 while none is pending.
     pub(crate) oldest_ns: u64,
+    /// Size of a snapshot under way, by which the outbox may be over its bound.
+    pub(crate) allowance: usize,
     pub(crate) delivered: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) connected_ms: u64,
