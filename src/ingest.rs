@@ -32,30 +32,30 @@ struct Batch {
 
 /// What is known of one feed.
 #[derive(Debug)]
-pub struct FeedStats {
+pub(crate) struct FeedStats {
     /// Its spec.
-    pub name: String,
+    pub(crate) name: String,
     /// Ticks handed over.
-    pub ticks: AtomicU64,
+    pub(crate) ticks: AtomicU64,
     /// Messages kept out of the stream.
-    pub rejected: AtomicU64,
+    pub(crate) rejected: AtomicU64,
     /// `running`, `ended` or `failed`.
-    pub state: Mutex<&'static str>,
+    pub(crate) state: Mutex<&'static str>,
     /// How many messages were rejected for which cause, and the newest of each.
-    pub rejects: Mutex<Vec<Reject>>,
+    pub(crate) rejects: Mutex<Vec<Reject>>,
 }
 
 /// A cause for which messages were rejected.
 #[derive(Clone, Debug)]
-pub struct Reject {
+pub(crate) struct Reject {
     /// The cause.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
     /// What was wrong with the newest.
-    pub detail: String,
+    pub(crate) detail: String,
     /// The newest, cut.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// A feed's end of the channel.

@@ -11,13 +11,13 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use super::{Body, plain};
 
 /// The subprotocol of the native dialect.
-pub const SUBPROTOCOL: &str = "tickcast.v1.json";
+pub(super) const SUBPROTOCOL: &str = "tickcast.v1.json";
 
 /// Answers a request for a WebSocket: the response, and what to wait for after it was sent.
 ///
 /// # Errors
 /// The response to a bad upgrade: 400, 405 or 426.
-pub fn answer(
+pub(super) fn answer(
     request: &mut Request<Incoming>,
     subprotocol: bool,
 ) -> Result<(Response<Body>, fastwebsockets::upgrade::UpgradeFut), Box<Response<Body>>> {

@@ -213,11 +213,9 @@ impl Reactor {
     fn mail(&self) -> bool {
         while let Some(command) = self.link.mailbox.pop() {
             match command {
-                Command::Adopt(adopt) => {
-                    let early = adopt.early.clone();
-                    if let Some((id, stream)) = self.core.borrow_mut().adopt(*adopt) {
-                        self.spawn_reader(id, stream, early);
-                    }
+                Command::Adopt(mut adopt) => {
+                    let early = std::mem::take(&mut adopt.early);
+                    self.core.borrow_mut().adopt(*adopt, early);
                 }
                 Command::Connections(most, answer) => {
                     // The asker may be gone by now.
@@ -230,23 +228,17 @@ impl Reactor {
         true
     }
 
-    fn spawn_reader(self: &Self, id: u32, stream: Rc<TcpStream>, mut early: Vec<u8>) {
-        let mut core = self.core.borrow_mut();
-        let Some(me) = core.me.upgrade() else { return };
-        let task = tokio::task::spawn_local({
-            let stream = stream.clone();
-            async move {
-                if !early.is_empty() {
-                    me.core.borrow_mut().received(id, &mut early);
-                    me.link.wake.wake();
-                }
-                drop(early);
-                while stream.readable().await.is_ok() && me.read(id, &stream) {}
-            }
-        });
-        if let Some(session) = core.sessions.get_mut(id as usize) {
-            session.task = Some(task.abort_handle());
+    /// The task of one session: it waits for bytes and holds no buffer.
+    async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>, early: Vec<u8>) {
+        if !early.is_empty() {
+            self.read_early(id, early);
         }
+        while stream.readable().await.is_ok() && self.read(id, &stream) {}
+    }
+
+    fn read_early(&self, id: u32, mut early: Vec<u8>) {
+        self.core.borrow_mut().received(id, &mut early);
+        self.link.wake.wake();
     }
 
     /// Reads what there is, a bounded amount; false when the session is gone.
@@ -354,7 +346,7 @@ impl Core {
         self.crowd > 0 && self.hub.paced.load(Ordering::Relaxed)
     }
 
-    fn adopt(&mut self, adopt: Adopt) -> Option<(u32, Rc<TcpStream>)> {
+    fn adopt(&mut self, adopt: Adopt, early: Vec<u8>) {
         // Small messages must not wait for acknowledgements of earlier ones.
         let stream = adopt.stream.set_nodelay(true).and_then(|()| TcpStream::from_std(adopt.stream));
         let stream = match stream {
@@ -362,7 +354,7 @@ impl Core {
             Err(error) => {
                 tracing::debug!(%error, peer = %adopt.peer, "connection lost before its session began");
                 self.link.sessions.fetch_sub(1, Ordering::Relaxed);
-                return None;
+                return;
             }
         };
         let ms = self.now.ms;
@@ -393,10 +385,13 @@ impl Core {
             crowded: false,
         }) as u32;
         self.report.accepted += 1;
+        if let Some(me) = self.me.upgrade() {
+            let task = tokio::task::spawn_local(me.read_session(id, stream, early));
+            self.sessions[id as usize].task = Some(task.abort_handle());
+        }
         if self.draining {
             self.drain_one(id);
         }
-        Some((id, stream))
     }
 
     pub(crate) fn burst(&self) -> i32 {

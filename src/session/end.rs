@@ -51,11 +51,11 @@ impl Reason {
 }
 
 /// The close code for a slow consumer: from the range for private use (RFC 6455 section 7.4.2).
-pub const CLOSE_SLOW: u16 = 4008;
+pub(crate) const CLOSE_SLOW: u16 = 4008;
 /// Policy violation (RFC 6455 section 7.4.1).
-pub const CLOSE_POLICY: u16 = 1008;
+pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// Service restart (IANA's WebSocket close code registry).
-pub const CLOSE_RESTART: u16 = 1012;
+pub(crate) const CLOSE_RESTART: u16 = 1012;
 
 /// A session that is ending: its last frame is in the outbox.
 #[derive(Clone, Copy, Debug)]
