@@ -79,7 +79,7 @@ function onMessage(message) {
 function onStatus(message) {
   switch (message.type) {
     case 'feed':
-      market.status(message);
+      if (message.symbol) market.status(message);
       break;
     case 'lag':
       notice(`this page lags: ${bytes(message.queued_bytes)} queued, the oldest for ${integer(message.oldest_ms)} ms, `
@@ -183,7 +183,8 @@ byId('detail-close').addEventListener('click', () => select(null));
 document.addEventListener('keydown', keys);
 addEventListener('online', () => connection.connect());
 hint();
-if (location.hash.length > 1) select(decodeURIComponent(location.hash.slice(1)));
+const linked = /^#([\w.-]+:[\w.-]+)$/.exec(location.hash);
+if (linked) select(linked[1]);
 connection.connect();
 setInterval(second, 1000);
 requestAnimationFrame(frame);
