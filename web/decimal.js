@@ -21,8 +21,7 @@ export function compare(a, b) {
     if (isZero(a) && isZero(b)) return 0;
     return aNegative ? -1 : 1;
   }
-  const magnitude = aNegative ? compareUnsigned(a.slice(1), b.slice(1)) : compareUnsigned(a, b);
-  return aNegative ? -magnitude : magnitude;
+  return aNegative ? compareUnsigned(b.slice(1), a.slice(1)) : compareUnsigned(a, b);
 }
 
 function compareUnsigned(a, b) {

@@ -148,7 +148,7 @@ export class Detail {
 
   /** Writes what has changed. */
   draw() {
-    if (this.#book) this.#drawTape(this.#market.row(this.#book.symbol));
+    if (this.#book) this.#drawTape(this.#market.rows.get(this.#book.symbol));
     if (!this.#dirty) return;
     this.#dirty = false;
     attribute(this.#section, 'data-state', this.#state);
@@ -198,7 +198,7 @@ export class Detail {
   }
 
   #drawTape(row) {
-    const tape = row.tape;
+    const tape = row?.tape ?? [];
     const newest = tape.at(-1) ?? null;
     if (newest === this.#tapeEnd) return;
     this.#tapeEnd = newest;

@@ -8,7 +8,7 @@ import { Market } from './market.js';
 import { Server } from './server.js';
 import { Table } from './table.js';
 
-/** Numbers that change more often than this cannot be read, so frames in between draw nothing. */
+/** Numbers that change more often than this cannot be read. */
 const DRAW_EVERY_MS = 50;
 const NOTICE_MS = 12000;
 const SLOW_CONSUMER = 4008;
@@ -79,7 +79,7 @@ function onMessage(message) {
 function onStatus(message) {
   switch (message.type) {
     case 'feed':
-      market.status(message);
+      if (message.symbol) market.status(message);
       break;
     case 'lag':
       notice(`this page lags: ${bytes(message.queued_bytes)} queued, the oldest for ${integer(message.oldest_ms)} ms, `
@@ -121,13 +121,12 @@ function select(symbol) {
   history.replaceState(null, '', symbol ? `#${symbol}` : location.pathname);
 }
 
-let drawnAt = 0;
+/** Draws, and asks for a frame only when the next drawing is due: an idle frame costs the browser something too. */
 function frame(now) {
-  requestAnimationFrame(frame);
-  if (now - drawnAt < DRAW_EVERY_MS) return;
-  drawnAt = now;
   table.draw(now);
   detail.draw();
+  // Half a frame less, or a timer that fires just after a frame would wait for one more.
+  setTimeout(() => requestAnimationFrame(frame), DRAW_EVERY_MS - 8);
 }
 
 let secondAt = performance.now();
@@ -184,7 +183,8 @@ byId('detail-close').addEventListener('click', () => select(null));
 document.addEventListener('keydown', keys);
 addEventListener('online', () => connection.connect());
 hint();
-if (location.hash.length > 1) select(decodeURIComponent(location.hash.slice(1)));
+const linked = /^#([\w.-]+:[\w.-]+)$/.exec(location.hash);
+if (linked) select(linked[1]);
 connection.connect();
 setInterval(second, 1000);
 requestAnimationFrame(frame);

@@ -29,11 +29,10 @@ class Row {
     this.quantityPlaces = 0;
   }
 
-  /** The price that stands for the symbol now: the last trade, else the middle of the quote. */
+  /** The price that the trend follows: the middle, which does not jump from side to side as trades do. */
   #mark() {
-    if (this.trade) return Number(this.trade.price);
-    if (this.quote) return (Number(this.quote.bid) + Number(this.quote.ask)) / 2;
-    return NaN;
+    if (this.quote?.bid && this.quote.ask) return (Number(this.quote.bid) + Number(this.quote.ask)) / 2;
+    return this.trade ? Number(this.trade.price) : NaN;
   }
 
   second(elapsed) {

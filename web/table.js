@@ -11,6 +11,9 @@ const ROW_HEIGHT = 22;
 const SPARE_ROWS = 6;
 /** A cell flashes again after this many milliseconds at the earliest: a busy one would be lit all the time. */
 const FLASH_EVERY_MS = 700;
+/** How long it is lit, and from when on only half. */
+const FLASH_MS = 360;
+const FADE_MS = 200;
 const TREND_WIDTH = 72;
 const TREND_HEIGHT = 16;
 const COLUMNS = ['symbol', 'last', 'change', 'trend', 'bidSize', 'bid', 'ask', 'askSize', 'spread', 'points', 'rate'];
@@ -27,7 +30,6 @@ class Slot {
     this.texts = {};
     for (const column of COLUMNS) this.#cell(column);
     this.flashes = {};
-    for (const column of FLASHING) this.flashes[column] = { price: null, at: 0, odd: false };
   }
 
   #cell(column) {
@@ -61,12 +63,13 @@ class Slot {
     this.venue.set(row.venue);
     this.element.dataset.symbol = row.symbol;
     for (const column of FLASHING) {
-      this.flashes[column].price = null;
+      this.flashes[column] = { price: null, at: -Infinity, direction: '', stage: '' };
       this.cells[column].className = column;
     }
   }
 
   draw(alignment, now) {
+    this.#decay(now);
     const row = this.row;
     if (row.version === this.version) return;
     this.version = row.version;
@@ -89,9 +92,22 @@ class Slot {
     const direction = compare(price, before);
     if (direction === 0 || now - flash.at < FLASH_EVERY_MS) return;
     flash.at = now;
-    flash.odd = !flash.odd;
-    // Two names for one animation: changing the name restarts it without a forced layout.
-    this.cells[column].className = `${column} ${direction > 0 ? 'up' : 'down'} ${flash.odd ? 'flash-odd' : 'flash-even'}`;
+    flash.direction = direction > 0 ? 'up' : 'down';
+    flash.stage = 'flash';
+    this.cells[column].className = `${column} ${flash.direction} flash`;
+  }
+
+  /** Takes the flashes one step down; the direction stays. */
+  #decay(now) {
+    for (const column of FLASHING) {
+      const flash = this.flashes[column];
+      if (!flash.stage) continue;
+      const age = now - flash.at;
+      const stage = age < FADE_MS ? 'flash' : age < FLASH_MS ? 'fade' : '';
+      if (stage === flash.stage) continue;
+      flash.stage = stage;
+      this.cells[column].className = `${column} ${flash.direction} ${stage}`;
+    }
   }
 
   drawTrend(seconds) {

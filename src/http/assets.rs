@@ -42,7 +42,7 @@ macro_rules! asset {
 }
 
 /// Every path that is served; a file of `web/` that is not here does not exist for a browser.
-static ASSETS: [(&str, Asset); 15] = [
+static ASSETS: [(&str, Asset); 16] = [
     asset!("/", "index.html", HTML),
     asset!("/web/style.css", "style.css", CSS),
     asset!("/web/icon.svg", "icon.svg", SVG),
@@ -53,6 +53,7 @@ static ASSETS: [(&str, Asset); 15] = [
     asset!("/web/detail.js", "detail.js", SCRIPT),
     asset!("/web/dom.js", "dom.js", SCRIPT),
     asset!("/web/format.js", "format.js", SCRIPT),
+    asset!("/web/histogram.js", "histogram.js", SCRIPT),
     asset!("/web/main.js", "main.js", SCRIPT),
     asset!("/web/market.js", "market.js", SCRIPT),
     asset!("/web/server.js", "server.js", SCRIPT),

@@ -59,7 +59,7 @@ class Client {
     }
   }
 
-  subscribe(answer, { channel, symbol, depth }) {
+  subscribe(answer, { channel, symbol, depth, mode = 'all' }) {
     if (channel === 'book') {
       const listing = market.bySymbol.get(symbol);
       if (!listing) {
@@ -73,7 +73,8 @@ class Client {
       return;
     }
     this.all.add(channel);
-    this.send({ ...answer, result: [{ channel, symbol, mode: 'all', epoch: 'm1', matched: market.symbols.length }] });
+    if (channel === 'quote') this.quoteMode = mode;
+    this.send({ ...answer, result: [{ channel, symbol, mode, epoch: 'm1', matched: market.symbols.length }] });
     if (channel === 'quote') for (const listing of market.symbols) this.send(listing.quote('snapshot'));
     if (channel === 'status') for (const { symbol: name } of market.symbols) this.send({ channel, type: 'feed', symbol: name, state: 'live', age_ms: 3 });
   }
@@ -206,6 +207,9 @@ const orders = {
       client.send({ channel: 'status', type: 'lag', policy: 'disconnect', queued_bytes: 1048576, oldest_ms: 5012, cause: 'peer_window' });
     }
   },
+  evict: () => { for (const client of clients) client.socket.close(4008); },
+  /** The mode of the newest client's quotes. */
+  quoteMode: () => [...clients].at(-1)?.quoteMode,
   stale: (symbol) => {
     for (const client of clients) client.send({ channel: 'status', type: 'feed', symbol, state: 'stale', age_ms: 9000 });
   },
