@@ -27,7 +27,13 @@ fn frame(fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Feeds a copy of `bytes` in `scratch`, which was allocated before; returns the most memory held over `base`, and counts messages.
-fn feed(reader: &mut Reader, scratch: &mut [u8], bytes: &[u8], base: usize, messages: &mut usize) -> usize {
+fn feed(
+    reader: &mut Reader,
+    scratch: &mut [u8],
+    bytes: &[u8],
+    base: usize,
+    messages: &mut usize,
+) -> usize {
     let mut most = 0;
     for piece in bytes.chunks(scratch.len()) {
         scratch[..piece.len()].copy_from_slice(piece);
@@ -49,14 +55,19 @@ fn a_reader_holds_memory_in_proportion_to_what_is_unfinished() {
     let mut messages = 0;
 
     // Idle, after requests and pongs that came whole.
-    let requests = [frame(true, OpCode::Text, &[b'x'; 500]), frame(true, OpCode::Pong, b"")].concat();
+    let requests =
+        [frame(true, OpCode::Text, &[b'x'; 500]), frame(true, OpCode::Pong, b"")].concat();
     let mut readers: Vec<Reader> = (0..1000).map(|_| Reader::new()).collect();
     let base = MEMORY.allocated();
     for reader in &mut readers {
         feed(reader, &mut scratch, &requests, base, &mut messages);
     }
     assert_eq!(messages, 1000);
-    assert!(MEMORY.allocated() <= base + NOISE, "{} bytes for 1000 idle readers", MEMORY.allocated() - base);
+    assert!(
+        MEMORY.allocated() <= base + NOISE,
+        "{} bytes for 1000 idle readers",
+        MEMORY.allocated() - base
+    );
 
     // A frame that claims the whole limit and brings 100 bytes of it.
     let whole = frame(true, OpCode::Binary, &vec![7; limit]);
@@ -74,16 +85,22 @@ fn a_reader_holds_memory_in_proportion_to_what_is_unfinished() {
     for bytes in [whole, drizzle(limit)] {
         let (most, messages) = held(&bytes, &mut scratch);
         assert_eq!(messages, 1);
-        assert!(most > limit && most <= 2 * limit + ASSEMBLY, "{most} bytes for a message of {limit}");
+        assert!(
+            most > limit && most <= 2 * limit + ASSEMBLY,
+            "{most} bytes for a message of {limit}"
+        );
     }
 
     // Fragments without payload cost nothing, however many.
-    let empty = [frame(false, OpCode::Text, b""), frame(false, OpCode::Continuation, b"").repeat(100_000)].concat();
+    let empty =
+        [frame(false, OpCode::Text, b""), frame(false, OpCode::Continuation, b"").repeat(100_000)]
+            .concat();
     let (most, _) = held(&empty, &mut scratch);
     assert!(most <= ASSEMBLY, "{most} bytes for empty fragments");
 }
 
 fn drizzle(len: usize) -> Vec<u8> {
     let part = [frame(false, OpCode::Continuation, b"x"), frame(true, OpCode::Ping, b"y")].concat();
-    [frame(false, OpCode::Binary, b""), part.repeat(len), frame(true, OpCode::Continuation, b"")].concat()
+    [frame(false, OpCode::Binary, b""), part.repeat(len), frame(true, OpCode::Continuation, b"")]
+        .concat()
 }

@@ -28,7 +28,11 @@ fn read(bytes: &[u8], sizes: &[u8]) -> (Vec<String>, Result<(), Violation>) {
         });
         if let Err(violation) = result {
             assert!(matches!(violation.code(), 1002 | 1007 | 1009));
-            assert_ne!(violation, Violation::Assembly, "the guard let pass what fastwebsockets refuses");
+            assert_ne!(
+                violation,
+                Violation::Assembly,
+                "the guard let pass what fastwebsockets refuses"
+            );
             assert!(reader.is_closed() && !reader.is_partial());
             return (got, result);
         }
