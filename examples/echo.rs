@@ -49,7 +49,10 @@ async fn serve(stream: TcpStream) -> anyhow::Result<()> {
         });
         anyhow::Ok::<Response<Empty<Bytes>>>(response)
     });
-    Ok(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await?)
+    Ok(http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await?)
 }
 
 async fn echo(mut stream: TokioIo<Upgraded>) -> anyhow::Result<()> {

@@ -14,9 +14,10 @@ const PIECE: usize = 4096;
 
 /// An unfinished message.
 ///
-/// The client's own fragmentation is not kept: payload bytes are handed on as they arrive, as frames of at most [`PIECE`] bytes. So the
-/// collector only ever sees complete frames (its `read_frame` loses its place when it is dropped inside one), an incomplete frame needs no
-/// buffer of its own, and text that is not UTF-8 is found as soon as it arrives (section 8.1 of RFC 6455 allows that, and Autobahn's 6.4 asks for it).
+/// The client's own fragmentation is not kept: payload bytes are handed on as they arrive, as frames of at
+/// most [`PIECE`] bytes. So the collector only ever sees complete frames (its `read_frame` loses its place
+/// when it is dropped inside one), an incomplete frame needs no buffer of its own, and text that is not
+/// UTF-8 is found as soon as it arrives (RFC 6455 section 8.1 allows that; Autobahn's 6.4 asks for it).
 pub(super) struct Assembly {
     collector: FragmentCollector<Loopback>,
     opcode: OpCode,

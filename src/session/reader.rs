@@ -34,9 +34,10 @@ pub enum Incoming<'a> {
 
 /// Reads one client's frames.
 ///
-/// A message that lies whole and unfragmented in the reactor's buffer, as nearly all requests and pongs do, is unmasked where it lies and not
-/// copied: handing it to a fastwebsockets reader would cost that reader's buffer of 8 KiB, a copy and four allocations. Every other message is assembled by
-/// a fastwebsockets `FragmentCollector`, which lives as long as the message is unfinished.
+/// A message that lies whole and unfragmented in the reactor's buffer, as nearly all requests and pongs do, is
+/// unmasked where it lies and not copied: handing it to a fastwebsockets reader would cost that reader's
+/// buffer of 8 KiB, a copy and several allocations. Every other message is assembled by a fastwebsockets
+/// `FragmentCollector`, which lives as long as the message is unfinished.
 #[derive(Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
