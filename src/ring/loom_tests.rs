@@ -8,14 +8,15 @@
 //!
 //! These mutations were tried, one at a time, and every one made tests here fail:
 //! - the intent stored after the words;
-//! - the release fence removed, or put before the store of the intent;
+//! - the release fence removed, put before the store of the intent, or replaced by a release store;
 //! - the acquire fence removed;
 //! - the tail stored relaxed; the tail loaded relaxed;
-//! - no validation of the copy; validation that is off by one;
-//! - a batch that announces only its first entry.
+//! - the tail stored before the words;
+//! - no validation of the copy; validation before the copy, or off by one;
+//! - a batch that announces only its first entry; an announcement that comes one entry late.
 //!
-//! The stress in `tests/ring_torn.rs` caught the three that are wrong on any machine (the order of
-//! intent and words, both faults of validation). On x86-64, whose stores and loads keep their
+//! Of those run against it too, the stress in `tests/ring_torn.rs` caught the ones that are wrong
+//! on any machine (intent after words, no validation, validation off by one). On x86-64, whose stores and loads keep their
 //! order, it did not notice the missing fences and the relaxed tail: that is what loom is for.
 
 use loom::thread;
