@@ -16,8 +16,9 @@
 //! - a batch that announces only its first entry; an announcement that comes one entry late.
 //!
 //! Of those run against it too, the stress in `tests/ring_torn.rs` caught the ones that are wrong
-//! on any machine (intent after words, no validation, validation off by one). On x86-64, whose stores and loads keep their
-//! order, it did not notice the missing fences and the relaxed tail: that is what loom is for.
+//! on any machine (intent after words, no validation, validation off by one). On x86-64, whose
+//! stores and loads keep their order, it did not notice the missing fences and the relaxed tail:
+//! that is what loom is for.
 
 use loom::thread;
 
