@@ -10,7 +10,8 @@ use tickcast_feeds::{Instruments, Sink};
 /// The decoder of a capture: of the venue that its file name begins with, else of the venue whose
 /// messages the first ones look like.
 pub(crate) fn for_capture(path: &Path, instruments: &Arc<Instruments>) -> Box<dyn Decoder> {
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let name =
+        path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let venue = venue::NAMES
         .iter()
         .find(|venue| name.starts_with(**venue))
@@ -26,7 +27,8 @@ struct CaptureDecoder {
 impl Decoder for CaptureDecoder {
     fn message(&mut self, text: &[u8], recv_ns: u64, url: Option<&str>, sink: &mut dyn Sink) {
         if self.venue.is_none() {
-            self.venue = venue::recognise(text).and_then(|name| venue::by_name(name, &self.instruments));
+            self.venue =
+                venue::recognise(text).and_then(|name| venue::by_name(name, &self.instruments));
         }
         match &mut self.venue {
             Some(venue) => venue.message(text, recv_ns, Context { symbol: None, url }, sink),

@@ -87,7 +87,8 @@ impl Sink for FeedSink {
 
     fn reject(&mut self, kind: &'static str, detail: &str, text: &[u8]) {
         self.stats.rejected.fetch_add(1, Ordering::Relaxed);
-        let cut = String::from_utf8_lossy(&text[..text.len().min(limits::LOG_TEXT_BYTES)]).into_owned();
+        let cut =
+            String::from_utf8_lossy(&text[..text.len().min(limits::LOG_TEXT_BYTES)]).into_owned();
         let mut rejects = self.stats.rejects.lock();
         match rejects.iter_mut().find(|reject| reject.kind == kind) {
             Some(reject) => {
@@ -97,7 +98,13 @@ impl Sink for FeedSink {
             }
             None => {
                 // Once per cause: a venue gone mad must not fill the log.
-                tracing::warn!(feed = self.stats.name, kind, detail, text = cut, "message rejected");
+                tracing::warn!(
+                    feed = self.stats.name,
+                    kind,
+                    detail,
+                    text = cut,
+                    "message rejected"
+                );
                 rejects.push(Reject { kind, count: 1, detail: detail.to_owned(), text: cut });
             }
         }
@@ -212,7 +219,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, batches: &Receiver<Batch>, give_back: &Sender<Vec<Tick>>, shown: &Mutex<IngestReport>) {
+    fn run(
+        mut self,
+        batches: &Receiver<Batch>,
+        give_back: &Sender<Vec<Tick>>,
+        shown: &Mutex<IngestReport>,
+    ) {
         // Ends when the last feed has ended and dropped its sender.
         while let Ok(mut batch) = batches.recv() {
             if batch.restart {

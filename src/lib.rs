@@ -11,10 +11,10 @@ pub mod clock;
 mod decoder;
 pub mod server;
 
-mod ingest;
 pub mod books;
-pub mod ring;
+mod ingest;
 mod reactor;
+pub mod ring;
 pub mod session;
 pub mod wire;
 

@@ -143,8 +143,7 @@ pub const LEVEL_JSON_BYTES: usize = 48;
 pub const BOOK_HEAD_JSON_BYTES: usize = 512;
 
 /// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
-pub const BOOK_SNAPSHOT_BYTES: usize =
-    2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
 
 /// Largest message of `/v1/echo`: the conformance suite sends 16 MiB (Autobahn 9.1.6, 9.2.6).
 pub const ECHO_MESSAGE_BYTES: usize = 16 * MIB + KIB;
@@ -256,8 +255,7 @@ pub const DRAIN_DEADLINE_RANGE: RangeInclusive<Duration> =
 
 /// Default of `--drain-spread`: when clients are told to come back. 20,000 clients over 7.5 s are
 /// 2,700 handshakes a second, which a starting server takes easily.
-pub const DRAIN_SPREAD: (Duration, Duration) =
-    (Duration::from_millis(500), Duration::from_secs(8));
+pub const DRAIN_SPREAD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
 
 /// Latest end of a `--drain-spread`: a page that stays dark for longer is reloaded by hand.
 pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(600);

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use tickcast_feeds::feed::Feed;
 use tickcast_feeds::Instruments;
+use tickcast_feeds::feed::Feed;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -33,12 +33,16 @@ use crate::ring;
 pub fn run(config: Config) -> anyhow::Result<()> {
     let instruments = Arc::new(Instruments::new());
     let feeds = open_feeds(&config, &instruments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, serve(config, instruments, feeds))
 }
 
-fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> anyhow::Result<Vec<Box<dyn Feed>>> {
+fn open_feeds(
+    config: &Config,
+    instruments: &Arc<Instruments>,
+) -> anyhow::Result<Vec<Box<dyn Feed>>> {
     let mut feeds = Vec::new();
     for spec in &config.feeds {
         let mut make = |path: &Path| crate::decoder::for_capture(path, instruments);
@@ -125,7 +129,8 @@ fn start_reactors(
     });
     let mut threads = Vec::new();
     for link in &hub.links {
-        let (hub, link, consumer, state) = (hub.clone(), link.clone(), ring.consumer(), state.reader());
+        let (hub, link, consumer, state) =
+            (hub.clone(), link.clone(), ring.consumer(), state.reader());
         let core = config.cores.get(link.id).copied();
         let name = format!("reactor-{}", link.id);
         let run = move || {
@@ -175,7 +180,8 @@ fn pin(core: Option<usize>) {
 
 /// Tells where to look; the first line is what scripts wait for.
 fn announce(address: SocketAddr) {
-    let program = std::env::current_exe().map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string());
+    let program = std::env::current_exe()
+        .map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string());
     println!("listening on http://{address}");
     println!("  page       http://{address}/");
     println!("  WebSocket  ws://{address}/v1/ws");
@@ -196,7 +202,8 @@ async fn drain(hub: &Hub, deadline: Duration, stop: &mut [Signal; 2]) {
     for link in &hub.links {
         link.send(Command::Drain);
     }
-    let clients = || hub.links.iter().map(|link| link.sessions.load(Ordering::Relaxed)).sum::<usize>();
+    let clients =
+        || hub.links.iter().map(|link| link.sessions.load(Ordering::Relaxed)).sum::<usize>();
     let gone = async {
         while clients() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -11,8 +11,8 @@ pub mod instrument;
 pub mod replay;
 pub mod sink;
 pub mod spec;
-pub mod synthetic;
 pub mod sync;
+pub mod synthetic;
 pub mod tick;
 pub mod venue;
 

@@ -63,7 +63,10 @@ fn page(request: &Request<Incoming>, asset: &assets::Asset) -> Response<Body> {
     let headers = response.headers_mut();
     // Asked anew each time, sent anew only when it changed: a new server has a new page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY),
+    );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
         let same = request.headers().get(header::IF_NONE_MATCH) == Some(&etag);
@@ -94,8 +97,12 @@ fn ready(plane: &Plane) -> Response<Body> {
     if plane.draining.load(Ordering::Relaxed) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
-    let failed: Vec<_> =
-        plane.feeds.iter().filter(|feed| *feed.state.lock() == "failed").map(|f| &*f.name).collect();
+    let failed: Vec<_> = plane
+        .feeds
+        .iter()
+        .filter(|feed| *feed.state.lock() == "failed")
+        .map(|f| &*f.name)
+        .collect();
     if !failed.is_empty() && failed.len() == plane.feeds.len() {
         let message = format!("no feed runs, failed: {}\n", failed.join(" "));
         return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
@@ -104,7 +111,8 @@ fn ready(plane: &Plane) -> Response<Body> {
 }
 
 async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
-    let limit = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("limit=")));
+    let limit =
+        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("limit=")));
     let limit = match limit.map(str::parse) {
         None => CONNECTIONS,
         Some(Ok(limit)) if limit <= CONNECTIONS_MAX => limit,

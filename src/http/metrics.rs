@@ -12,8 +12,10 @@ use crate::stats::Report;
 pub(super) const MIME: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the latency buckets, microseconds.
-const LATENCY_BOUNDS_US: [u64; 15] =
-    [10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000, 1_000_000];
+const LATENCY_BOUNDS_US: [u64; 15] = [
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000,
+    1_000_000,
+];
 
 const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 
@@ -22,25 +24,68 @@ type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
 const FAMILIES: [Family; 22] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
-    ("tickcast_sessions_ending", "Sessions that were told to go and are not gone yet.", "gauge", |r| r.ending),
+    (
+        "tickcast_sessions_ending",
+        "Sessions that were told to go and are not gone yet.",
+        "gauge",
+        |r| r.ending,
+    ),
     ("tickcast_subscriptions", "Subscriptions now.", "gauge", |r| r.subscriptions),
     ("tickcast_sessions_accepted_total", "Sessions ever begun.", "counter", |r| r.accepted),
     ("tickcast_ticks_total", "Ticks taken from the ring.", "counter", |r| r.ticks),
-    ("tickcast_encoded_total", "Messages encoded for subscribers, once each.", "counter", |r| r.encoded),
-    ("tickcast_deliveries_total", "Messages delivered to subscribers' outboxes.", "counter", |r| r.deliveries),
-    ("tickcast_conflated_total", "Quotes replaced by later ones before they were sent.", "counter", |r| r.conflated),
+    ("tickcast_encoded_total", "Messages encoded for subscribers, once each.", "counter", |r| {
+        r.encoded
+    }),
+    ("tickcast_deliveries_total", "Messages delivered to subscribers' outboxes.", "counter", |r| {
+        r.deliveries
+    }),
+    (
+        "tickcast_conflated_total",
+        "Quotes replaced by later ones before they were sent.",
+        "counter",
+        |r| r.conflated,
+    ),
     ("tickcast_heartbeats_total", "Heartbeats sent.", "counter", |r| r.heartbeats),
     ("tickcast_sends_total", "Writes to sockets.", "counter", |r| r.sends),
-    ("tickcast_sends_blocked_total", "Writes that a socket did not take whole.", "counter", |r| r.blocked),
+    ("tickcast_sends_blocked_total", "Writes that a socket did not take whole.", "counter", |r| {
+        r.blocked
+    }),
     ("tickcast_sent_bytes_total", "Bytes that sockets took.", "counter", |r| r.sent_bytes),
-    ("tickcast_received_bytes_total", "Bytes that came from clients.", "counter", |r| r.received_bytes),
+    ("tickcast_received_bytes_total", "Bytes that came from clients.", "counter", |r| {
+        r.received_bytes
+    }),
     ("tickcast_requests_total", "Requests from clients.", "counter", |r| r.requests),
-    ("tickcast_requests_refused_total", "Requests refused as not understood or over the rate.", "counter", |r| r.refused),
-    ("tickcast_protocol_violations_total", "Breaches of the WebSocket protocol by clients.", "counter", |r| r.violations),
-    ("tickcast_book_errors_total", "Book events that did not fit a reactor's book.", "counter", |r| r.book_errors),
-    ("tickcast_ring_laps_total", "Times that the ring's writer overtook the reactor.", "counter", |r| r.lapped),
+    (
+        "tickcast_requests_refused_total",
+        "Requests refused as not understood or over the rate.",
+        "counter",
+        |r| r.refused,
+    ),
+    (
+        "tickcast_protocol_violations_total",
+        "Breaches of the WebSocket protocol by clients.",
+        "counter",
+        |r| r.violations,
+    ),
+    (
+        "tickcast_book_errors_total",
+        "Book events that did not fit a reactor's book.",
+        "counter",
+        |r| r.book_errors,
+    ),
+    (
+        "tickcast_ring_laps_total",
+        "Times that the ring's writer overtook the reactor.",
+        "counter",
+        |r| r.lapped,
+    ),
     ("tickcast_ring_lost_ticks_total", "Ticks lost to that.", "counter", |r| r.lost),
-    ("tickcast_ring_lag_ticks", "Ticks in the ring that the reactor has not taken.", "gauge", |r| r.ring_lag),
+    (
+        "tickcast_ring_lag_ticks",
+        "Ticks in the ring that the reactor has not taken.",
+        "gauge",
+        |r| r.ring_lag,
+    ),
     ("tickcast_encodings_bytes", "Bytes of encodings held.", "gauge", |r| r.encodings_bytes),
     ("tickcast_outboxes_bytes", "Bytes of outboxes held.", "gauge", |r| r.outbox_bytes),
 ];
@@ -51,7 +96,12 @@ pub(super) fn text(plane: &Plane) -> String {
     let reports = api::reports(plane);
     family(&mut out, "tickcast_build_info", "What runs.", "gauge");
     let commit = env!("TICKCAST_COMMIT");
-    line(&mut out, "tickcast_build_info", &format!("version=\"{}\",commit=\"{commit}\"", env!("CARGO_PKG_VERSION")), 1);
+    line(
+        &mut out,
+        "tickcast_build_info",
+        &format!("version=\"{}\",commit=\"{commit}\"", env!("CARGO_PKG_VERSION")),
+        1,
+    );
     family(&mut out, "tickcast_uptime_seconds", "Time since the start.", "gauge");
     let _ = writeln!(out, "tickcast_uptime_seconds {:.3}", plane.started.elapsed().as_secs_f64());
     for (name, help, kind, value) in FAMILIES {
@@ -98,7 +148,12 @@ fn ended(out: &mut String, reports: &[Report]) {
 
 fn latency(out: &mut String, reports: &[Report]) {
     let name = "tickcast_recv_to_write_seconds";
-    family(out, name, "From a tick's receipt to the write that carried it, the oldest tick of each write.", "histogram");
+    family(
+        out,
+        name,
+        "From a tick's receipt to the write that carried it, the oldest tick of each write.",
+        "histogram",
+    );
     for report in reports {
         let reactor = format!("reactor=\"{}\"", report.reactor);
         let mut sum = 0.0;
@@ -110,7 +165,8 @@ fn latency(out: &mut String, reports: &[Report]) {
         for bound in LATENCY_BOUNDS_US {
             below += report.latency.count_between(last, bound * 1000 - 1);
             last = bound * 1000;
-            let _ = writeln!(out, "{name}_bucket{{{reactor},le=\"{}\"}} {below}", bound as f64 / 1e6);
+            let _ =
+                writeln!(out, "{name}_bucket{{{reactor},le=\"{}\"}} {below}", bound as f64 / 1e6);
         }
         let count = report.latency.len();
         let _ = writeln!(out, "{name}_bucket{{{reactor},le=\"+Inf\"}} {count}");
@@ -121,22 +177,50 @@ fn latency(out: &mut String, reports: &[Report]) {
 fn feeds(out: &mut String, plane: &Plane) {
     family(out, "tickcast_feed_ticks_total", "Ticks that a feed handed over.", "counter");
     for feed in &plane.feeds {
-        line(out, "tickcast_feed_ticks_total", &label("feed", &feed.name), feed.ticks.load(Ordering::Relaxed));
+        line(
+            out,
+            "tickcast_feed_ticks_total",
+            &label("feed", &feed.name),
+            feed.ticks.load(Ordering::Relaxed),
+        );
     }
-    family(out, "tickcast_feed_rejected_total", "Messages of a feed kept out of the stream.", "counter");
+    family(
+        out,
+        "tickcast_feed_rejected_total",
+        "Messages of a feed kept out of the stream.",
+        "counter",
+    );
     for feed in &plane.feeds {
-        line(out, "tickcast_feed_rejected_total", &label("feed", &feed.name), feed.rejected.load(Ordering::Relaxed));
+        line(
+            out,
+            "tickcast_feed_rejected_total",
+            &label("feed", &feed.name),
+            feed.rejected.load(Ordering::Relaxed),
+        );
     }
     family(out, "tickcast_feed_up", "Whether a feed runs.", "gauge");
     for feed in &plane.feeds {
-        line(out, "tickcast_feed_up", &label("feed", &feed.name), u64::from(*feed.state.lock() == "running"));
+        line(
+            out,
+            "tickcast_feed_up",
+            &label("feed", &feed.name),
+            u64::from(*feed.state.lock() == "running"),
+        );
     }
     let report = plane.ingest.lock().clone();
     for (name, help, value) in [
         ("tickcast_ingest_ticks_total", "Ticks published to the ring.", report.ticks),
         ("tickcast_ingest_duplicates_total", "Ticks dropped as already seen.", report.duplicates),
-        ("tickcast_ingest_book_errors_total", "Book events that did not fit the book.", report.book_errors),
-        ("tickcast_ingest_paced_total", "Times that a replay waited for the reactors.", report.paced),
+        (
+            "tickcast_ingest_book_errors_total",
+            "Book events that did not fit the book.",
+            report.book_errors,
+        ),
+        (
+            "tickcast_ingest_paced_total",
+            "Times that a replay waited for the reactors.",
+            report.paced,
+        ),
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value);
@@ -156,7 +240,11 @@ fn control(out: &mut String, plane: &Plane) {
         ("tickcast_http_requests_total", "HTTP requests, upgrades included.", &counters.requests),
         ("tickcast_upgrades_total", "Upgrades to a WebSocket.", &counters.upgrades),
         ("tickcast_upgrades_refused_total", "Bad upgrades refused.", &counters.upgrades_refused),
-        ("tickcast_upgrades_full_total", "Upgrades refused because the server is full or drains.", &counters.full),
+        (
+            "tickcast_upgrades_full_total",
+            "Upgrades refused because the server is full or drains.",
+            &counters.full,
+        ),
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value.load(Ordering::Relaxed));

@@ -111,7 +111,11 @@ async fn connection(
     drop(permit);
 }
 
-async fn answer(plane: &Rc<Plane>, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+async fn answer(
+    plane: &Rc<Plane>,
+    mut request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
     let dialect = match request.uri().path() {
         "/v1/ws" => Dialect::Native,
@@ -121,7 +125,8 @@ async fn answer(plane: &Rc<Plane>, mut request: Request<Incoming>, peer: SocketA
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
         plane.counters.full.fetch_add(1, Ordering::Relaxed);
-        let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
+        let mut response =
+            plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
     }
@@ -142,7 +147,11 @@ async fn answer(plane: &Rc<Plane>, mut request: Request<Incoming>, peer: SocketA
 
 /// The reactor with the fewest sessions: they are spread evenly.
 fn least_busy(links: &[Arc<Link>]) -> Arc<Link> {
-    links.iter().min_by_key(|link| link.sessions.load(Ordering::Relaxed)).expect("a reactor").clone()
+    links
+        .iter()
+        .min_by_key(|link| link.sessions.load(Ordering::Relaxed))
+        .expect("a reactor")
+        .clone()
 }
 
 /// Gives the socket to a reactor once the answer is sent; all that HTTP needed is freed here.
@@ -172,7 +181,11 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Body> {
 }
 
 /// An answer of this type, which is not to be cached.
-pub(crate) fn typed(status: StatusCode, mime: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) fn typed(
+    status: StatusCode,
+    mime: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

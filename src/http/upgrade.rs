@@ -133,7 +133,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("a"));
-        headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("b, tickcast.v1.json"));
+        headers.append(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static("b, tickcast.v1.json"),
+        );
         assert!(has_token(&headers, header::CONNECTION, "upgrade"));
         assert!(!has_token(&headers, header::CONNECTION, "up"));
         assert!(offers(&headers, SUBPROTOCOL));

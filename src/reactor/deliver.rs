@@ -178,7 +178,11 @@ impl Core {
         if !entry.quote.subs.is_empty() {
             let range = encodings.text(|out| native::quote(out, &entry.heads, tick, Some(prev)));
             let quote = Some((tick.instrument.0, prev));
-            parts.send(encodings, &mut entry.quote, Message { range, recv_ns: tick.ts_recv, quote });
+            parts.send(
+                encodings,
+                &mut entry.quote,
+                Message { range, recv_ns: tick.ts_recv, quote },
+            );
         }
     }
 
@@ -243,8 +247,9 @@ impl Core {
             };
             topic.topic.last = book.seq();
             let view = topic.view;
-            let range = encodings
-                .text(|out| native::book(out, &entry.heads, &head, view.bids(book), view.asks(book)));
+            let range = encodings.text(|out| {
+                native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
+            });
             let message = Message { range, recv_ns: book.ts_recv(), quote: None };
             parts.send(encodings, &mut topic.topic, message);
         }

@@ -96,7 +96,8 @@ impl Encodings {
             if let Some(mut chunk) = self.chunks.pop_front() {
                 chunk.clear();
                 // A chunk of unusual size belonged to one huge snapshot.
-                if self.spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * limits::ENCODING_CHUNK {
+                if self.spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * limits::ENCODING_CHUNK
+                {
                     self.spare.push(chunk);
                 }
             }

@@ -119,7 +119,10 @@ impl Core {
                 end.shut = true;
                 // The peer reads our close frame, then the end; its own end removes the session.
                 // Dropping the socket with unread bytes would reset it under the close frame.
-                if socket2::SockRef::from(&*session.stream).shutdown(std::net::Shutdown::Write).is_err() {
+                if socket2::SockRef::from(&*session.stream)
+                    .shutdown(std::net::Shutdown::Write)
+                    .is_err()
+                {
                     self.remove(id, Reason::Lost);
                 }
             }
@@ -214,7 +217,13 @@ impl Core {
         let queued_bytes = session.out.len() as u64;
         let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
         session.out.cut();
-        let lag = Lag { policy: "disconnect", skipped: 0, queued_bytes, oldest_ms, cause: cause.as_str() };
+        let lag = Lag {
+            policy: "disconnect",
+            skipped: 0,
+            queued_bytes,
+            oldest_ms,
+            cause: cause.as_str(),
+        };
         let mut message = Vec::new();
         native::lag(&mut message, &lag);
         session.out.push_own(&self.encodings, |out| frame::text(&message, out));

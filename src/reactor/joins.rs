@@ -98,7 +98,8 @@ impl Core {
             self.joiners.push_back(id);
             self.join(id, join);
             done += 1;
-            bytes += self.sessions.get(id as usize).map_or(0, |s| s.out.len().saturating_sub(before));
+            bytes +=
+                self.sessions.get(id as usize).map_or(0, |s| s.out.len().saturating_sub(before));
         }
         done
     }

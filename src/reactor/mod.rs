@@ -167,7 +167,8 @@ pub(crate) fn run(
     consumer: Consumer<TICK_WORDS>,
     state: books::Reader,
 ) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();
     let reactor = Rc::new_cyclic(|me| Reactor {
         core: RefCell::new(Core::new(me.clone(), hub, link.clone(), consumer, state)),
@@ -245,7 +246,9 @@ impl Reactor {
     fn read(&self, id: u32, stream: &Rc<TcpStream>) -> bool {
         let mut core = self.core.borrow_mut();
         let is_ours = |core: &Core| {
-            core.sessions.get(id as usize).is_some_and(|session| Rc::ptr_eq(&session.stream, stream))
+            core.sessions
+                .get(id as usize)
+                .is_some_and(|session| Rc::ptr_eq(&session.stream, stream))
         };
         if !is_ours(&core) {
             return false;
@@ -348,7 +351,8 @@ impl Core {
 
     fn adopt(&mut self, adopt: Adopt, early: Vec<u8>) {
         // Small messages must not wait for acknowledgements of earlier ones.
-        let stream = adopt.stream.set_nodelay(true).and_then(|()| TcpStream::from_std(adopt.stream));
+        let stream =
+            adopt.stream.set_nodelay(true).and_then(|()| TcpStream::from_std(adopt.stream));
         let stream = match stream {
             Ok(stream) => Rc::new(stream),
             Err(error) => {

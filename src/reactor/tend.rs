@@ -40,7 +40,9 @@ impl Core {
                     self.heartbeat(id, range);
                 }
                 Due::Ping => self.ping(id),
-                Due::DeadPeer => self.close(id, Reason::PingTimeout, Some(CLOSE_POLICY), "no pong in time"),
+                Due::DeadPeer => {
+                    self.close(id, Reason::PingTimeout, Some(CLOSE_POLICY), "no pong in time")
+                }
                 Due::Stalled => self.evict(id, Reason::SlowStalled, CLOSE_SLOW),
                 Due::Drop => self.remove(id, Reason::Lost),
             }

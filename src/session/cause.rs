@@ -35,7 +35,12 @@ pub(crate) struct Diag(Option<SockDiag>);
 
 impl Diag {
     /// Why this client is slow. Where the kernel does not tell, the client is taken to be the cause.
-    pub(crate) fn cause(&mut self, stream: &TcpStream, peer: SocketAddr, ring_lagging: bool) -> LagCause {
+    pub(crate) fn cause(
+        &mut self,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        ring_lagging: bool,
+    ) -> LagCause {
         if self.0.is_none() {
             self.0 = SockDiag::open().ok();
         }

@@ -52,7 +52,8 @@ const _: () = assert!(size_of::<Sub>() <= 12);
 impl Sub {
     /// Whether it is the same subscription, whatever its mode.
     pub(crate) fn same(&self, other: &Sub) -> bool {
-        (self.instrument, self.depth, self.channel) == (other.instrument, other.depth, other.channel)
+        (self.instrument, self.depth, self.channel)
+            == (other.instrument, other.depth, other.channel)
     }
 }
 

@@ -27,7 +27,8 @@ impl Core {
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
         let limits = self.read_limits(dialect);
-        let result = reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
+        let result =
+            reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.reader = reader;
         }
@@ -73,7 +74,12 @@ impl Core {
         let parsed = request::parse(text);
         if let Some(hopeless) = refused_by_rate {
             if hopeless {
-                return self.close(id, Reason::RequestRate, Some(CLOSE_POLICY), "too many requests");
+                return self.close(
+                    id,
+                    Reason::RequestRate,
+                    Some(CLOSE_POLICY),
+                    "too many requests",
+                );
             }
             let (req_id, method) = match parsed {
                 Ok(request) => (request.req_id, None),
@@ -115,7 +121,8 @@ impl Core {
 
     fn refuse(&mut self, id: u32, refusal: &Refusal) {
         self.report.refused += 1;
-        let mut answer = opening(refusal.method.as_deref().unwrap_or(""), refusal.req_id.as_deref());
+        let mut answer =
+            opening(refusal.method.as_deref().unwrap_or(""), refusal.req_id.as_deref());
         let error = json!({"code": refusal.code, "message": refusal.message});
         answer.extend_from_slice(format!(",\"success\":false,\"error\":{error}}}").as_bytes());
         self.push_own(id, |out| frame::text(&answer, out));
@@ -160,14 +167,19 @@ impl Core {
                     todo.push(sub);
                 }
                 Ok(Symbols::All(venue)) => {
-                    let wildcard = Wildcard { session: id, channel: target.channel, depth, mode, venue };
+                    let wildcard =
+                        Wildcard { session: id, channel: target.channel, depth, mode, venue };
                     if have >= self.hub.settings.max_subscriptions {
                         answer.error(name, too_many(self.hub.settings.max_subscriptions));
                         continue;
                     }
                     have += 1;
-                    let matched =
-                        self.market.entries.iter().filter(|entry| wildcard.matches(&entry.info)).count();
+                    let matched = self
+                        .market
+                        .entries
+                        .iter()
+                        .filter(|entry| wildcard.matches(&entry.info))
+                        .count();
                     let extra = [("matched", matched as u64)];
                     answer.subscribed(&wildcard.pattern(), target, mode, &self.hub.epoch, &extra);
                     wildcards.push(wildcard);
@@ -178,7 +190,11 @@ impl Core {
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for sub in todo {
-            if self.is_subscribed(id, &sub) { self.resubscribe(id, sub) } else { self.subscribe(id, sub) }
+            if self.is_subscribed(id, &sub) {
+                self.resubscribe(id, sub)
+            } else {
+                self.subscribe(id, sub)
+            }
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
@@ -255,7 +271,9 @@ impl Core {
                     && target.depth.is_none_or(|depth| depth == sub.depth)
                     && match &resolved {
                         Symbols::One(instrument) => *instrument == sub.instrument,
-                        Symbols::All(venue) => venue.as_ref().is_none_or(|venue| *venue == info.venue),
+                        Symbols::All(venue) => {
+                            venue.as_ref().is_none_or(|venue| *venue == info.venue)
+                        }
                     }
             });
             let wild = venue.is_some_and(|venue| {
@@ -315,14 +333,20 @@ impl Core {
     fn list_subscriptions(&mut self, id: u32, req_id: Option<&str>) {
         let Some(session) = self.sessions.get(id as usize) else { return };
         let one = |channel: Channel, symbol: &str, depth: u16, mode: Mode| {
-            let mut one = json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode.as_str()});
+            let mut one =
+                json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode.as_str()});
             if channel == Channel::Book {
                 one["depth"] = if depth == 0 { json!("full") } else { json!(depth) };
             }
             one
         };
         let explicit = session.subs.iter().filter(|sub| !sub.wild).map(|sub| {
-            one(sub.channel, &self.market.entries[sub.instrument as usize].info.symbol, sub.depth, sub.mode)
+            one(
+                sub.channel,
+                &self.market.entries[sub.instrument as usize].info.symbol,
+                sub.depth,
+                sub.mode,
+            )
         });
         let wild = self.market.wildcards.iter().filter(|w| w.session == id);
         let wild = wild.map(|w| one(w.channel, &w.pattern(), w.depth, w.mode));
@@ -343,7 +367,13 @@ impl Core {
         self.answer_list(id, "list_symbols", req_id, &result);
     }
 
-    fn answer_list(&mut self, id: u32, method: &str, req_id: Option<&str>, result: &[serde_json::Value]) {
+    fn answer_list(
+        &mut self,
+        id: u32,
+        method: &str,
+        req_id: Option<&str>,
+        result: &[serde_json::Value],
+    ) {
         let mut answer = opening(method, req_id);
         answer.extend_from_slice(b",\"success\":true,\"result\":");
         // Writing values into memory cannot fail.
@@ -399,7 +429,14 @@ impl Answer {
         }
     }
 
-    fn subscribed(&mut self, symbol: &str, target: &Target, mode: Mode, epoch: &str, extra: &[(&str, u64)]) {
+    fn subscribed(
+        &mut self,
+        symbol: &str,
+        target: &Target,
+        mode: Mode,
+        epoch: &str,
+        extra: &[(&str, u64)],
+    ) {
         self.entry(symbol, target);
         self.result.extend_from_slice(b",\"mode\":\"");
         self.result.extend_from_slice(mode.as_str().as_bytes());

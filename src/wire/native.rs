@@ -127,10 +127,20 @@ fn push_levels(out: &mut Vec<u8>, levels: impl Iterator<Item = (Decimal, Decimal
     out.push(b']');
 }
 
-fn push_opening(out: &mut Vec<u8>, channel: &[u8], heads: &Heads, snapshot: bool, depth: Option<u16>) {
+fn push_opening(
+    out: &mut Vec<u8>,
+    channel: &[u8],
+    heads: &Heads,
+    snapshot: bool,
+    depth: Option<u16>,
+) {
     out.extend_from_slice(b"{\"channel\":\"");
     out.extend_from_slice(channel);
-    out.extend_from_slice(if snapshot { b"\",\"type\":\"snapshot\"" } else { b"\",\"type\":\"update\"" });
+    out.extend_from_slice(if snapshot {
+        b"\",\"type\":\"snapshot\""
+    } else {
+        b"\",\"type\":\"update\""
+    });
     out.extend_from_slice(&heads.symbol);
     if let Some(depth) = depth {
         push_field(out, b"\"depth\":", u64::from(depth));
@@ -212,7 +222,8 @@ mod tests {
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)))
     }
 
-    const STAMP: Stamp = Stamp { event: 1_700_000_000_123_456_789, recv: 1_700_000_000_223_456_789, seq: 7 };
+    const STAMP: Stamp =
+        Stamp { event: 1_700_000_000_123_456_789, recv: 1_700_000_000_223_456_789, seq: 7 };
 
     #[test]
     fn a_trade_is_exact_to_the_last_digit() {
@@ -271,8 +282,13 @@ mod tests {
         encoded(|out| feed_status(out, &heads, FeedState::Resync, 3));
         encoded(|out| drain(out, [500, 8000]));
         encoded(|out| heartbeat(out, 1));
-        let lag_in =
-            Lag { policy: "disconnect", skipped: 1, queued_bytes: 2, oldest_ms: 3, cause: "server" };
+        let lag_in = Lag {
+            policy: "disconnect",
+            skipped: 1,
+            queued_bytes: 2,
+            oldest_ms: 3,
+            cause: "server",
+        };
         assert_eq!(encoded(|out| lag(out, &lag_in))["cause"], "server");
     }
 }

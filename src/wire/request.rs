@@ -110,7 +110,8 @@ pub struct Refusal {
 
 type Error = (&'static str, String);
 
-const METHODS: [&str; 5] = ["subscribe", "unsubscribe", "list_subscriptions", "list_symbols", "ping"];
+const METHODS: [&str; 5] =
+    ["subscribe", "unsubscribe", "list_subscriptions", "list_symbols", "ping"];
 
 /// Reads one request.
 ///
@@ -335,18 +336,28 @@ mod tests {
         let r = parse(r#"{"method":"subscribe","req_id":1,"params":{"channel":"book","symbol":["a","b"],"depth":25}}"#).unwrap();
         assert_eq!(r.req_id.as_deref(), Some("1"));
         let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
-        assert_eq!((t.channel, t.depth, t.mode, t.symbols.len()), (Channel::Book, Some(25), None, 2));
+        assert_eq!(
+            (t.channel, t.depth, t.mode, t.symbols.len()),
+            (Channel::Book, Some(25), None, 2)
+        );
 
         let r = parse(r#"{"params":{"symbol":"*","channel":"quote","mode":"conflate"},"method":"subscribe","req_id":"x\"y"}"#).unwrap();
         assert_eq!(r.req_id.as_deref(), Some(r#""x\"y""#));
         let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
         assert_eq!((t.mode, t.symbols), (Some(Mode::Conflate), vec!["*".to_owned()]));
 
-        let full = r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
+        let full =
+            r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
         let Call::Unsubscribe(t) = parse(full).unwrap().call else { panic!() };
         assert_eq!(t.depth, Some(0));
-        assert_eq!(parse(r#"{"method":"ping","params":{"t":-5}}"#).unwrap().call, Call::Ping { t: Some(-5) });
-        assert_eq!(parse(r#"{"method":"list_symbols"}"#).unwrap().call, Call::ListSymbols { venue: None });
+        assert_eq!(
+            parse(r#"{"method":"ping","params":{"t":-5}}"#).unwrap().call,
+            Call::Ping { t: Some(-5) }
+        );
+        assert_eq!(
+            parse(r#"{"method":"list_symbols"}"#).unwrap().call,
+            Call::ListSymbols { venue: None }
+        );
     }
 
     #[test]
@@ -363,14 +374,46 @@ mod tests {
             (r#"{"method":"ping","params":[]}"#, "bad_value", "`params`"),
             (r#"{"method":"subscribe"}"#, "missing_field", "`channel`"),
             (r#"{"method":"subscribe","params":{"channel":"trade"}}"#, "missing_field", "`symbol`"),
-            (r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a"}}"#, "bad_value", "\"bar\""),
-            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":[]}}"#, "bad_value", "`symbol`"),
-            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":[1]}}"#, "bad_value", "bad value 1"),
-            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","dept":3}}"#, "unknown_field", "`dept`"),
-            (r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","depth":3}}"#, "bad_value", "book only"),
-            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":0}}"#, "bad_value", "1 to 1000"),
-            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":1001}}"#, "bad_value", "1001"),
-            (r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#, "bad_value", "`mode`"),
+            (
+                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a"}}"#,
+                "bad_value",
+                "\"bar\"",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":[]}}"#,
+                "bad_value",
+                "`symbol`",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":[1]}}"#,
+                "bad_value",
+                "bad value 1",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","dept":3}}"#,
+                "unknown_field",
+                "`dept`",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","depth":3}}"#,
+                "bad_value",
+                "book only",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":0}}"#,
+                "bad_value",
+                "1 to 1000",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":1001}}"#,
+                "bad_value",
+                "1001",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#,
+                "bad_value",
+                "`mode`",
+            ),
         ] {
             let refusal = parse(text).unwrap_err();
             assert_eq!(refusal.code, code, "{text}: {refusal:?}");
