@@ -7,8 +7,8 @@ use tickcast_feeds::tick::flags;
 use tickcast_feeds::venue::{self, Context, Ignored, Venue};
 use tickcast_feeds::{FeedState, InstrumentId, Instruments, Kind, Quote, Tick, VecSink};
 
-mod captures;
-use captures::{Book, Line, lines};
+mod common;
+use common::{Book, Line, lines};
 
 /// What came out of a capture.
 struct Run {
