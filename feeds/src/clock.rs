@@ -26,7 +26,7 @@ pub trait Clock {
 #[derive(Clone, Copy, Debug)]
 pub struct SystemClock {
     /// What to add to the monotonic time to get the wall clock's.
-    offset: u64,
+    offset: i64,
 }
 
 impl SystemClock {
@@ -37,7 +37,7 @@ impl SystemClock {
             let before = read(ClockId::Monotonic);
             let wall = read(ClockId::Realtime);
             let after = read(ClockId::Monotonic);
-            (after - before, wall.wrapping_sub(before + (after - before) / 2))
+            (after - before, wall as i64 - (before + (after - before) / 2) as i64)
         };
         let (_, offset) = (0..8).map(|_| pair()).min().unwrap_or((0, 0));
         SystemClock { offset }
@@ -59,11 +59,12 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> u64 {
-        read(ClockId::Monotonic).wrapping_add(self.offset)
+        read(ClockId::Monotonic).saturating_add_signed(self.offset)
     }
 
     fn sleep_until(&self, at: u64) {
-        let at = at.wrapping_sub(self.offset);
+        // What lies before the machine's start is over.
+        let at = at.saturating_sub_signed(self.offset);
         let request = Timespec { tv_sec: (at / NANOS) as i64, tv_nsec: (at % NANOS) as _ };
         // The only error of a valid request is a signal; the caller looks at the clock anyway.
         let _ = clock_nanosleep_absolute(ClockId::Monotonic, &request);
@@ -75,4 +76,26 @@ const NANOS: u64 = 1_000_000_000;
 fn read(id: ClockId) -> u64 {
     let time = clock_gettime(id);
     time.tv_sec as u64 * NANOS + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn it_tells_the_wall_clock_and_sleeps_to_the_end() {
+        let clock = SystemClock::new();
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        // A minute, in case somebody sets the clock just now; a wrong tie is off by years.
+        assert!(clock.now().abs_diff(wall.as_nanos() as u64) < 60 * NANOS);
+        SystemClock::sharpen_this_thread();
+        let until = clock.now() + 1_000_000;
+        while clock.now() < until {
+            clock.sleep_until(until);
+        }
+        clock.sleep_until(0);
+        assert!(clock.now() >= until);
+    }
 }

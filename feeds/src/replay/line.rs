@@ -119,7 +119,10 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Option<(u64, Option<&str>, &str)>, &'static str> {
+    /// Receive time, URL and text of a message.
+    type Read<'a> = (u64, Option<&'a str>, &'a str);
+
+    fn read(line: &str) -> Result<Option<Read<'_>>, &'static str> {
         Ok(match parse(line.as_bytes())? {
             Line::Skip => None,
             Line::Message(head) => {
