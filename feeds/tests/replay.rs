@@ -1,6 +1,6 @@
 //! The replay: what is in a capture comes out once, in order, when it is due.
 
-mod common;
+mod pace;
 
 use std::fs;
 use std::io::Write;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{TestClock, captures};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use pace::{TestClock, captures};
 use tempfile::TempDir;
 use tickcast_feeds::replay::{BAD_LINE, Decoder, MAX_LINE_BYTES, ReplayFeed};
 use tickcast_feeds::spec::Speed;
@@ -502,4 +502,41 @@ fn real_captures_of_the_other_format_are_read_whole() {
         given.2.as_deref().is_some_and(|url| url.ends_with("symbol=NKNUSDT&limit=1000"))
     };
     assert_eq!(given.iter().filter(url).count(), 1);
+}
+
+#[test]
+fn the_shortest_loop_does_not_spin() {
+    let mut bench = Bench::new();
+    let file = bench.file("a", "1000000000 {1}\n");
+    bench.clock = TestClock::new(NOW, 20 * MS);
+    bench.run(ReplaySpec { repeat: true, ..ReplaySpec::new(vec![file]) }).unwrap();
+    let times: Vec<u64> = bench.sink.ticks.iter().map(|tick| (tick.ts_recv - NOW) / MS).collect();
+    assert_eq!(times, (0..20).collect::<Vec<_>>());
+    assert_eq!(bench.clock.sleeps.get(), 20);
+}
+
+#[test]
+fn a_stop_ends_the_shortest_loop_at_full_speed() {
+    /// Stops the feed, without closing, when it starts over.
+    struct Stopping(tickcast_feeds::Stop, usize);
+
+    impl Sink for Stopping {
+        fn put(&mut self, _: &Tick) {
+            self.1 += 1;
+        }
+        fn flush(&mut self) -> Result<(), SinkClosed> {
+            Ok(())
+        }
+        fn reject(&mut self, _: &'static str, _: &str, _: &[u8]) {}
+        fn restart(&mut self) {
+            self.0.stop();
+        }
+    }
+
+    let mut bench = Bench::new();
+    let file = bench.file("a", "1000000000 {1}\n");
+    let feed = bench.open(ReplaySpec { repeat: true, ..at_max(vec![file]) }).unwrap();
+    let mut sink = Stopping(bench.clock.stop.clone(), 0);
+    feed.run_by(&bench.clock, &mut sink, &bench.clock.context()).unwrap();
+    assert_eq!(sink.1, 1, "a pass of nothing but this is followed by a pause");
 }

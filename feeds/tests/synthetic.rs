@@ -1,12 +1,12 @@
 //! The synthetic feed: the market's books are consistent with what it publishes, the schedule is
 //! kept, and equal seeds make equal ticks.
 
-mod common;
+mod pace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::thread;
 
-use common::{TestClock, context};
+use pace::{TestClock, context};
 use proptest::prelude::*;
 use tickcast_feeds::synthetic::{Market, SyntheticFeed};
 use tickcast_feeds::tick::flags;

@@ -143,7 +143,7 @@ impl ReplayFeed {
         let mut base = clock.now();
         loop {
             let end = self.run_pass(base, clock, sink, context)?;
-            if !self.spec.repeat {
+            if !self.spec.repeat || context.stop.is_stopped() {
                 return Ok(());
             }
             base = clock.now().max(end.saturating_add(LOOP_GAP_NS));
@@ -177,11 +177,11 @@ impl ReplayFeed {
             if due > now || unflushed == FLUSH_MESSAGES {
                 unflushed = 0;
                 sink.flush()?;
-                if context.stop.is_stopped() {
-                    return Err(End::Stopped);
-                }
                 if due > now {
                     clock.sleep_until(due.min(now + LONGEST_SLEEP_NS));
+                }
+                if context.stop.is_stopped() {
+                    return Err(End::Stopped);
                 }
                 now = clock.now();
                 continue;
