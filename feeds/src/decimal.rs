@@ -230,12 +230,14 @@ impl Ord for Decimal {
         // The exponents are too far apart for one i64: signs, then magnitudes decide.
         match self.mantissa.signum().cmp(&other.mantissa.signum()) {
             Ordering::Equal => {
-                let magnitude = |d: &Decimal| {
-                    d.mantissa.unsigned_abs().ilog10() as i32 + i32::from(d.exponent)
-                };
+                let magnitude =
+                    |d: &Decimal| d.mantissa.unsigned_abs().ilog10() as i32 + i32::from(d.exponent);
                 let by_size = magnitude(self).cmp(&magnitude(other));
-                let by_size =
-                    if by_size == Ordering::Equal { self.wide().cmp(&other.wide()) } else { by_size };
+                let by_size = if by_size == Ordering::Equal {
+                    self.wide().cmp(&other.wide())
+                } else {
+                    by_size
+                };
                 if self.mantissa < 0 { by_size.reverse() } else { by_size }
             }
             unequal => unequal,

@@ -11,8 +11,10 @@ pub mod instrument;
 pub mod replay;
 pub mod sink;
 pub mod spec;
+pub mod sync;
 pub mod synthetic;
 pub mod tick;
+pub mod venue;
 
 pub use decimal::{Decimal, DecimalError};
 pub use feed::{Feed, FeedError, RunContext};

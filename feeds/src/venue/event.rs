@@ -1,0 +1,81 @@
+//! A book event on its way to ticks: collected whole, so that a message that turns out bad puts
+//! nothing.
+
+use simd_json::tape::Value;
+
+use super::json::{Fault, Field, decimal, wrong};
+use crate::instrument::InstrumentId;
+use crate::tick::{Level, Side, Stamp, Tick, flags};
+
+/// The ticks of one book event, in a reused buffer. Their instrument is set last: it is listed
+/// only once the whole message has proved good.
+#[derive(Debug, Default)]
+pub(super) struct Event {
+    ticks: Vec<Tick>,
+    stamp: Stamp,
+    first: u64,
+}
+
+impl Event {
+    /// Starts over. `first` is the first venue sequence that the event covers, 0 without one.
+    pub(super) fn begin(&mut self, stamp: Stamp, first: u64) {
+        self.ticks.clear();
+        (self.stamp, self.first) = (stamp, first);
+    }
+
+    /// Adds one level: the new total at a price.
+    pub(super) fn level(
+        &mut self,
+        name: &'static str,
+        side: Side,
+        price: Field<'_, '_>,
+        size: Field<'_, '_>,
+    ) -> Result<(), Fault> {
+        let (price, size) = (decimal(name, price)?, decimal(name, size)?);
+        let level = Level { side, price, size, first: self.first };
+        self.ticks.push(Tick::level(InstrumentId::default(), self.stamp, 0, &level));
+        Ok(())
+    }
+
+    /// Adds an array of `[price, size]`; what follows the two in an entry is ignored.
+    pub(super) fn levels(
+        &mut self,
+        name: &'static str,
+        side: Side,
+        field: Field<'_, '_>,
+    ) -> Result<(), Fault> {
+        for entry in &array(name, field)? {
+            let parts = entry.as_array().ok_or_else(|| wrong(name, entry, "[price, size]"))?;
+            let mut parts = parts.iter();
+            self.level(name, side, parts.next(), parts.next())?;
+        }
+        Ok(())
+    }
+
+    /// The finished event of `instrument`; `kind` is [`flags::SNAPSHOT`] or 0.
+    pub(super) fn finish(&mut self, instrument: InstrumentId, kind: u8) -> &[Tick] {
+        if self.ticks.is_empty() {
+            self.ticks.push(Tick::no_level(instrument, self.stamp, 0, self.first));
+        }
+        for tick in &mut self.ticks {
+            tick.instrument = instrument;
+            tick.flags |= kind;
+        }
+        if let [first, ..] = &mut self.ticks[..] {
+            first.flags |= flags::FIRST;
+        }
+        if let [.., last] = &mut self.ticks[..] {
+            last.flags |= flags::LAST;
+        }
+        &self.ticks
+    }
+}
+
+/// An array's elements.
+pub(super) fn array<'t, 'i>(
+    name: &'static str,
+    field: Field<'t, 'i>,
+) -> Result<simd_json::tape::Array<'t, 'i>, Fault> {
+    let value: Value<'t, 'i> = field.ok_or(Fault::Missing(name))?;
+    value.as_array().ok_or_else(|| wrong(name, value, "an array"))
+}
