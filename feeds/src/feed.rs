@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::instrument::Instruments;
-use crate::replay::{MakeDecoder, ReplayFeed};
+use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
 use crate::spec::FeedSpec;
 use crate::synthetic::SyntheticFeed;
@@ -34,11 +34,22 @@ pub trait Feed: Send {
 }
 
 impl FeedSpec {
-    /// Opens what the spec names, so that what is missing stops the start and not the run. The
-    /// messages of a replay are decoded by what `make` makes, one for each capture.
+    /// Opens what the spec names, so that what is missing stops the start and not the run; the
+    /// instruments are listed in `instruments`, a synthetic feed's now, a replay's as it meets
+    /// them.
     ///
     /// # Errors
     /// See [`ReplayFeed::open`]; a synthetic feed always opens.
+    pub fn open(self, instruments: &Arc<Instruments>) -> Result<Box<dyn Feed>, FeedError> {
+        let mut make =
+            |_: &Path| -> Box<dyn Decoder> { Box::new(VenueDecoder::new(Arc::clone(instruments))) };
+        self.open_with(instruments, &mut make)
+    }
+
+    /// The same with decoders of the caller's for a replay, one for each capture.
+    ///
+    /// # Errors
+    /// As [`FeedSpec::open`].
     pub fn open_with(
         self,
         instruments: &Instruments,

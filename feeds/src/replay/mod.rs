@@ -1,12 +1,13 @@
 //! The replay: captures of real traffic as a feed.
 //!
 //! `line` and `capture` read one file, `merge` joins several, `pacing` says when; what a message
-//! means is a [`Decoder`]'s business.
+//! means is a [`Decoder`]'s business: `venues` has the one for the venues that are known here.
 
 mod capture;
 mod line;
 mod merge;
 mod pacing;
+mod venues;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use capture::{BAD_LINE, MAX_LINE_BYTES};
 pub use pacing::Pacing;
+pub use venues::{UNKNOWN_VENUE, VenueDecoder};
 
 use crate::clock::{Clock, LONGEST_SLEEP_NS, SystemClock};
 use crate::feed::{Feed, FeedError, RunContext};
