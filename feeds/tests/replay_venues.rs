@@ -65,7 +65,7 @@ fn two_symbols_end_with_the_books_of_the_record() {
         of(Kind::Level).for_each(|tick| book.apply(tick));
         assert_eq!(book.best(), best);
         assert_eq!((book.bids.len(), book.asks.len()), levels);
-        assert_eq!(of(Kind::Level).last().unwrap().seq, last);
+        assert_eq!(of(Kind::Level).next_back().unwrap().seq, last);
         let events = of(Kind::Level).filter(|t| t.has(flags::LAST) && !t.has(flags::SNAPSHOT));
         assert_eq!(events.count(), diffs);
     }
