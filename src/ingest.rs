@@ -128,7 +128,7 @@ pub(crate) struct Ingest {
 impl Ingest {
     /// Starts the ingest and a thread for each feed.
     pub(crate) fn start(
-        hub: Arc<Hub>,
+        hub: &Arc<Hub>,
         producer: Producer<TICK_WORDS>,
         writer: Writer,
         feeds: Vec<Box<dyn Feed>>,
@@ -312,6 +312,10 @@ impl Worker {
                 return false;
             }
             waited = true;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the ingest serves no client, and waits for them"
+            )]
             std::thread::sleep(limits::PACE_SLEEP);
         }
     }

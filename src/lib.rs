@@ -8,7 +8,6 @@ pub mod limits;
 pub mod logging;
 
 pub mod clock;
-mod decoder;
 pub mod server;
 
 pub mod books;

@@ -1,7 +1,6 @@
 //! The wiring: feeds, ingest, reactors and the control plane, from start to end.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +14,7 @@ use tickcast_feeds::Instruments;
 use tickcast_feeds::feed::Feed;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::books::State;
 use crate::clock;
@@ -43,18 +43,15 @@ fn open_feeds(
     config: &Config,
     instruments: &Arc<Instruments>,
 ) -> anyhow::Result<Vec<Box<dyn Feed>>> {
-    let mut feeds = Vec::new();
-    for spec in &config.feeds {
-        let mut make = |path: &Path| crate::decoder::for_capture(path, instruments);
-        feeds.push(spec.clone().open_with(instruments, &mut make)?);
-    }
-    Ok(feeds)
+    config.feeds.iter().map(|spec| Ok(spec.clone().open(instruments)?)).collect()
 }
 
 /// The reactors' threads.
 struct Reactors {
     hub: Arc<Hub>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
+    /// Resolves when one of them has ended.
+    ended: mpsc::Receiver<()>,
 }
 
 async fn serve(
@@ -68,8 +65,8 @@ async fn serve(
     let address = listener.local_addr()?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::new());
-    let reactors = start_reactors(&config, &instruments, &state, &ring)?;
-    let ingest = Ingest::start(reactors.hub.clone(), producer, state.writer(), feeds)?;
+    let mut reactors = start_reactors(&config, &instruments, &state, &ring)?;
+    let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds)?;
     let plane = Rc::new(Plane {
         hub: reactors.hub.clone(),
         feeds: ingest.feeds.clone(),
@@ -85,8 +82,11 @@ async fn serve(
     let accepting = tokio::task::spawn_local(http::accept(plane.clone(), listener));
     announce(address);
 
-    let name = signalled(&mut stop).await;
-    tracing::info!(signal = name, "draining");
+    tokio::select! {
+        name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
+        // Its clients are lost; the others are told to come back to a server that is whole.
+        _ = reactors.ended.recv() => tracing::error!("a reactor ended, draining"),
+    }
     plane.draining.store(true, Ordering::Relaxed);
     accepting.abort();
     drain(&reactors.hub, config.drain_deadline, &mut stop).await;
@@ -128,18 +128,31 @@ fn start_reactors(
         links,
     });
     let mut threads = Vec::new();
+    let (alive, ended) = mpsc::channel(1);
     for link in &hub.links {
         let (hub, link, consumer, state) =
             (hub.clone(), link.clone(), ring.consumer(), state.reader());
         let core = config.cores.get(link.id).copied();
         let name = format!("reactor-{}", link.id);
+        let ends = Ends(alive.clone());
         let run = move || {
+            let _ends = ends;
             pin(core);
             reactor::run(hub, link, consumer, state)
         };
         threads.push(std::thread::Builder::new().name(name).spawn(run)?);
     }
-    Ok(Reactors { hub, threads })
+    Ok(Reactors { hub, threads, ended })
+}
+
+/// Tells that its thread has ended, also by a panic.
+struct Ends(mpsc::Sender<()>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // Full: somebody has told already.
+        let _ = self.0.try_send(());
+    }
 }
 
 fn settings(config: &Config) -> Settings {

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn shown(feeds: &[FeedSpec]) -> Vec<String> {
+    feeds.iter().map(FeedSpec::to_string).collect()
+}
+
 const CORES: [usize; 4] = [0, 1, 4, 5];
 
 fn machine(open_files: usize) -> Machine {

@@ -68,7 +68,7 @@ fn page(request: &Request<Incoming>, asset: &assets::Asset) -> Response<Body> {
         HeaderValue::from_static(assets::CONTENT_SECURITY_POLICY),
     );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
+    if let Ok(etag) = HeaderValue::from_str(asset.etag) {
         let same = request.headers().get(header::IF_NONE_MATCH) == Some(&etag);
         headers.insert(header::ETAG, etag);
         if same {

@@ -21,7 +21,7 @@ pub(super) fn answer(
     request: &mut Request<Incoming>,
     subprotocol: bool,
 ) -> Result<(Response<Body>, fastwebsockets::upgrade::UpgradeFut), Box<Response<Body>>> {
-    check(request).map_err(Box::new)?;
+    check(request)?;
     let chosen = subprotocol && offers(request.headers(), SUBPROTOCOL);
     let (response, upgrade) = fastwebsockets::upgrade::upgrade(request)
         .map_err(|error| Box::new(plain(StatusCode::BAD_REQUEST, &format!("{error}\n"))))?;
@@ -34,7 +34,7 @@ pub(super) fn answer(
     Ok((response, upgrade))
 }
 
-fn check(request: &Request<Incoming>) -> Result<(), Response<Body>> {
+fn check(request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut response = plain(
@@ -42,17 +42,17 @@ fn check(request: &Request<Incoming>) -> Result<(), Response<Body>> {
             &format!("{} is not for WebSockets, expected GET\n", request.method()),
         );
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-        return Err(response);
+        return Err(response.into());
     }
     if request.version() != Version::HTTP_11 {
         let message = format!("{:?} cannot be upgraded, expected HTTP/1.1\n", request.version());
-        return Err(plain(StatusCode::BAD_REQUEST, &message));
+        return Err(plain(StatusCode::BAD_REQUEST, &message).into());
     }
     if !has_token(headers, header::UPGRADE, "websocket") {
-        return Err(upgrade_required("this is a WebSocket, expected `Upgrade: websocket`\n"));
+        return Err(upgrade_required("this is a WebSocket, expected `Upgrade: websocket`\n").into());
     }
     if !has_token(headers, header::CONNECTION, "upgrade") {
-        return Err(plain(StatusCode::BAD_REQUEST, "expected `Connection: Upgrade`\n"));
+        return Err(plain(StatusCode::BAD_REQUEST, "expected `Connection: Upgrade`\n").into());
     }
     let one = |name| {
         let mut all = headers.get_all(name).iter();
@@ -68,7 +68,7 @@ fn check(request: &Request<Incoming>) -> Result<(), Response<Body>> {
                 "Sec-WebSocket-Version {} is not supported, expected 13\n",
                 other.map_or_else(|| "(none, or several)".to_owned(), |v| format!("{v:?}"))
             );
-            return Err(upgrade_required(&message));
+            return Err(upgrade_required(&message).into());
         }
     }
     match one(header::SEC_WEBSOCKET_KEY) {
@@ -76,7 +76,8 @@ fn check(request: &Request<Incoming>) -> Result<(), Response<Body>> {
         _ => Err(plain(
             StatusCode::BAD_REQUEST,
             "expected one Sec-WebSocket-Key of 16 bytes in base64\n",
-        )),
+        )
+        .into()),
     }
 }
 

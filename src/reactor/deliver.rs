@@ -35,7 +35,7 @@ struct Message {
 }
 
 impl FanOut<'_> {
-    fn to_topic(&mut self, topic: &mut Topic, message: Message) -> u64 {
+    fn deliver_to_all(&mut self, topic: &mut Topic, message: Message) -> u64 {
         let count = topic.subs.len();
         if count == 0 {
             return 0;
@@ -43,21 +43,21 @@ impl FanOut<'_> {
         topic.turn = (topic.turn + 1) % count;
         let (last, first) = topic.subs.split_at(topic.turn);
         for &id in first.iter().chain(last) {
-            self.to_session(id, message);
+            self.deliver(id, message);
         }
         count as u64
     }
 
-    fn to_session(&mut self, id: u32, message: Message) {
+    fn deliver(&mut self, id: u32, message: Message) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.is_ending() {
             return;
         }
         if session.out.is_blocked() {
-            if let Some((instrument, prev)) = message.quote {
-                if self.conflate_quotes || session.conflates(instrument) {
-                    return hold_quote(session, instrument, prev);
-                }
+            if let Some((instrument, prev)) = message.quote
+                && (self.conflate_quotes || session.conflates(instrument))
+            {
+                return hold_quote(session, instrument, prev);
             }
             if session.out.len() + message.range.len as usize > self.limit + session.allowance {
                 self.overflowing.push(id);
@@ -366,7 +366,7 @@ impl Core {
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: false,
         };
-        fan_out.to_session(id, Message { range, recv_ns, quote: None });
+        fan_out.deliver(id, Message { range, recv_ns, quote: None });
     }
 
     /// Takes in instruments that were listed since, with the wildcards that match them.
@@ -422,7 +422,7 @@ impl Parts<'_> {
             limit: self.limit,
             conflate_quotes: self.conflate_quotes,
         };
-        *self.deliveries += fan_out.to_topic(topic, message);
+        *self.deliveries += fan_out.deliver_to_all(topic, message);
         *self.encoded += 1;
     }
 }

@@ -51,12 +51,9 @@ impl Outbox {
             return;
         }
         self.ranges_len += range.len as usize;
-        if let Some(last) = self.ranges.last_mut() {
-            if last.merge(range) {
-                return;
-            }
+        if !self.ranges.last_mut().is_some_and(|last| last.merge(range)) {
+            self.ranges.push(range);
         }
-        self.ranges.push(range);
     }
 
     /// Appends frames of this client's own; `write` must append whole frames.

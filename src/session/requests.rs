@@ -156,7 +156,7 @@ impl Core {
                     let sub = Sub { instrument, depth, channel: target.channel, mode, wild: false };
                     if !self.is_subscribed(id, &sub) && !todo.contains(&sub) {
                         if have >= self.hub.settings.max_subscriptions {
-                            answer.error(name, too_many(self.hub.settings.max_subscriptions));
+                            answer.error(name, &too_many(self.hub.settings.max_subscriptions));
                             continue;
                         }
                         have += 1;
@@ -170,7 +170,7 @@ impl Core {
                     let wildcard =
                         Wildcard { session: id, channel: target.channel, depth, mode, venue };
                     if have >= self.hub.settings.max_subscriptions {
-                        answer.error(name, too_many(self.hub.settings.max_subscriptions));
+                        answer.error(name, &too_many(self.hub.settings.max_subscriptions));
                         continue;
                     }
                     have += 1;
@@ -287,7 +287,7 @@ impl Core {
             });
             if gone == 0 && !wild {
                 let message = format!("not subscribed to {} of {}", target.channel.as_str(), name);
-                answer.error(name, Unknown { code: "not_subscribed", message, near: Vec::new() });
+                answer.error(name, &Unknown { code: "not_subscribed", message, near: Vec::new() });
             } else {
                 let symbol = match &resolved {
                     Symbols::One(i) => self.market.entries[*i as usize].info.symbol.clone(),
@@ -460,10 +460,10 @@ impl Answer {
             self.suggested += 1;
             unknown.near = names.near(symbol);
         }
-        self.error(symbol, unknown);
+        self.error(symbol, &unknown);
     }
 
-    fn error(&mut self, symbol: &str, unknown: Unknown) {
+    fn error(&mut self, symbol: &str, unknown: &Unknown) {
         let mut error = json!({"symbol": request::cut(symbol), "code": unknown.code, "message": unknown.message});
         if !unknown.near.is_empty() {
             error["did_you_mean"] = json!(unknown.near);

@@ -27,6 +27,7 @@ fn ask_until(diag: &mut SockDiag, end: &TcpStream, accepts: impl Fn(&TcpInfo) ->
         if accepts(&info) {
             return info;
         }
+        #[expect(clippy::disallowed_methods, reason = "a test waits for the kernel")]
         sleep(Duration::from_millis(10));
     }
     panic!("still {:?}", ask(diag, end));
