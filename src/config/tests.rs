@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn shown(feeds: &[FeedSpec]) -> Vec<String> {
-    feeds.iter().map(FeedSpec::to_string).collect()
+fn specs(texts: &[&str]) -> Vec<FeedSpec> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
 const CORES: [usize; 4] = [0, 1, 4, 5];
@@ -43,7 +43,7 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
-    assert_eq!(shown(&config.feeds), ["synthetic:"]);
+    assert_eq!(config.feeds, specs(&["synthetic:"]));
     assert_eq!(config.slow_consumer, SlowConsumer::Disconnect);
     assert_eq!((config.log_level, config.log_format), (Level::INFO, LogFormat::Text));
 }
@@ -97,7 +97,7 @@ fn connections_stay_within_the_limit_of_open_files() {
 #[test]
 fn feeds_are_repeatable_and_replace_the_default() {
     let feeds = config(&["--feed", "synthetic:rate=1", "--feed", "replay:a.gz+b.gz"]).feeds;
-    assert_eq!(shown(&feeds), ["synthetic:rate=1", "replay:a.gz+b.gz"]);
+    assert_eq!(feeds, specs(&["synthetic:rate=1", "replay:a.gz+b.gz"]));
     let many: Vec<&str> = std::iter::repeat_n(["--feed", "synthetic:"], 65).flatten().collect();
     assert!(error(&many).contains("expected 1 to 64 feeds"));
 }
