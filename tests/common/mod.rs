@@ -1,0 +1,339 @@
+//! What the end-to-end tests share: the real program on a free port, and plain blocking clients.
+// Each test file uses its part.
+#![allow(dead_code)]
+#![allow(missing_docs, unreachable_pub)]
+
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Nothing that a test waits for takes longer on the slowest machine: a test that needs it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running `tickcast`, ended with the test.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts it on a free port of the loopback.
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tickcast"))
+            .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("a first line").expect("text");
+        let address =
+            first.strip_prefix("listening on http://").expect("the contract's first line");
+        // The rest of the lines must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Server { address: address.parse().expect("an address"), child }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server does not end");
+            pause();
+        }
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    /// The status and body of a plain HTTP GET.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let (status, _, body) = self
+            .request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"));
+        (status, body)
+    }
+
+    /// The status, head and body of what answers these bytes.
+    pub fn request(&self, text: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.address).expect("connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(text.as_bytes()).expect("writes");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        (status, head.to_owned(), body.to_owned())
+    }
+
+    /// The sum of a metric over its labels that contain `label`.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200);
+        text.lines()
+            .filter(|line| !line.starts_with('#') && line.contains(label))
+            .filter(|line| line.split(['{', ' ']).next() == Some(name))
+            .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("a number"))
+            .sum()
+    }
+
+    /// Waits until a metric satisfies `wanted`.
+    pub fn wait_metric(&self, name: &str, label: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let value = self.metric(name, label);
+            if wanted(value) {
+                return value;
+            }
+            assert!(Instant::now() < until, "{name} {label} stays at {value}");
+            pause();
+        }
+    }
+
+    /// Resident memory, bytes.
+    pub fn rss(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kB") * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A short rest for a test that polls.
+#[expect(clippy::disallowed_methods, reason = "a test waits for another process")]
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// What a client receives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Received {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<u16>, String),
+    /// The end of the connection without a close frame.
+    End,
+}
+
+/// A blocking WebSocket client that does what it is told, also what a good one would not.
+pub struct Client {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects and upgrades at this path.
+    pub fn open(server: &Server, path: &str) -> Self {
+        Self::over(TcpStream::connect(server.address).expect("connects"), path)
+    }
+
+    /// A client of the native protocol.
+    pub fn native(server: &Server) -> Self {
+        Self::open(server, "/v1/ws")
+    }
+
+    /// Upgrades a connection.
+    pub fn over(mut stream: TcpStream, path: &str) -> Self {
+        stream.set_nodelay(true).expect("nodelay");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("writes");
+        let mut client = Client { stream, buffer: Vec::new() };
+        loop {
+            if let Some(end) = client.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&client.buffer[..end]).into_owned();
+                assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+                assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+                client.buffer.drain(..end + 4);
+                return client;
+            }
+            assert!(client.fill(), "the connection ended in the handshake");
+        }
+    }
+
+    /// Reads more; false at the end of the connection.
+    fn fill(&mut self) -> bool {
+        let mut bytes = [0; 65_536];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(n) => {
+                self.buffer.extend_from_slice(&bytes[..n]);
+                true
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                panic!("nothing came for {PATIENCE:?}")
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends a masked frame, whatever it is.
+    pub fn frame(&mut self, first_byte: u8, payload: &[u8]) {
+        self.stream.write_all(&masked(first_byte, payload)).expect("writes");
+    }
+
+    pub fn text(&mut self, text: &str) {
+        self.frame(0x81, text.as_bytes());
+    }
+
+    pub fn send(&mut self, message: &Value) {
+        self.text(&message.to_string());
+    }
+
+    /// The next frame of the server.
+    pub fn frame_in(&mut self) -> Received {
+        loop {
+            if let Some((received, len)) = parse(&self.buffer) {
+                self.buffer.drain(..len);
+                return received;
+            }
+            if !self.fill() {
+                return Received::End;
+            }
+        }
+    }
+
+    /// The next text as JSON; answers pings on the way. Anything else is a failure.
+    pub fn message(&mut self) -> Value {
+        loop {
+            match self.frame_in() {
+                Received::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+                Received::Ping(payload) => self.frame(0x8a, &payload),
+                other => panic!("expected a message, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next message that is not a heartbeat.
+    pub fn next(&mut self) -> Value {
+        loop {
+            let message = self.message();
+            if message["channel"] != "heartbeat" {
+                return message;
+            }
+        }
+    }
+
+    /// The next message that satisfies `wanted`; those before it are dropped.
+    pub fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.message();
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// Sends a request and waits for its answer; messages before it are dropped.
+    pub fn ask(&mut self, request: &Value) -> Value {
+        self.send(request);
+        self.until(|message| message.get("method").is_some())
+    }
+
+    /// Subscribes and gives the answer.
+    pub fn subscribe(&mut self, channel: &str, symbols: &[&str]) -> Value {
+        self.ask(&json!({"method": "subscribe", "params": {"channel": channel, "symbol": symbols}}))
+    }
+
+    /// Reads to the end: the close frame, if one came, and that nothing came after it.
+    pub fn close(&mut self) -> Option<(Option<u16>, String)> {
+        loop {
+            match self.frame_in() {
+                Received::Close(code, reason) => {
+                    assert_eq!(self.frame_in(), Received::End, "something came after the close");
+                    return Some((code, reason));
+                }
+                Received::End => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A masked frame.
+pub fn masked(first_byte: u8, payload: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x12, 0x34, 0x56, 0x78];
+    let mut out = vec![first_byte];
+    match payload.len() {
+        len @ 0..=125 => out.push(0x80 | len as u8),
+        len @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&MASK);
+    out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ MASK[i % 4]));
+    out
+}
+
+/// One server frame, which must be final and unmasked, and its length.
+fn parse(bytes: &[u8]) -> Option<(Received, usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    assert_eq!(first & 0xf0, 0x80, "a server frame is final and has no reserved bits");
+    assert_eq!(second & 0x80, 0, "a server frame is not masked");
+    let (head, len) = match second {
+        126 => (4, usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?))),
+        127 => (10, u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize),
+        len => (2, usize::from(len)),
+    };
+    let payload = bytes.get(head..head + len)?.to_vec();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let received = match first & 0x0f {
+        1 => Received::Text(text(&payload)),
+        2 => Received::Binary(payload),
+        8 => match payload.split_at_checked(2) {
+            Some((code, reason)) => {
+                Received::Close(Some(u16::from_be_bytes([code[0], code[1]])), text(reason))
+            }
+            None => Received::Close(None, String::new()),
+        },
+        9 => Received::Ping(payload),
+        10 => Received::Pong(payload),
+        other => panic!("opcode {other}"),
+    };
+    Some((received, head + len))
+}
+
+/// The folder of real captures; `None`, said loudly, where it is missing.
+pub fn captures() -> Option<PathBuf> {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let folder = std::env::var_os("TICKCAST_DATA").map_or_else(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no captures in {}", folder.display());
+    eprintln!("SKIPPED: no captures in {} (set TICKCAST_DATA)", folder.display());
+    None
+}
