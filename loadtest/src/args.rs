@@ -270,6 +270,10 @@ pub struct Args {
     #[arg(long, default_value = "real", value_name = "CLOCK", help_heading = "Other servers")]
     pub stamp_clock: Clock,
 
+    /// Mask requests with zeroes, for servers that do not unmask
+    #[arg(long, help_heading = "Other servers")]
+    pub zero_mask: bool,
+
     /// Messages without prev count up by one
     #[arg(long, help_heading = "Other servers")]
     pub contiguous: bool,
@@ -498,7 +502,7 @@ mod tests {
             ("--slow 10:0", "above 0"),
             ("--churn x:1", "not a number of clients"),
             ("--part 4/3", "K from 1 to N"),
-            ("--duration -1", "--duration"),
+            ("--duration=-1", "expected 0 or more"),
             ("--duration 0", "--duration is 0"),
             ("--clients 0", "no clients"),
             ("--depth 2000", "1000"),

@@ -95,6 +95,7 @@ pub(crate) struct Setup {
     pub(crate) stamp_clock: ClockId,
     pub(crate) inflight: usize,
     pub(crate) spin: bool,
+    pub(crate) zero_mask: bool,
     pub(crate) slow_rcvbuf: Option<usize>,
     pub(crate) seed: u64,
 }
@@ -137,7 +138,10 @@ impl Engine {
         let peers: Vec<Peer> = std::mem::take(&mut setup.clients)
             .into_iter()
             .map(|client| Peer {
-                session: Session::new(client.streams(), (random.next() as u32).to_ne_bytes()),
+                session: Session::new(
+                    client.streams(),
+                    if setup.zero_mask { [0; 4] } else { (random.next() as u32).to_ne_bytes() },
+                ),
                 client,
                 socket: None,
                 carry: Vec::new(),

@@ -142,6 +142,7 @@ impl<'a> Run<'a> {
                 stamp_clock: stamp_clock(self.args.stamp_clock),
                 inflight: self.args.connect_inflight.div_ceil(threads),
                 spin: self.args.spin,
+                zero_mask: self.args.zero_mask,
                 slow_rcvbuf: self.args.slow_rcvbuf,
                 seed: self.args.seed,
             })?;

@@ -19,7 +19,7 @@ pub fn render(summary: &Summary) -> String {
         let (group, recovery) = recovery;
         let _ = writeln!(
             out,
-            "{:<12}{} came back, p50 {}, p99 {}, last {}; {} attempts failed\n",
+            "{:<14}{} came back, p50 {}, p99 {}, last {}; {} attempts failed\n",
             group.name,
             thousands(group.reconnects as f64),
             time(recovery.p50),
@@ -29,13 +29,13 @@ pub fn render(summary: &Summary) -> String {
         );
     }
     for (name, text) in facts(summary) {
-        let _ = writeln!(out, "{name:<12}{text}");
+        let _ = writeln!(out, "{name:<14}{text}");
     }
     for warning in &summary.warnings {
-        let _ = writeln!(out, "warning     {warning}");
+        let _ = writeln!(out, "warning       {warning}");
     }
     for failed in &summary.failed {
-        let _ = writeln!(out, "FAILED      {failed}");
+        let _ = writeln!(out, "FAILED        {failed}");
     }
     out
 }
@@ -115,7 +115,7 @@ fn clients(summary: &Summary) -> String {
         .collect();
     let mut out = String::new();
     for row in rows {
-        let _ = write!(out, "{:<12}", row[0]);
+        let _ = write!(out, "{:<14}", row[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
             let _ = write!(out, "{}{cell}  ", " ".repeat(width.max(&12) - cell.chars().count()));
         }
