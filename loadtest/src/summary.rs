@@ -147,6 +147,8 @@ pub struct GroupSummary {
     pub deliveries: u64,
     /// Per second of the window.
     pub deliveries_per_second: f64,
+    /// Updates that arrived within the window, whatever their stamp.
+    pub arrived: u64,
     /// Bytes per second that arrived within the window.
     pub bytes_per_second: f64,
     /// What the checked clients should have received: see [`StreamTotals::delivered_and_expected`].
@@ -198,6 +200,7 @@ impl GroupSummary {
             open_at_end: group.open,
             deliveries: group.deliveries,
             deliveries_per_second: group.deliveries as f64 / window_seconds,
+            arrived: group.arrived,
             bytes_per_second: group.bytes as f64 / window_seconds,
             expected: stays.then_some(expected),
             reach: stays.then(|| delivered as f64 / expected as f64),

@@ -85,7 +85,7 @@ fn slow_clients_read_at_their_pace() {
     let outcome = load(&server, "-n 1 --slow 2:2000 --symbols sim:S0000-USD --duration 2").unwrap();
     let groups = by_name(&outcome);
     let (slow, good) = (&groups["slow"], &groups["good"]);
-    assert!(slow.deliveries > 0, "it does read");
+    assert!(slow.arrived > 0, "it does read");
     // 2 clients at 2,000 bytes/s against about 1,200 bytes 100 times a second.
     assert!(slow.bytes_per_second <= 2.0 * 2000.0 * 1.3, "{}", slow.bytes_per_second);
     assert!(good.bytes_per_second > 50_000.0, "{}", good.bytes_per_second);
@@ -200,4 +200,105 @@ fn nobody_listening_is_an_error_with_the_address() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_reports_say_the_same_and_need_nothing_else() {
+    let server = FakeServer::start(polite(200));
+    let outcome = load(
+        &server,
+        "-n 3 --symbols sim:S0000-USD --storm 1 --duration 1 --expect-rate 200 --title <Tom&Jerry>",
+    )
+    .unwrap();
+    let good = &by_name(&outcome)["good"];
+
+    let json: serde_json::Value =
+        serde_json::from_str(&tickcast_loadtest::report::json::render(&outcome.summary)).unwrap();
+    assert_eq!(json["schema"], "tickcast-loadtest/1");
+    assert_eq!(json["groups"][0]["name"], "good");
+    assert_eq!(json["groups"][0]["deliveries"], good.deliveries);
+    for field in ["p50", "p90", "p99", "p99_9", "p99_99", "max", "mean", "count"] {
+        assert!(json["groups"][0]["latency_us"][field].is_number(), "{field}");
+    }
+    for field in [
+        "parameters",
+        "connecting",
+        "window_seconds",
+        "server",
+        "threads",
+        "seconds",
+        "warnings",
+        "failed",
+        "reach_by_rate",
+    ] {
+        assert!(json.get(field).is_some(), "{field}");
+    }
+    assert!(
+        (json["reach_by_rate"].as_f64().unwrap() - 1.0).abs() < 0.05,
+        "{}",
+        json["reach_by_rate"]
+    );
+
+    let html = tickcast_loadtest::report::html::render(&outcome);
+    assert!(html.contains("<polyline class=\"line series-good\" points=\""), "the plot is there");
+    assert!(
+        html.contains("series-storm")
+            && html.contains("99.9 %")
+            && html.contains("prefers-color-scheme: dark")
+    );
+    assert!(html.contains("&lt;Tom&amp;Jerry&gt;") && !html.contains("<Tom"));
+    for outside in ["http:", "https:", "src=", "<link", "<script", "@import", "url("] {
+        assert!(!html.contains(outside), "{outside} would need something else");
+    }
+
+    let table = tickcast_loadtest::report::table::render(&outcome.summary);
+    for part in ["deliveries/s", "reach", "p99.99", "connect", "this program", "storm", "came back"]
+    {
+        assert!(table.contains(part), "{part} is missing from\n{table}");
+    }
+}
+
+#[test]
+fn the_command_writes_its_files_and_tells_by_its_exit_code() {
+    let server = FakeServer::start(polite(200));
+    let folder = std::env::temp_dir().join(format!("tickcast-loadtest-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tickcast-loadtest"));
+        command.args([
+            "--url",
+            &server.url(),
+            "-n",
+            "2",
+            "--symbols",
+            "sim:S0000-USD",
+            "--duration",
+            "0.5",
+            "--warmup",
+            "0",
+            "--settle",
+            "0",
+        ]);
+        for (flag, file) in [("--json", "a.json"), ("--hgrm", "a.hgrm"), ("--html", "a.html")] {
+            command.arg(flag).arg(folder.join(file));
+        }
+        command.args(more).output().unwrap()
+    };
+    let fine = run(&["--assert-reach", "1", "--assert-no-gaps"]);
+    assert_eq!(fine.status.code(), Some(0), "{}", String::from_utf8_lossy(&fine.stderr));
+    assert!(String::from_utf8_lossy(&fine.stderr).contains("updates/s"), "progress goes to stderr");
+    assert!(String::from_utf8_lossy(&fine.stdout).contains("p99.99"));
+    for (file, begins) in
+        [("a.json", "{"), ("a.hgrm", "       Value"), ("a.html", "<!doctype html>")]
+    {
+        assert!(std::fs::read_to_string(folder.join(file)).unwrap().starts_with(begins), "{file}");
+    }
+    assert_eq!(run(&["--assert-p99", "0"]).status.code(), Some(1));
+    assert_eq!(run(&["--per", "2"]).status.code(), Some(2));
+    assert_eq!(
+        run(&["--url", "ws://127.0.0.1:1/"]).status.code(),
+        Some(2),
+        "the flag is there twice"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
 }

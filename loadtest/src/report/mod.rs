@@ -3,6 +3,7 @@
 pub mod hgrm;
 pub mod html;
 pub mod json;
+mod plot;
 pub mod table;
 
 use std::path::Path;

@@ -10,43 +10,43 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the server does wrong, or in its own way.
 #[derive(Debug, Clone, Default)]
-pub struct Manners {
+pub(crate) struct Manners {
     /// Ticks per second and symbol; 0 sends none.
-    pub rate: u64,
+    pub(crate) rate: u64,
     /// Leaves out one tick of every symbol on this connection (counted from 0), after so many.
-    pub hole: Option<(usize, u64)>,
+    pub(crate) hole: Option<(usize, u64)>,
     /// Sends no more on this connection after so many ticks, and says nothing.
-    pub silent: Option<(usize, u64)>,
+    pub(crate) silent: Option<(usize, u64)>,
     /// Closes with this code when a write waits for longer than this.
-    pub evict: Option<(u16, Duration)>,
+    pub(crate) evict: Option<(u16, Duration)>,
     /// Closes every connection with this code after so many ticks.
-    pub close_after: Option<(u16, u64)>,
+    pub(crate) close_after: Option<(u16, u64)>,
     /// Answers subscriptions with this error.
-    pub refuse: Option<&'static str>,
+    pub(crate) refuse: Option<&'static str>,
     /// Answers the upgrade with this status line.
-    pub status: Option<&'static str>,
+    pub(crate) status: Option<&'static str>,
     /// Bytes of padding in every tick, so that buffers fill.
-    pub padding: usize,
+    pub(crate) padding: usize,
     /// Pings after every tick, and counts the pongs.
-    pub pings: bool,
+    pub(crate) pings: bool,
 }
 
 #[derive(Debug, Default)]
-pub struct Seen {
-    pub connections: AtomicUsize,
-    pub pongs: AtomicUsize,
-    pub subscribes: AtomicUsize,
+pub(crate) struct Seen {
+    pub(crate) connections: AtomicUsize,
+    pub(crate) pongs: AtomicUsize,
+    pub(crate) subscribes: AtomicUsize,
 }
 
-pub struct FakeServer {
-    pub address: SocketAddr,
-    pub seen: Arc<Seen>,
+pub(crate) struct FakeServer {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Seen>,
     stop: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 impl FakeServer {
-    pub fn start(manners: Manners) -> FakeServer {
+    pub(crate) fn start(manners: Manners) -> FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
@@ -73,7 +73,7 @@ impl FakeServer {
         FakeServer { address, seen, stop, acceptor: Some(acceptor) }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}/v1/ws", self.address)
     }
 }
@@ -90,7 +90,8 @@ impl Drop for FakeServer {
     }
 }
 
-pub const SYMBOLS: [&str; 4] = ["sim:S0000-USD", "sim:S0001-USD", "sim:S0002-USD", "sim:S0003-USD"];
+pub(crate) const SYMBOLS: [&str; 4] =
+    ["sim:S0000-USD", "sim:S0001-USD", "sim:S0002-USD", "sim:S0003-USD"];
 
 fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
@@ -310,7 +311,7 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
 }
 
 /// Runs the load test against the server; `words` are its flags.
-pub fn load(
+pub(crate) fn load(
     server: &FakeServer,
     words: &str,
 ) -> Result<tickcast_loadtest::run::Outcome, tickcast_loadtest::RunError> {
@@ -336,7 +337,7 @@ pub fn load(
 }
 
 /// The kinds of client by name.
-pub fn by_name(
+pub(crate) fn by_name(
     outcome: &tickcast_loadtest::run::Outcome,
 ) -> HashMap<&'static str, tickcast_loadtest::summary::GroupSummary> {
     outcome.summary.groups.iter().map(|group| (group.name, group.clone())).collect()
