@@ -140,7 +140,7 @@ impl Engine {
             .map(|client| Peer {
                 session: Session::new(
                     client.streams(),
-                    if setup.zero_mask { [0; 4] } else { (random.next() as u32).to_ne_bytes() },
+                    if setup.zero_mask { [0; 4] } else { (random.number() as u32).to_ne_bytes() },
                 ),
                 client,
                 socket: None,
@@ -557,7 +557,7 @@ impl Engine {
                 let period = u64::try_from(period.as_nanos())
                     .unwrap_or(u64::MAX)
                     .min(Duration::from_secs(86_400).as_nanos() as u64);
-                let stay = period / 2 + self.random.next() % period.max(1);
+                let stay = period / 2 + self.random.number() % period.max(1);
                 self.timers.push(Reverse((now + stay, index, peer.life)));
             }
         }

@@ -23,6 +23,7 @@ pub mod frame;
 pub mod measure;
 pub mod message;
 pub mod plan;
+mod progress;
 pub mod report;
 pub mod run;
 pub mod server;

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::plot::{Axis, Line, render as plot};
-use super::table::{COLUMNS, describe, facts};
+use super::table::{COLUMNS, Column, describe, facts};
 use super::{percent, thousands, time};
 use crate::run::Outcome;
-use crate::summary::{GroupSummary, Latency, Second, Summary};
+use crate::summary::{Latency, Second, Summary};
 
 /// Points per halving of the distance to 100 %.
 const POINTS_PER_HALF: u32 = 8;
@@ -153,7 +153,7 @@ fn groups(summary: &Summary) -> String {
         let _ = write!(table, "<th>{}</th>", group.name);
     }
     table.push_str("</tr></thead>\n<tbody>\n");
-    let recovery: [(&str, fn(&GroupSummary) -> String); 2] = [
+    let recovery: [Column; 2] = [
         ("came back", |group| {
             if group.reconnects > 0 { thousands(group.reconnects as f64) } else { "-".into() }
         }),

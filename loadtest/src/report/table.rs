@@ -65,7 +65,8 @@ pub(crate) fn describe(summary: &Summary) -> String {
     )
 }
 
-type Column = (&'static str, fn(&GroupSummary) -> String);
+/// A row of the table: its name, and its cell for a kind of client.
+pub(crate) type Column = (&'static str, fn(&GroupSummary) -> String);
 
 /// The rows by kind of client: name and cell.
 pub(crate) const COLUMNS: [Column; 13] = [
