@@ -120,6 +120,9 @@ impl Session {
         self.out.clear();
         self.fragments = None;
         self.closing = false;
+        if let Some(streams) = &mut self.streams {
+            streams.restart();
+        }
     }
 
     /// Where the connection stands.

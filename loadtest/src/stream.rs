@@ -56,6 +56,13 @@ pub struct Streams {
 }
 
 impl Streams {
+    /// A new connection: what was missed in between was never owed, so no chain goes on.
+    pub fn restart(&mut self) {
+        for stream in self.map.values_mut() {
+            stream.last = None;
+        }
+    }
+
     /// The server confirmed a subscription; `seq` is what the first update's `prev` must be (docs/PROTOCOL.md, subscribe).
     pub fn subscribed(&mut self, stream: u64, seq: Option<u64>) {
         self.map.entry(stream).or_default().last = seq;
@@ -190,6 +197,19 @@ mod tests {
         );
         streams.snapshot(&Message { kind: Kind::Snapshot, ..update(40, 0) });
         assert_eq!(streams.update(&update(41, 40), false), Link::Follows);
+    }
+
+    #[test]
+    fn a_new_connection_begins_a_new_chain_and_keeps_the_counts() {
+        let mut streams = Streams::default();
+        streams.subscribed(1, Some(0));
+        streams.update(&update(1, 0), true);
+        streams.restart();
+        assert_eq!(streams.update(&update(9, 8), true), Link::Follows);
+        assert_eq!(
+            streams.iter().map(|(_, stream)| (stream.delivered, stream.missed)).collect::<Vec<_>>(),
+            [(2, 0)]
+        );
     }
 
     #[test]

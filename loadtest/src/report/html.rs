@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::plot::{Axis, Line, render as plot};
-use super::table::{COLUMNS, Column, describe, facts};
+use super::table::{columns, describe, facts};
 use super::{percent, thousands, time};
 use crate::run::Outcome;
 use crate::summary::{Latency, Second, Summary};
@@ -23,9 +23,9 @@ main { max-width: 1040px; margin: 0 auto; padding: 28px 24px 48px; }
 h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 17px; margin: 34px 0 10px; }
 p { margin: 0 0 8px; } .dim { color: var(--dim); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 10px; margin: 20px 0 8px; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
-.tile b { display: block; font-size: 21px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 10px; margin: 20px 0 8px; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
+.tile b { display: block; font-size: 19px; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tile span { color: var(--dim); font-size: 13px; }
 .note { border-radius: 8px; padding: 9px 14px; margin: 8px 0; background: var(--warn-bg); color: var(--warn); }
 .note.failed { background: var(--bad-bg); color: var(--bad); }
@@ -153,17 +153,7 @@ fn groups(summary: &Summary) -> String {
         let _ = write!(table, "<th>{}</th>", group.name);
     }
     table.push_str("</tr></thead>\n<tbody>\n");
-    let recovery: [Column; 2] = [
-        ("came back", |group| {
-            if group.reconnects > 0 { thousands(group.reconnects as f64) } else { "-".into() }
-        }),
-        ("back within (p99)", |group| {
-            group.recovery_us.as_ref().map_or("-".into(), |recovery| time(recovery.p99))
-        }),
-    ];
-    let recovery =
-        recovery.into_iter().filter(|_| summary.groups.iter().any(|group| group.reconnects > 0));
-    for (name, cell) in COLUMNS.into_iter().chain(recovery) {
+    for (name, cell) in columns(summary) {
         let cells: String = summary
             .groups
             .iter()

@@ -11,23 +11,6 @@ pub fn render(summary: &Summary) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(out, "{}\n{}\n", summary.title, describe(summary));
     let _ = writeln!(out, "{}", clients(summary));
-    if let Some(recovery) = summary
-        .groups
-        .iter()
-        .find_map(|group| group.recovery_us.as_ref().map(|recovery| (group, recovery)))
-    {
-        let (group, recovery) = recovery;
-        let _ = writeln!(
-            out,
-            "{:<14}{} came back, p50 {}, p99 {}, last {}; {} attempts failed\n",
-            group.name,
-            thousands(group.reconnects as f64),
-            time(recovery.p50),
-            time(recovery.p99),
-            time(recovery.max),
-            group.reconnect_failures
-        );
-    }
     for (name, text) in facts(summary) {
         let _ = writeln!(out, "{name:<14}{text}");
     }
@@ -69,7 +52,7 @@ pub(crate) fn describe(summary: &Summary) -> String {
 pub(crate) type Column = (&'static str, fn(&GroupSummary) -> String);
 
 /// The rows by kind of client: name and cell.
-pub(crate) const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 13] = [
     ("clients", |group| thousands(group.clients as f64)),
     ("open", |group| thousands(group.open_at_end as f64)),
     ("deliveries/s", |group| thousands(group.deliveries_per_second)),
@@ -84,6 +67,28 @@ pub(crate) const COLUMNS: [Column; 13] = [
     ("max", |group| latency(group, |latency| latency.max)),
     ("closed", closes),
 ];
+
+/// The rows that matter only when clients leave and come back.
+const COMING_BACK: [Column; 4] = [
+    ("came back", |group| {
+        if group.reconnects > 0 { thousands(group.reconnects as f64) } else { "-".into() }
+    }),
+    ("failed to", |group| {
+        if group.reconnects > 0 { thousands(group.reconnect_failures as f64) } else { "-".into() }
+    }),
+    ("back p50", |group| {
+        group.recovery_us.as_ref().map_or("-".into(), |recovery| time(recovery.p50))
+    }),
+    ("back last", |group| {
+        group.recovery_us.as_ref().map_or("-".into(), |recovery| time(recovery.max))
+    }),
+];
+
+/// The rows of this run's table.
+pub(crate) fn columns(summary: &Summary) -> impl Iterator<Item = Column> {
+    let back = summary.groups.iter().any(|group| group.reconnects + group.reconnect_failures > 0);
+    COLUMNS.into_iter().chain(COMING_BACK.into_iter().filter(move |_| back))
+}
 
 fn latency(group: &GroupSummary, pick: fn(&Latency) -> f64) -> String {
     group.latency_us.as_ref().map_or("-".into(), |latency| time(pick(latency)))
@@ -102,7 +107,7 @@ fn clients(summary: &Summary) -> String {
             .chain(summary.groups.iter().map(|group| group.name.to_string()))
             .collect(),
     ];
-    for (name, cell) in COLUMNS {
+    for (name, cell) in columns(summary) {
         rows.push(
             std::iter::once(name.to_string())
                 .chain(summary.groups.iter().map(cell))
