@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
         *self.control.schedule.get_or_init(|| wanted)
     }
 
-    /// Waits and shows the progress; ends early when nobody is left.
+    /// Waits and shows the progress.
     fn wait(&mut self, phase: &'static str, until: u64) -> Result<(), RunError> {
         while monotonic_ns() < until {
             self.look(phase)?;

@@ -39,6 +39,7 @@ svg text { fill: var(--dim); font-size: 12.5px; font-variant-numeric: tabular-nu
 .legend i { display: inline-block; width: 18px; height: 3px; border-radius: 2px; vertical-align: middle; margin-right: 6px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 12px; border-bottom: 1px solid var(--grid); text-align: right; white-space: nowrap; } tr:last-child > * { border-bottom: 0; }
+.kinds { width: auto; } .kinds th:first-child { min-width: 160px; } .kinds td { min-width: 120px; } .facts th { width: 170px; }
 th:first-child, .facts td { text-align: left; } tbody th { font-weight: 500; color: var(--dim); } .facts td { white-space: normal; }
 footer { margin-top: 34px; color: var(--dim); font-size: 13px; }
 ";
@@ -147,7 +148,7 @@ fn latency_plot(outcome: &Outcome) -> String {
 
 fn groups(summary: &Summary) -> String {
     let mut table = String::from(
-        "<h2>By kind of client</h2>\n<div class=\"card\"><table>\n<thead><tr><th></th>",
+        "<h2>By kind of client</h2>\n<div class=\"card\"><table class=\"kinds\">\n<thead><tr><th></th>",
     );
     for group in &summary.groups {
         let _ = write!(table, "<th>{}</th>", group.name);
@@ -202,7 +203,12 @@ fn details(summary: &Summary) -> String {
     table.push_str("</tbody></table></div>\n<h2>Parameters</h2>\n<div class=\"card\"><table class=\"facts\"><tbody>\n");
     if let Ok(serde_json::Value::Object(parameters)) = serde_json::to_value(&summary.parameters) {
         for (name, value) in parameters.iter().filter(|(_, value)| !value.is_null()) {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            let text = match value {
+                serde_json::Value::Array(parts) => {
+                    parts.iter().map(plain).collect::<Vec<_>>().join(", ")
+                }
+                single => plain(single),
+            };
             let _ = writeln!(
                 table,
                 "<tr><th>{}</th><td>{}</td></tr>",
@@ -213,6 +219,11 @@ fn details(summary: &Summary) -> String {
     }
     table.push_str("</tbody></table></div>\n");
     table
+}
+
+/// A JSON value without quotes.
+fn plain(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 /// Text into HTML.

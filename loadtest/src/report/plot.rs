@@ -7,7 +7,7 @@ use super::{thousands, time};
 /// Width of a plot in its own units; the page scales it.
 const WIDTH: f64 = 960.0;
 /// Room for the labels left of the axes.
-const LEFT: f64 = 76.0;
+const LEFT: f64 = 98.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 14.0;
 /// Room for the labels below the axes.

@@ -165,10 +165,9 @@ pub(crate) fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             .take(6)
             .map(|(name, share)| format!("{name} {:.0} %", share * 100.0))
             .collect();
-        facts.push((
-            "server",
-            format!("{each}{share:.0} % of a core without its feed ({})", threads.join(", ")),
-        ));
+        let threads =
+            if threads.is_empty() { String::new() } else { format!(" ({})", threads.join(", ")) };
+        facts.push(("server", format!("{each}{share:.0} % of a core without its feed{threads}")));
         facts.push((
             "memory",
             format!(
