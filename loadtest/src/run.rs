@@ -326,7 +326,7 @@ fn warnings(summary: &Summary) -> Vec<String> {
         .threads
         .iter()
         .enumerate()
-        .filter_map(|(number, thread)| thread.warning(number))
+        .filter_map(|(number, thread)| thread.warning(number, summary.parameters.spin))
         .collect();
     for group in &summary.groups {
         if group.stamped_ahead > 0 {

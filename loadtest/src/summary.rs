@@ -272,12 +272,14 @@ impl ThreadSummary {
         }
     }
 
-    /// Why its result is not to be trusted.
-    pub fn warning(&self, number: usize) -> Option<String> {
-        if self.busy_share > TOO_BUSY {
+    /// Why its result is not to be trusted. A thread that spins uses its core whatever comes, so that its CPU says nothing.
+    pub fn warning(&self, number: usize, spin: bool) -> Option<String> {
+        let busy = if spin { self.busy_share } else { self.busy_share.max(self.cpu_share) };
+        if busy > TOO_BUSY {
             return Some(format!(
-                "reading thread {number} was busy for {:.0} % of the window: the latencies may be this program's; use more --threads or fewer clients",
-                self.busy_share * 100.0
+                "reading thread {number} was busy for {:.0} % of the window: the latencies may be this program's; use more --threads or fewer \
+                 clients",
+                busy * 100.0
             ));
         }
         (self.without_core_share > TOO_LONG_WITHOUT_CORE).then(|| {
@@ -384,5 +386,40 @@ impl Summary {
             }
         }
         self.failed = failed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread(cpu_share: f64, busy_share: f64, without_core_share: f64) -> ThreadSummary {
+        ThreadSummary {
+            cpu_share,
+            busy_share,
+            without_core_share,
+            turn_us: None,
+            reads_per_second: 0.0,
+        }
+    }
+
+    #[test]
+    fn a_thread_that_may_be_the_bottleneck_says_so() {
+        assert_eq!(thread(0.5, 0.79, 0.05).warning(0, false), None);
+        assert!(
+            thread(0.5, 0.81, 0.0)
+                .warning(3, false)
+                .is_some_and(|text| text.contains("thread 3 was busy for 81 %"))
+        );
+        assert!(
+            thread(0.9, 0.6, 0.0).warning(0, false).is_some_and(|text| text.contains("90 %")),
+            "the waits themselves cost"
+        );
+        assert_eq!(thread(1.0, 0.6, 0.0).warning(0, true), None, "who spins always uses its core");
+        assert!(
+            thread(0.3, 0.3, 0.2)
+                .warning(0, false)
+                .is_some_and(|text| text.contains("waited for a core for 20 %"))
+        );
     }
 }

@@ -88,7 +88,7 @@ fn slow_clients_read_at_their_pace() {
     assert!(slow.arrived > 0, "it does read");
     // 2 clients at 2,000 bytes/s against about 1,200 bytes 100 times a second.
     assert!(slow.bytes_per_second <= 2.0 * 2000.0 * 1.3, "{}", slow.bytes_per_second);
-    assert!(good.bytes_per_second > 50_000.0, "{}", good.bytes_per_second);
+    assert!(good.bytes_per_second > 2.0 * slow.bytes_per_second, "{}", good.bytes_per_second);
     assert_eq!(slow.gaps, 0);
 }
 
