@@ -217,6 +217,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
 
+/// A connection that asks over plain HTTP is ended after this many `--handshake-timeout`s: a minute
+/// by default, several scrapes of the metrics. Who needs longer connects again.
+pub const HTTP_TIMEOUTS: u32 = 6;
+
 /// Default of `--max-handshakes` in flight. A handshake holds up to [`HANDSHAKE_HEAD_BYTES`]:
 /// 16 MiB in all. More wait in the kernel's accept queue, which costs nothing.
 pub const HANDSHAKES: usize = 1_024;

@@ -259,6 +259,10 @@ impl Reactor {
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
                 Ok(0) => {
+                    // Why it is closed may still wait to be sent, and the peer may still read.
+                    if core.sessions[id as usize].is_ending() {
+                        core.flush(id);
+                    }
                     core.remove(id, Reason::Lost);
                     return false;
                 }

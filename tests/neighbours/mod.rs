@@ -147,11 +147,16 @@ fn run(client: &mut Client, chains: &mut Chains, count: &AtomicU64, goal: &OnceL
 /// A client whose kernel buffers are small, here and, by the segments it asks for, at the server:
 /// once it stops reading, the server notices soon.
 pub fn small(server: &Server, path: &str) -> Client {
+    Client::over(connect_small(server), path)
+}
+
+/// The connection of such a client.
+pub fn connect_small(server: &Server) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
     socket.set_tcp_mss(536).expect("small segments");
     socket.connect(&server.address.into()).expect("connects");
-    Client::over(TcpStream::from(socket), path)
+    TcpStream::from(socket)
 }
 
 /// How the connection of a slow client ended.
