@@ -19,9 +19,6 @@ impl Core {
     /// Adds a subscription that the session does not have yet.
     pub(crate) fn subscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if session.subs.is_empty() {
-            self.hub.subscribers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
         session.subs.insert(key, Sub { mode, wild, waits: false });
         self.report.subscriptions += 1;
         if key.channel == Channel::Trade {

@@ -393,6 +393,7 @@ impl Core {
             pinged: false,
             queued: false,
             joining: false,
+            subscribed: false,
             overflowed: false,
             crowded: false,
         }) as u32;
@@ -451,9 +452,6 @@ impl Core {
         let subs = std::mem::take(&mut session.subs);
         session.joins = VecDeque::new();
         session.conflated = None;
-        if !subs.is_empty() {
-            self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
-        }
         self.report.subscriptions -= subs.len() as u64;
         for (key, _) in subs.iter() {
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
@@ -461,6 +459,21 @@ impl Core {
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
+        self.count_subscriber(id);
+    }
+
+    /// Keeps the number of clients that are subscribed to something; a wildcard counts also while
+    /// nothing matches it.
+    pub(crate) fn count_subscriber(&mut self, id: u32) {
+        let wild = self.market.wildcards.iter().any(|wildcard| wildcard.session == id);
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let subscribed = wild || !session.subs.is_empty();
+        if std::mem::replace(&mut session.subscribed, subscribed) != subscribed {
+            match subscribed {
+                true => self.hub.subscribers.fetch_add(1, Ordering::Relaxed),
+                false => self.hub.subscribers.fetch_sub(1, Ordering::Relaxed),
+            };
+        }
     }
 
     /// Ends a session at once: its socket is dropped.

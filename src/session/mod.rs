@@ -80,6 +80,8 @@ pub(crate) struct Session {
     pub(crate) tokens_ms: u64,
     pub(crate) dialect: Dialect,
     pub(crate) pinged: bool,
+    /// Counted as subscribed to something.
+    pub(crate) subscribed: bool,
     /// In the flush queue.
     pub(crate) queued: bool,
     /// In the queue of sessions with joins to do.

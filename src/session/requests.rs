@@ -218,6 +218,7 @@ impl Core {
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
         }
+        self.count_subscriber(id);
     }
 
     fn wildcards_of(&self, id: u32) -> impl Iterator<Item = &Wildcard> {
@@ -315,6 +316,7 @@ impl Core {
         if any_gone && let Some(session) = self.sessions.get_mut(id as usize) {
             session.joins.retain(|join| session.subs.contains(&join.key));
         }
+        self.count_subscriber(id);
         let answer = answer.finish("unsubscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
     }
@@ -341,9 +343,6 @@ impl Core {
             && let Some(conflated) = &mut session.conflated
         {
             conflated.forget(gone.iter().map(|key| key.instrument));
-        }
-        if session.subs.is_empty() && !gone.is_empty() {
-            self.hub.subscribers.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
         self.report.subscriptions -= gone.len() as u64;
         gone.len()
