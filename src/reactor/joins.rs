@@ -6,8 +6,7 @@
 //! neither stalls a turn nor evicts the client.
 
 use super::Core;
-use super::deliver::view;
-use super::market::{BookTopic, Topic, Wildcard};
+use super::market::{Topic, Wildcard};
 use crate::limits;
 use crate::session::{Join, Sub};
 use crate::wire::frame;
@@ -18,9 +17,6 @@ impl Core {
     /// Adds a subscription that the session does not have yet.
     pub(crate) fn subscribe(&mut self, id: u32, sub: Sub) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if session.subs.is_empty() {
-            self.hub.subscribers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
         session.subs.push(sub);
         self.report.subscriptions += 1;
         if sub.channel == Channel::Trade {
@@ -45,6 +41,31 @@ impl Core {
         let session = self.sessions.get(wildcard.session as usize);
         if session.is_some_and(|session| !session.subs.iter().any(|have| have.same(&sub))) {
             self.subscribe(wildcard.session, sub);
+        }
+    }
+
+    /// A wildcard's subscription to an instrument that has just been listed: none of its ticks has
+    /// been seen here, so there is no snapshot to wait for and the first tick is the first message.
+    pub(super) fn subscribe_listed(&mut self, wildcard: &Wildcard, instrument: u32) {
+        self.subscribe_wild(wildcard, instrument);
+        let Some(session) = self.sessions.get_mut(wildcard.session as usize) else { return };
+        let is_it = |join: &mut Join| {
+            (join.sub.instrument, join.sub.channel, join.sub.depth)
+                == (instrument, wildcard.channel, wildcard.depth)
+        };
+        // A feed has a state from the beginning. Another wildcard may have been first.
+        let has_state = wildcard.channel == Channel::Status;
+        if has_state || session.joins.pop_back_if(is_it).is_none() {
+            return;
+        }
+        let entry = &mut self.market.entries[instrument as usize];
+        match wildcard.channel {
+            Channel::Book => {
+                entry.book.get_or_insert_default();
+                let at = entry.book_topic(wildcard.depth);
+                entry.books[at].topic.join(wildcard.session);
+            }
+            _ => entry.quote.join(wildcard.session),
         }
     }
 
@@ -144,20 +165,10 @@ impl Core {
             self.load_book(index);
         }
         let entry = &mut self.market.entries[index];
-        let Some(book) = &entry.book else { return };
-        let at = match entry.books.iter().position(|topic| topic.depth == depth) {
-            Some(at) => at,
-            None => {
-                let topic = Topic { last: book.seq(), ..Topic::default() };
-                entry.books.push(BookTopic { depth, view: view(depth), topic });
-                entry.books.len() - 1
-            }
-        };
+        let at = entry.book_topic(depth);
         let topic = &mut entry.books[at];
         join_topic(&mut topic.topic, id, fresh);
-        if !book.is_known() {
-            return;
-        }
+        let Some(book) = entry.book.as_ref().filter(|book| book.is_known()) else { return };
         let head = BookHead {
             depth: (depth != 0).then_some(depth),
             // What others at this depth were sent last: nothing in view has changed since.

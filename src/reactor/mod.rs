@@ -15,6 +15,8 @@ mod flush;
 mod joins;
 pub(crate) mod market;
 mod tend;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wake;
 
 use std::cell::RefCell;
@@ -387,6 +389,7 @@ impl Core {
             queued: false,
             joining: false,
             crowded: false,
+            subscriber: false,
         }) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
@@ -443,9 +446,6 @@ impl Core {
         let subs = std::mem::take(&mut session.subs);
         session.joins = VecDeque::new();
         session.conflated = None;
-        if !subs.is_empty() {
-            self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
-        }
         self.report.subscriptions -= subs.len() as u64;
         for sub in subs {
             if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
@@ -453,6 +453,23 @@ impl Core {
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
+        self.count_subscriber(id);
+    }
+
+    /// Counts the session as a subscriber or not any more. A wildcard is a subscription also while
+    /// it matches nothing: a replay lists what it meets only when it has begun.
+    pub(crate) fn count_subscriber(&mut self, id: u32) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let subscribes =
+            !session.subs.is_empty() || self.market.wildcards.iter().any(|w| w.session == id);
+        if session.subscriber != subscribes {
+            session.subscriber = subscribes;
+            if subscribes {
+                self.hub.subscribers.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Ends a session at once: its socket is dropped.

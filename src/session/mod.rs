@@ -110,6 +110,8 @@ pub(crate) struct Session {
     pub(crate) joining: bool,
     /// Counted as holding back a paced replay.
     pub(crate) crowded: bool,
+    /// Counted as a subscriber, for which a replay may wait.
+    pub(crate) subscriber: bool,
 }
 
 impl Session {

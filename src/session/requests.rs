@@ -199,6 +199,7 @@ impl Core {
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
         }
+        self.count_subscriber(id);
     }
 
     fn explicit_subscriptions(&self, id: u32) -> usize {
@@ -296,6 +297,7 @@ impl Core {
                 answer.unsubscribed(&symbol, target);
             }
         }
+        self.count_subscriber(id);
         let answer = answer.finish("unsubscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
     }
@@ -317,9 +319,6 @@ impl Core {
             !leaves
         });
         session.joins.retain(|join| !gone.iter().any(|sub| sub.same(&join.sub)));
-        if session.subs.is_empty() && !gone.is_empty() {
-            self.hub.subscribers.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        }
         for sub in &gone {
             entries[sub.instrument as usize].leave(id, sub.channel, sub.depth);
             if let (Channel::Quote, Some(conflated)) = (sub.channel, &mut session.conflated) {

@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 #![allow(missing_docs, unreachable_pub)]
 
+pub mod python;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
