@@ -31,6 +31,8 @@ struct Message {
     recv_ns: u64,
     /// For a quote, which may be conflated: its instrument and `prev`.
     quote: Option<(u32, u64)>,
+    /// For a snapshot, by which an outbox may be over its bound while it is under way: its size.
+    allowance: usize,
 }
 
 impl FanOut<'_> {
@@ -52,6 +54,7 @@ impl FanOut<'_> {
         if session.is_ending() {
             return;
         }
+        session.allowance = session.allowance.max(message.allowance);
         if session.out.is_blocked() {
             if let Some((instrument, prev)) = message.quote
                 && (self.conflate_quotes || session.conflates(instrument))
@@ -165,7 +168,7 @@ impl Core {
         let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
         if !entry.trade.subs.is_empty() {
             let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, allowance: 0 };
             parts.send(encodings, &mut entry.trade, message);
         }
     }
@@ -180,7 +183,7 @@ impl Core {
             parts.send(
                 encodings,
                 &mut entry.quote,
-                Message { range, recv_ns: tick.ts_recv, quote },
+                Message { range, recv_ns: tick.ts_recv, quote, allowance: 0 },
             );
         }
     }
@@ -203,7 +206,7 @@ impl Core {
         if !entry.status.subs.is_empty() {
             let range = encodings
                 .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, allowance: 0 };
             parts.send(encodings, &mut entry.status, message);
         }
     }
@@ -252,7 +255,8 @@ impl Core {
             let range = encodings.text(|out| {
                 native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
             });
-            let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+            let allowance = range.len as usize;
+            let message = Message { range, recv_ns: book.ts_recv(), quote: None, allowance };
             parts.send(encodings, &mut topic.topic, message);
         }
     }
@@ -276,7 +280,7 @@ impl Core {
                 let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
                 let range =
                     encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
-                let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+                let message = Message { range, recv_ns: book.ts_recv(), quote: None, allowance: 0 };
                 parts.send(encodings, &mut topic.topic, message);
             }
         }
@@ -372,7 +376,7 @@ impl Core {
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: false,
         };
-        fan_out.deliver(id, Message { range, recv_ns, quote: None });
+        fan_out.deliver(id, Message { range, recv_ns, quote: None, allowance: 0 });
     }
 
     /// Takes in instruments that were listed since, with the wildcards that match them.
