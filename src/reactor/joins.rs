@@ -5,6 +5,8 @@
 //! at a time, and only while the client's outbox is far from its bound, so that `book` of `*`
 //! neither stalls a turn nor evicts the client.
 
+use std::collections::HashSet;
+
 use super::Core;
 use super::market::{Topic, Wildcard};
 use crate::limits;
@@ -78,13 +80,14 @@ impl Core {
 
     pub(super) fn rejoin_all(&mut self, id: u32) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let subs = session.subs.clone();
+        // One that waits for a snapshot gets it anyway. A set, because laps come when there is no
+        // time for a scan per subscription, and thousands may wait.
+        let key = |sub: &Sub| (sub.instrument, sub.depth, sub.channel as u8);
+        let waiting: HashSet<_> = session.joins.iter().map(|join| key(&join.sub)).collect();
+        let subs: Vec<Sub> =
+            session.subs.iter().filter(|sub| !waiting.contains(&key(sub))).copied().collect();
         for sub in subs {
-            // One that waits for its first snapshot gets it anyway.
-            let waits = |join: &Join| join.sub.same(&sub);
-            if !self.sessions[id as usize].joins.iter().any(waits) {
-                self.rejoin(id, sub);
-            }
+            self.rejoin(id, sub);
         }
     }
 
