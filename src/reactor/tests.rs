@@ -28,6 +28,7 @@ impl Bench {
         instruments.list("sim", "A", "A", "USD");
         let settings = Settings {
             outbox_bytes: 1 << 20,
+            max_age_ns: 1_000_000_000,
             conflate_quotes: false,
             slow_grace_ms: 1000,
             max_subscriptions: 10,
