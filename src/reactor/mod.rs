@@ -16,6 +16,8 @@ mod joins;
 pub(crate) mod market;
 mod pace;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod timer;
 pub(crate) mod wake;
 

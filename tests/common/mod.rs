@@ -3,6 +3,9 @@
 #![allow(dead_code)]
 #![allow(missing_docs, unreachable_pub)]
 
+pub mod python;
+pub mod stream;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
