@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             Ok(loaded) => print(loaded.to_toml().as_bytes()),
             Err(code) => return code,
         },
-        Action::Watch(what) => watch::run(what),
+        Action::Watch(what) => watch::run(&what),
         Action::Completions(shell) => print(&cli::completions(shell)),
         Action::Show(text) => unless_closed(text.print()),
     };

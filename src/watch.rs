@@ -180,14 +180,14 @@ enum ConnectError {
 ///
 /// # Errors
 /// A first connection or subscription that does not come about, or an stdout that fails.
-pub fn run(watch: Watch) -> anyhow::Result<()> {
+pub fn run(watch: &Watch) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         let mut signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
         let [interrupt, terminate] = &mut signals;
         tokio::select! {
-            ended = watch_on(&watch) => ended,
+            ended = watch_on(watch) => ended,
             _ = interrupt.recv() => Ok(()),
             _ = terminate.recv() => Ok(()),
         }
@@ -208,7 +208,7 @@ enum End {
 }
 
 impl End {
-    fn lost(why: impl ToString) -> Self {
+    fn lost(why: &dyn std::fmt::Display) -> Self {
         End::Lost { why: why.to_string(), spread: None }
     }
 }
@@ -232,7 +232,7 @@ async fn watch_on(watch: &Watch) -> anyhow::Result<()> {
                     connected = Some(socket);
                     continue;
                 }
-                Err(error) => End::lost(error),
+                Err(error) => End::lost(&error),
             },
         };
         if subscribed > 0 {
@@ -311,7 +311,7 @@ async fn follow(
     for request in watch.requests() {
         let frame = Frame::text(request.into_bytes().into());
         if let Err(error) = socket.write_frame(frame).await {
-            return Ok(End::lost(error));
+            return Ok(End::lost(&error));
         }
     }
     let mut connection =
