@@ -48,6 +48,10 @@ pub const ENCODING_CHUNK: usize = 256 * KIB;
 /// Bytes of the buffer that a reactor reads all its sessions into.
 pub const READ_BUFFER_BYTES: usize = 64 * KIB;
 
+/// Bytes of the buffer in which a reactor gathers a write that it keeps for the next one: a few
+/// turns' messages of a busy client. A larger one is given back after the write.
+pub const SCRATCH_BYTES: usize = MIB;
+
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
 
@@ -94,6 +98,10 @@ pub const DESCRIPTORS_MIN: usize = 512;
 /// counts as one. More than a large screen shows, few enough that 1,000 greedy clients cost
 /// megabytes, not gigabytes.
 pub const SUBSCRIPTIONS: usize = 4_096;
+
+/// Wildcards of one client: each may stand for thousands of subscriptions, and one book at one more
+/// depth is more work for every event of every book. All channels of all venues fit easily.
+pub const WILDCARDS: usize = 16;
 
 /// Most `--max-subscriptions`: beyond this a wildcard is what the client wants.
 pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
@@ -208,6 +216,10 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What `--handshake-timeout` accepts.
 pub const HANDSHAKE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
+
+/// A connection that asks over plain HTTP is ended after this many `--handshake-timeout`s: a minute
+/// by default, several scrapes of the metrics. Who needs longer connects again.
+pub const HTTP_TIMEOUTS: u32 = 6;
 
 /// Default of `--max-handshakes` in flight. A handshake holds up to [`HANDSHAKE_HEAD_BYTES`]:
 /// 16 MiB in all. More wait in the kernel's accept queue, which costs nothing.

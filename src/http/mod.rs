@@ -98,14 +98,24 @@ async fn connection(
             async move { Ok::<_, Infallible>(answer(&plane, request, peer).await) }
         }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(plane.handshake_timeout)
-        .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
+    let mut served = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(plane.handshake_timeout)
+            .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        // Who asks and does not read the answers would otherwise keep others out for ever.
+        () = tokio::time::sleep(plane.handshake_timeout * limits::HTTP_TIMEOUTS) => {
+            served.as_mut().graceful_shutdown();
+            // Dropped where it is not over by then.
+            tokio::time::timeout(plane.handshake_timeout, served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
         tracing::debug!(%error, %peer, "connection failed");
     }
     drop(permit);

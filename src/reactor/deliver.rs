@@ -32,6 +32,8 @@ struct Message {
     recv_ns: u64,
     /// For a quote, which may be conflated: its instrument and `prev`.
     quote: Option<(u32, u64)>,
+    /// A snapshot, which may exceed the outbox.
+    snapshot: bool,
 }
 
 impl FanOut<'_> {
@@ -50,16 +52,20 @@ impl FanOut<'_> {
 
     fn deliver(&mut self, id: u32, message: Message) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if session.is_ending() {
+        if session.is_ending() || session.overflowed {
             return;
         }
+        if let Some((instrument, prev)) = message.quote
+            && session.holds_back(instrument, self.conflate_quotes)
+        {
+            return session.conflated.get_or_insert_default().hold(instrument, prev);
+        }
+        if message.snapshot {
+            session.allowance = session.allowance.max(message.range.len as usize);
+        }
         if session.out.is_blocked() {
-            if let Some((instrument, prev)) = message.quote
-                && (self.conflate_quotes || session.conflates(instrument))
-            {
-                return hold_quote(session, instrument, prev);
-            }
             if session.out.len() + message.range.len as usize > self.limit + session.allowance {
+                session.overflowed = true;
                 self.overflowing.push(id);
                 return;
             }
@@ -83,17 +89,6 @@ impl FanOut<'_> {
             }
         }
         session.delivered += 1;
-    }
-}
-
-/// Keeps a quote back: the newest is sent when the socket takes bytes again.
-fn hold_quote(session: &mut Session, instrument: u32, prev: u64) {
-    let conflated = session.conflated.get_or_insert_default();
-    match conflated.held.entry(instrument) {
-        std::collections::hash_map::Entry::Occupied(_) => conflated.skipped += 1,
-        std::collections::hash_map::Entry::Vacant(empty) => {
-            empty.insert(prev);
-        }
     }
 }
 
@@ -166,7 +161,7 @@ impl Core {
         let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
         if !entry.trade.subs.is_empty() {
             let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
             parts.send(encodings, &mut entry.trade, message);
         }
     }
@@ -181,7 +176,7 @@ impl Core {
             parts.send(
                 encodings,
                 &mut entry.quote,
-                Message { range, recv_ns: tick.ts_recv, quote },
+                Message { range, recv_ns: tick.ts_recv, quote, snapshot: false },
             );
         }
     }
@@ -201,7 +196,7 @@ impl Core {
         if !entry.status.subs.is_empty() {
             let range = encodings
                 .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
             parts.send(encodings, &mut entry.status, message);
         }
     }
@@ -250,7 +245,7 @@ impl Core {
             let range = encodings.text(|out| {
                 native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
             });
-            let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+            let message = Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: true };
             parts.send(encodings, &mut topic.topic, message);
         }
     }
@@ -274,7 +269,8 @@ impl Core {
                 let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
                 let range =
                     encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
-                let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+                let message =
+                    Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: false };
                 parts.send(encodings, &mut topic.topic, message);
             }
         }
@@ -366,7 +362,7 @@ impl Core {
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: false,
         };
-        fan_out.deliver(id, Message { range, recv_ns, quote: None });
+        fan_out.deliver(id, Message { range, recv_ns, quote: None, snapshot: false });
     }
 
     /// Takes in instruments that were listed since, with the wildcards that match them.
@@ -381,7 +377,8 @@ impl Core {
         }
     }
 
-    /// Sessions that a fan-out found over their bound: one try to flush, then the policy.
+    /// Sessions that were found over their bound: one try to flush, then the policy. What is still
+    /// over its bound is judged now: a number may have been given to another session since.
     pub(super) fn deal_with_overflow(&mut self) {
         while let Some(id) = self.overflowing.pop() {
             let Some(session) = self.sessions.get(id as usize) else { continue };
@@ -392,7 +389,9 @@ impl Core {
                 self.flush(id);
             }
             let Some(session) = self.sessions.get(id as usize) else { continue };
-            if session.out.is_blocked() && !session.is_ending() {
+            let bound = self.bound(session);
+            let over = session.out.is_blocked() && session.out.len() > bound;
+            if (over || session.overflowed) && !session.is_ending() {
                 self.evict(id, Reason::SlowOverflow, CLOSE_SLOW);
             }
         }

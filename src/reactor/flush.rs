@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use super::Core;
 use crate::clock;
 use crate::limits;
-use crate::session::Dialect;
 use crate::session::end::{End, Reason};
+use crate::session::{Dialect, Session};
 use crate::wire::frame;
 use crate::wire::native::{self, Lag};
 
@@ -56,6 +56,7 @@ impl Core {
                 session.sent_ms = self.now.ms;
                 session.sent_bytes += n as u64;
                 self.report.sent_bytes += n as u64;
+                session.stuck_ms = if n == bytes.len() { 0 } else { self.now.ms };
                 if n == bytes.len() {
                     session.out.sent_all();
                     let oldest = std::mem::take(&mut session.oldest_ns);
@@ -69,10 +70,17 @@ impl Core {
                 }
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                if session.stuck_ms == 0 {
+                    session.stuck_ms = self.now.ms;
+                }
                 session.out.sent_some(0, &self.encodings);
                 self.block(id);
             }
             Err(_) => self.remove(id, Reason::Lost),
+        }
+        if self.scratch.capacity() > limits::SCRATCH_BYTES {
+            // One huge outbox must not stay with the reactor for good.
+            self.scratch = Vec::new();
         }
     }
 
@@ -87,13 +95,14 @@ impl Core {
             self.crowd += 1;
         }
         let (stream, me) = (session.stream.clone(), self.me.clone());
-        tokio::task::spawn_local(async move {
+        let waiter = tokio::task::spawn_local(async move {
             // An error shows again at the next write.
             let _ = stream.writable().await;
             let Some(me) = me.upgrade() else { return };
             me.core.borrow_mut().writable(id, &stream);
             me.link.wake.wake();
         });
+        session.waiter = Some(waiter.abort_handle());
     }
 
     fn writable(&mut self, id: u32, stream: &Rc<TcpStream>) {
@@ -137,13 +146,16 @@ impl Core {
         }
     }
 
-    /// A conflated client can take bytes again: the newest quotes of what was held back.
+    /// A conflated client can take bytes again: the newest quotes of what was held back, as many
+    /// at a time as fit its outbox easily. The rest goes on being conflated until its turn.
     fn send_held_quotes(&mut self, id: u32) {
+        let room = self.hub.settings.outbox_bytes / 4;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let Some(conflated) = session.conflated.take() else { return };
+        let Some(conflated) = &mut session.conflated else { return };
         let mut out = Vec::new();
         let mut frames = Vec::new();
-        for (instrument, prev) in conflated.held {
+        while frames.len() < room {
+            let Some((instrument, prev)) = conflated.next() else { break };
             let Some(entry) = self.market.entries.get(instrument as usize) else { continue };
             let Some(tick) = &entry.last_quote else { continue };
             out.clear();
@@ -164,6 +176,10 @@ impl Core {
             };
             native::lag(&mut out, &lag);
             frame::text(&out, &mut frames);
+            conflated.skipped = 0;
+        }
+        if conflated.is_empty() {
+            session.conflated = None;
         }
         session.out.push_own(&self.encodings, |bytes| bytes.extend_from_slice(&frames));
         self.enqueue(id);
@@ -175,15 +191,25 @@ impl Core {
         if session.is_ending() {
             return;
         }
+        let before = session.out.len();
         session.out.push_own(&self.encodings, write);
-        let limit = match session.dialect {
+        let added = session.out.len() - before;
+        if added > self.hub.settings.outbox_bytes / 4 {
+            session.allowance = session.allowance.max(added);
+        }
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if !session.out.is_blocked() {
+            self.enqueue(id);
+        } else if session.out.len() > self.bound(session) {
+            self.overflowing.push(id);
+        }
+    }
+
+    /// What a session's outbox may hold.
+    pub(super) fn bound(&self, session: &Session) -> usize {
+        match session.dialect {
             Dialect::Native => self.hub.settings.outbox_bytes + session.allowance,
             Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
-        };
-        if session.out.is_blocked() && session.out.len() > limit {
-            self.overflowing.push(id);
-        } else {
-            self.enqueue(id);
         }
     }
 
@@ -213,20 +239,22 @@ impl Core {
     pub(crate) fn evict(&mut self, id: u32, reason: Reason, code: u16) {
         let ring_lagging = self.consumer.lag() > limits::TICKS_PER_TURN as u64;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let oldest_ms = self.now.ms.saturating_sub(session.sent_ms);
+        let oldest_ms = self.now.ms.saturating_sub(session.stuck_ms);
         let queued_bytes = session.out.len() as u64;
         let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
         session.out.cut();
-        let lag = Lag {
-            policy: "disconnect",
-            skipped: 0,
-            queued_bytes,
-            oldest_ms,
-            cause: cause.as_str(),
-        };
-        let mut message = Vec::new();
-        native::lag(&mut message, &lag);
-        session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+        if session.dialect == Dialect::Native {
+            let lag = Lag {
+                policy: "disconnect",
+                skipped: 0,
+                queued_bytes,
+                oldest_ms,
+                cause: cause.as_str(),
+            };
+            let mut message = Vec::new();
+            native::lag(&mut message, &lag);
+            session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+        }
         self.report.lag_causes[cause as usize] += 1;
         tracing::info!(
             peer = %session.peer, reason = reason.as_str(), cause = cause.as_str(), queued_bytes, oldest_ms,

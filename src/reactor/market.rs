@@ -35,7 +35,7 @@ impl Topic {
 /// One book at one depth.
 #[derive(Debug)]
 pub(crate) struct BookTopic {
-    /// As in [`crate::session::Sub`].
+    /// As in [`crate::session::subs::Key`].
     pub(crate) depth: u16,
     pub(crate) view: Depth,
     pub(crate) topic: Topic,
@@ -120,6 +120,12 @@ pub(crate) struct Wildcard {
 impl Wildcard {
     pub(crate) fn matches(&self, info: &Instrument) -> bool {
         self.venue.as_deref().is_none_or(|venue| venue == info.venue)
+    }
+
+    /// Whether it is the same subscription, whatever its mode.
+    pub(crate) fn same(&self, other: &Wildcard) -> bool {
+        (self.session, self.channel, self.depth, &self.venue)
+            == (other.session, other.channel, other.depth, &other.venue)
     }
 
     /// As the client writes it.

@@ -44,6 +44,7 @@ use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::outbox::Outbox;
 use crate::session::reader::{ReadLimits, Reader};
+use crate::session::subs::Subs;
 use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
 
@@ -258,6 +259,10 @@ impl Reactor {
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
                 Ok(0) => {
+                    // Why it is closed may still wait to be sent, and the peer may still read.
+                    if core.sessions[id as usize].is_ending() {
+                        core.flush(id);
+                    }
                     core.remove(id, Reason::Lost);
                     return false;
                 }
@@ -365,9 +370,10 @@ impl Core {
         let id = self.sessions.insert(Session {
             stream: stream.clone(),
             task: None,
+            waiter: None,
             peer: adopt.peer,
             reader: Reader::new(),
-            subs: Vec::new(),
+            subs: Subs::default(),
             joins: VecDeque::new(),
             out: Outbox::default(),
             conflated: None,
@@ -379,6 +385,7 @@ impl Core {
             connected_ms: ms,
             heard_ms: ms,
             sent_ms: ms,
+            stuck_ms: 0,
             ping_ms: ms + self.hub.settings.ping_interval_ms,
             tokens: self.burst(),
             tokens_ms: ms,
@@ -386,6 +393,7 @@ impl Core {
             pinged: false,
             queued: false,
             joining: false,
+            overflowed: false,
             crowded: false,
         }) as u32;
         self.report.accepted += 1;
@@ -427,7 +435,7 @@ impl Core {
                 sent_bytes: session.sent_bytes,
                 queued_bytes: session.out.len(),
                 blocked_ms: if session.out.is_blocked() {
-                    self.now.ms.saturating_sub(session.sent_ms)
+                    self.now.ms.saturating_sub(session.stuck_ms)
                 } else {
                     0
                 },
@@ -447,9 +455,9 @@ impl Core {
             self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
         }
         self.report.subscriptions -= subs.len() as u64;
-        for sub in subs {
-            if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
-                entry.leave(id, sub.channel, sub.depth);
+        for (key, _) in subs.iter() {
+            if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
+                entry.leave(id, key.channel, key.depth);
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
@@ -462,7 +470,7 @@ impl Core {
         self.set_crowded(&mut session, false);
         let reason = session.end.as_ref().map_or(reason, |end| end.reason);
         self.report.ended[reason as usize] += 1;
-        if let Some(task) = session.task {
+        for task in session.task.into_iter().chain(session.waiter) {
             task.abort();
         }
         self.link.sessions.fetch_sub(1, Ordering::Relaxed);

@@ -56,8 +56,8 @@ impl Core {
         if let Some(end) = &session.end {
             return if now >= end.deadline_ms { Due::Drop } else { Due::Nothing };
         }
-        let silent_ms = now.saturating_sub(session.sent_ms);
-        if session.out.is_blocked() && silent_ms >= self.hub.settings.slow_grace_ms {
+        let stuck_ms = now.saturating_sub(session.stuck_ms);
+        if session.out.is_blocked() && stuck_ms >= self.hub.settings.slow_grace_ms {
             return Due::Stalled;
         }
         if now >= session.ping_ms {
@@ -66,7 +66,7 @@ impl Core {
         let idle = !session.out.is_blocked() && !session.queued;
         if session.dialect == Dialect::Native
             && idle
-            && silent_ms >= limits::HEARTBEAT.as_millis() as u64
+            && now.saturating_sub(session.sent_ms) >= limits::HEARTBEAT.as_millis() as u64
         {
             return Due::Heartbeat;
         }
@@ -96,7 +96,7 @@ impl Core {
         self.report.ending = 0;
         self.report.outbox_bytes = 0;
         for (_, session) in &self.sessions {
-            self.report.outbox_bytes += session.out.held() as u64;
+            self.report.outbox_bytes += session.held() as u64;
             self.report.ending += u64::from(session.is_ending());
         }
         self.link.report.lock().clone_from(&self.report);
@@ -113,7 +113,13 @@ impl Core {
 
     pub(super) fn drain_one(&mut self, id: u32) {
         let spread = self.hub.settings.drain_spread_ms;
-        let Some(session) = self.sessions.get(id as usize) else { return };
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if let Some(end) = &mut session.end {
+            // An evicted client is given long to read why; the drain does not wait for that.
+            let soon = self.now.ms + limits::CLOSE_TIMEOUT.as_millis() as u64;
+            end.deadline_ms = end.deadline_ms.min(soon);
+            return;
+        }
         if session.dialect == Dialect::Native {
             let mut message = Vec::new();
             native::drain(&mut message, spread);
