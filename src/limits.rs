@@ -41,6 +41,14 @@ pub const SENDS_PER_POLL: usize = 32;
 /// new session may have to wait.
 pub const SENDS_PER_TURN: usize = 256;
 
+/// Default of `--max-age-ms`. Two ticks to a client whose symbols tick 400 times a second stand 2.5 ms
+/// apart: a window must hold at least that to save anything, and 5 ms are still a third of a screen's
+/// frame.
+pub const MAX_AGE_MS: u64 = 5;
+
+/// Most `--max-age-ms`, in milliseconds: beyond a second the feed is not live any more.
+pub const MAX_AGE_MS_MAX: u64 = 1_000;
+
 /// Bytes of a chunk of encodings: some thousand messages, so that opening one is rare, and small
 /// enough to stay in a core's second-level cache.
 pub const ENCODING_CHUNK: usize = 256 * KIB;

@@ -189,10 +189,10 @@ fn lists_replace_each_other_whole() {
     let folder = Folder::new("lists");
     let path = folder.file("feed = [\"synthetic:seed=1\", \"synthetic:seed=2\"]\n");
     let feeds = |args: &[&str], variables: &[(&str, &str)]| {
-        let feeds = effective(&tickcast(&[&["check-config"], args].concat(), variables), "feed").0;
-        // They are printed with every part; the seed tells them apart.
-        let parts = feeds.split([',', ':', '"']).filter_map(|part| part.strip_prefix("seed="));
-        parts.map(str::to_owned).collect::<Vec<_>>()
+        let all = effective(&tickcast(&[&["check-config"], args].concat(), variables), "feed").0;
+        // The effective feeds are shown in full; what tells them apart is the seed.
+        let seed = |feed: &str| feed.split_once("seed=").map(|(_, seed)| seed[..1].to_owned());
+        all.split(", ").filter_map(seed).collect::<Vec<_>>()
     };
     let variable = ("TICKCAST_FEED", "synthetic:seed=3; synthetic:seed=4");
     let file = ["--config", &path];

@@ -7,8 +7,9 @@ use tickcast_feeds::{FeedState, Kind, Tick};
 
 use super::encodings::{Encodings, Range};
 use super::market::{Entry, Topic};
-use super::{Core, FlushQueue};
+use super::{Core, FlushQueue, Pending};
 use crate::books::Depth;
+use crate::clock::Now;
 use crate::ring::Poll;
 use crate::session::end::{CLOSE_SLOW, Reason};
 use crate::session::{Dialect, Session};
@@ -23,6 +24,8 @@ struct FanOut<'a> {
     encodings: &'a Encodings,
     limit: usize,
     conflate_quotes: bool,
+    now: Now,
+    max_age_ns: u64,
 }
 
 /// One message on its way to the subscribers of its topic.
@@ -50,7 +53,15 @@ impl FanOut<'_> {
         count as u64
     }
 
+    /// Since when a message waits, by the monotonic clock: since it was received, not since this
+    /// reactor came to look at it. Stamps of a replay may be of another year.
+    fn since_ns(&self, recv_ns: u64) -> u64 {
+        let age_ns = self.now.ns.saturating_sub(recv_ns).min(self.max_age_ns);
+        self.now.mono_ns.saturating_sub(age_ns)
+    }
+
     fn deliver(&mut self, id: u32, message: Message) {
+        let since_ns = self.since_ns(message.recv_ns);
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.is_ending() || session.overflowed {
             return;
@@ -81,7 +92,8 @@ impl FanOut<'_> {
             }
             if !session.queued {
                 session.queued = true;
-                self.queue.push_back((id, message.range.chunk));
+                let chunk = message.range.chunk;
+                self.queue.push_back(Pending { session: id, chunk, since_ns });
             }
             // The socket may take it: whether this client is slow shows when it is flushed.
             if session.out.len() > self.limit + session.allowance {
@@ -152,6 +164,8 @@ impl Core {
             encoded: &mut self.report.encoded,
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: self.hub.settings.conflate_quotes,
+            now: self.now,
+            max_age_ns: self.hub.settings.max_age_ns,
         };
         (&mut self.market.entries[index], &mut self.encodings, parts)
     }
@@ -361,6 +375,8 @@ impl Core {
             encodings: &self.encodings,
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: false,
+            now: self.now,
+            max_age_ns: self.hub.settings.max_age_ns,
         };
         fan_out.deliver(id, Message { range, recv_ns, quote: None, snapshot: false });
     }
@@ -408,6 +424,8 @@ struct Parts<'a> {
     encoded: &'a mut u64,
     limit: usize,
     conflate_quotes: bool,
+    now: Now,
+    max_age_ns: u64,
 }
 
 impl Parts<'_> {
@@ -420,6 +438,8 @@ impl Parts<'_> {
             encodings,
             limit: self.limit,
             conflate_quotes: self.conflate_quotes,
+            now: self.now,
+            max_age_ns: self.max_age_ns,
         };
         *self.deliveries += fan_out.deliver_to_all(topic, message);
         *self.encoded += 1;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use super::Core;
+use super::{Core, Pending};
 use crate::clock;
 use crate::limits;
 use crate::session::end::{End, Reason};
@@ -14,26 +14,52 @@ use crate::wire::frame;
 use crate::wire::native::{self, Lag};
 
 impl Core {
-    /// Puts a session with something pending in the flush queue.
+    /// Flushes a session soon: what is pending is not a tick that may wait for others.
     pub(crate) fn enqueue(&mut self, id: u32) {
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if !session.queued && !session.out.is_blocked() {
-            session.queued = true;
-            self.queue.push_back((id, self.encodings.newest()));
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if !session.out.is_blocked() {
+            self.urgent.push_back(id);
         }
     }
 
-    /// Flushes at most `most` sessions, the one that waits longest first; says how many.
+    /// When the head of the queue is to be flushed, nanoseconds of the monotonic clock.
+    pub(super) fn due_ns(&self, head: &Pending) -> u64 {
+        head.since_ns + self.pace.window_ns()
+    }
+
+    /// Flushes at most `most` sessions: the urgent ones, then those whose oldest tick has waited
+    /// for the window, the longest first; says how many.
     pub(super) fn flush_due(&mut self, most: usize) -> usize {
         let mut flushed = 0;
+        let began_ns = self.now.mono_ns;
         while flushed < most {
-            let Some((id, _)) = self.queue.pop_front() else { break };
-            self.flush(id);
+            if let Some(id) = self.urgent.pop_front() {
+                self.flush(id);
+            } else {
+                match self.queue.front() {
+                    Some(&head) if self.due_ns(&head) <= began_ns => {
+                        self.queue.pop_front();
+                        let queued =
+                            self.sessions.get(head.session as usize).is_some_and(|s| s.queued);
+                        // Flushed early, by something urgent.
+                        if !queued {
+                            continue;
+                        }
+                        self.flush(head.session);
+                    }
+                    _ => break,
+                }
+            }
             flushed += 1;
         }
         match self.queue.front() {
-            Some(&(_, chunk)) => self.encodings.release(chunk),
-            None => self.encodings.reset(),
+            Some(head) => self.encodings.release(head.chunk),
+            None if self.urgent.is_empty() => self.encodings.reset(),
+            None => {}
+        }
+        if flushed > 0 {
+            self.now = clock::now();
+            self.paced.send_ns += self.now.mono_ns - began_ns;
         }
         flushed
     }
@@ -100,7 +126,7 @@ impl Core {
             let _ = stream.writable().await;
             let Some(me) = me.upgrade() else { return };
             me.core.borrow_mut().writable(id, &stream);
-            me.link.wake.wake();
+            me.link.wake.knock();
         });
         session.waiter = Some(waiter.abort_handle());
     }

@@ -65,6 +65,9 @@ pub(crate) struct Session {
     /// Size of a snapshot under way, by which the outbox may be over its bound.
     pub(crate) allowance: usize,
     pub(crate) delivered: u64,
+    /// `delivered` when the rate was last looked at, and when that was.
+    pub(crate) rated: u64,
+    pub(crate) rated_ms: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) connected_ms: u64,
     /// When bytes last came from the client.
