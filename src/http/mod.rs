@@ -8,6 +8,7 @@ mod upgrade;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -24,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::ingest::FeedStats;
 use crate::limits;
@@ -102,11 +104,28 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(plane.handshake_timeout)
         .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+        // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, %peer, "connection failed");
+        .with_upgrades();
+    let mut served = pin!(served);
+    // Who does not read the answers must not keep its place: the timeout of the heads does not
+    // run while an answer is being written.
+    let ended =
+        match timeout(plane.handshake_timeout * limits::HTTP_LIFETIME_TIMEOUTS, served.as_mut())
+            .await
+        {
+            Ok(ended) => Ok(ended),
+            Err(_) => {
+                // An answer under way is finished, then the connection is closed.
+                served.as_mut().graceful_shutdown();
+                timeout(limits::HTTP_LAST_ANSWER, served.as_mut()).await
+            }
+        };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "connection failed"),
+        Err(_) => tracing::debug!(%peer, "answers not read, connection closed"),
     }
     drop(permit);
 }

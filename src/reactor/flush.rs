@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 use super::Core;
 use crate::clock;
 use crate::limits;
-use crate::session::Dialect;
 use crate::session::end::{End, Reason};
 use crate::wire::frame;
 use crate::wire::native::{self, Lag};
@@ -176,14 +175,27 @@ impl Core {
             return;
         }
         session.out.push_own(&self.encodings, write);
-        let limit = match session.dialect {
-            Dialect::Native => self.hub.settings.outbox_bytes + session.allowance,
-            Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
-        };
-        if session.out.is_blocked() && session.out.len() > limit {
+        let (blocked, len) = (session.out.is_blocked(), session.out.len());
+        if blocked && len > self.bound(id) {
             self.overflowing.push(id);
         } else {
             self.enqueue(id);
+        }
+    }
+
+    /// Bytes that may wait for a session.
+    fn bound(&self, id: u32) -> usize {
+        let allowance = self.sessions.get(id as usize).map_or(0, |session| session.allowance);
+        self.hub.settings.outbox_bytes + allowance
+    }
+
+    /// After an answer: a client must not pile up answers by requests that come faster than it
+    /// reads, many of which may lie in one buffer.
+    pub(crate) fn answered(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if session.out.len() > self.bound(id) {
+            self.overflowing.push(id);
+            self.deal_with_overflow();
         }
     }
 

@@ -258,6 +258,8 @@ impl Reactor {
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
                 Ok(0) => {
+                    // It may only have shut its sending side, and wait for its answers.
+                    core.flush(id);
                     core.remove(id, Reason::Lost);
                     return false;
                 }
@@ -402,14 +404,9 @@ impl Core {
         (self.hub.settings.request_rate * limits::REQUEST_BURST_SECONDS * 1000) as i32
     }
 
-    /// Limits for what a client of this dialect may send.
-    pub(crate) fn read_limits(&self, dialect: Dialect) -> ReadLimits {
-        ReadLimits {
-            max_message_bytes: match dialect {
-                Dialect::Native => self.hub.settings.max_message_bytes,
-                Dialect::Echo => limits::ECHO_MESSAGE_BYTES,
-            },
-        }
+    /// Limits for what a client may send.
+    pub(crate) fn read_limits(&self) -> ReadLimits {
+        ReadLimits { max_message_bytes: self.hub.settings.max_message_bytes }
     }
 
     fn connections(&self, most: usize) -> Vec<ConnectionInfo> {
@@ -464,6 +461,13 @@ impl Core {
         self.report.ended[reason as usize] += 1;
         if let Some(task) = session.task {
             task.abort();
+        }
+        if session.out.is_blocked() {
+            // A task waits for this socket to become writable, which it may never do, and keeps it
+            // open as long; the kernel would go on offering the peer what it does not take.
+            let socket = socket2::SockRef::from(&*session.stream);
+            let _ = socket.set_linger(Some(Duration::ZERO));
+            let _ = socket.shutdown(std::net::Shutdown::Both);
         }
         self.link.sessions.fetch_sub(1, Ordering::Relaxed);
     }

@@ -26,7 +26,7 @@ impl Core {
         let dialect = session.dialect;
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
-        let limits = self.read_limits(dialect);
+        let limits = self.read_limits();
         let result =
             reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
         if let Some(session) = self.sessions.get_mut(id as usize) {
@@ -61,6 +61,7 @@ impl Core {
                 self.close(id, Reason::Protocol, Some(1003), "binary message, expected text");
             }
         }
+        self.answered(id);
         match self.sessions.get(id as usize) {
             Some(session) if !session.is_ending() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),

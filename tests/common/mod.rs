@@ -166,6 +166,11 @@ impl Client {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).expect("writes");
+        Self::answered(stream)
+    }
+
+    /// Reads the answer to an upgrade that was sent with the key of RFC 6455 section 1.3.
+    pub fn answered(stream: TcpStream) -> Self {
         let mut client = Client { stream, buffer: Vec::new() };
         loop {
             if let Some(end) = client.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
