@@ -89,6 +89,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    pub(crate) fn new(id: usize) -> Self {
+        // The number must be there before the reactor's first report, or two have the same.
+        let report = Mutex::new(Report { reactor: id, ..Report::default() });
+        Link { id, report, ..Link::default() }
+    }
+
     pub(crate) fn send(&self, command: Command) {
         self.mailbox.push(command);
         self.wake.wake();
