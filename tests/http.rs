@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use common::{Client, PATIENCE, Server};
+use common::{Capture, Client, PATIENCE, Server};
 use serde_json::{Value, json};
 
 fn server() -> Server {
@@ -326,33 +326,6 @@ fn stats_have_the_shape_that_the_page_draws() {
         common::pause();
     }
     assert!(json_of(&server, "/v1/stats")["deliveries_per_s"].as_f64() > Some(0.0));
-}
-
-/// A capture of a test's own, removed with it.
-struct Capture {
-    folder: PathBuf,
-    file: PathBuf,
-}
-
-impl Capture {
-    fn new(name: &str, text: &str) -> Self {
-        let folder =
-            std::env::temp_dir().join(format!("tickcast-http-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let file = folder.join("capture.jsonl");
-        std::fs::write(&file, text).expect("a file");
-        Capture { folder, file }
-    }
-
-    fn spec(&self, keys: &str) -> String {
-        format!("replay:{}{keys}", self.file.display())
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
 }
 
 #[test]

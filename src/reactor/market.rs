@@ -122,6 +122,12 @@ impl Wildcard {
         self.venue.as_deref().is_none_or(|venue| venue == info.venue)
     }
 
+    /// Whether it is the same subscription, whatever its mode.
+    pub(crate) fn same(&self, other: &Wildcard) -> bool {
+        (self.session, self.channel, self.depth, &self.venue)
+            == (other.session, other.channel, other.depth, &other.venue)
+    }
+
     /// As the client writes it.
     pub(crate) fn pattern(&self) -> String {
         self.venue.as_ref().map_or_else(|| "*".to_owned(), |venue| format!("{venue}:*"))

@@ -83,7 +83,7 @@ impl Core {
                 );
             }
             let (req_id, method) = match parsed {
-                Ok(request) => (request.req_id, None),
+                Ok(request) => (request.req_id, Some(request.call.method().to_owned())),
                 Err(refusal) => (refusal.req_id, refusal.method),
             };
             let rate = self.hub.settings.request_rate;
@@ -170,11 +170,14 @@ impl Core {
                 Ok(Symbols::All(venue)) => {
                     let wildcard =
                         Wildcard { session: id, channel: target.channel, depth, mode, venue };
-                    if have >= self.hub.settings.max_subscriptions {
-                        answer.error(name, &too_many(self.hub.settings.max_subscriptions));
-                        continue;
+                    let again = |other: &Wildcard| other.same(&wildcard);
+                    if !self.market.wildcards.iter().chain(&wildcards).any(again) {
+                        if have >= self.hub.settings.max_subscriptions {
+                            answer.error(name, &too_many(self.hub.settings.max_subscriptions));
+                            continue;
+                        }
+                        have += 1;
                     }
-                    have += 1;
                     let matched = self
                         .market
                         .entries
@@ -191,11 +194,7 @@ impl Core {
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for sub in todo {
-            if self.is_subscribed(id, &sub) {
-                self.resubscribe(id, sub)
-            } else {
-                self.subscribe(id, sub)
-            }
+            self.subscribe_anew(id, sub);
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
@@ -213,11 +212,20 @@ impl Core {
         session.is_some_and(|session| session.subs.iter().any(|have| have.same(sub)))
     }
 
+    /// Subscribes, or sends another snapshot of what is subscribed.
+    fn subscribe_anew(&mut self, id: u32, sub: Sub) {
+        if self.is_subscribed(id, &sub) {
+            self.resubscribe(id, sub);
+        } else {
+            self.subscribe(id, sub);
+        }
+    }
+
     fn resubscribe(&mut self, id: u32, sub: Sub) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if let Some(have) = session.subs.iter_mut().find(|have| have.same(&sub)) {
             have.mode = sub.mode;
-            have.wild = false;
+            have.wild &= sub.wild;
         }
         self.rejoin(id, sub);
     }
@@ -225,11 +233,14 @@ impl Core {
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
-                self.subscribe_wild(&wildcard, index as u32);
+                let Wildcard { session, channel, depth, mode, .. } = wildcard;
+                let sub = Sub { instrument: index as u32, depth, channel, mode, wild: true };
+                self.subscribe_anew(session, sub);
             }
         }
-        if !self.market.wildcards.contains(&wildcard) {
-            self.market.wildcards.push(wildcard);
+        match self.market.wildcards.iter_mut().find(|other| other.same(&wildcard)) {
+            Some(same) => *same = wildcard,
+            None => self.market.wildcards.push(wildcard),
         }
     }
 
@@ -282,6 +293,7 @@ impl Core {
                 self.market.wildcards.retain(|wildcard| {
                     wildcard.session != id
                         || wildcard.channel != target.channel
+                        || target.depth.is_some_and(|depth| depth != wildcard.depth)
                         || (venue.is_some() && wildcard.venue != venue)
                 });
                 before != self.market.wildcards.len()
@@ -411,21 +423,20 @@ impl Answer {
         Answer { result: Vec::new(), errors: Vec::new(), suggested: 0 }
     }
 
-    fn entry(&mut self, symbol: &str, target: &Target) {
+    fn entry(&mut self, symbol: &str, channel: Channel, depth: Option<u16>) {
         if !self.result.is_empty() {
             self.result.push(b',');
         }
         self.result.extend_from_slice(b"{\"channel\":\"");
-        self.result.extend_from_slice(target.channel.as_str().as_bytes());
+        self.result.extend_from_slice(channel.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"symbol\":");
         self.result.extend_from_slice(json!(symbol).to_string().as_bytes());
-        if target.channel == Channel::Book {
-            match target.depth {
-                Some(depth) if depth != 0 => {
-                    self.result.extend_from_slice(b",\"depth\":");
-                    push_int(&mut self.result, depth.into());
-                }
-                _ => self.result.extend_from_slice(b",\"depth\":\"full\""),
+        match depth {
+            None => {}
+            Some(0) => self.result.extend_from_slice(b",\"depth\":\"full\""),
+            Some(depth) => {
+                self.result.extend_from_slice(b",\"depth\":");
+                push_int(&mut self.result, depth.into());
             }
         }
     }
@@ -438,7 +449,8 @@ impl Answer {
         epoch: &str,
         extra: &[(&str, u64)],
     ) {
-        self.entry(symbol, target);
+        let depth = (target.channel == Channel::Book).then_some(target.depth.unwrap_or(0));
+        self.entry(symbol, target.channel, depth);
         self.result.extend_from_slice(b",\"mode\":\"");
         self.result.extend_from_slice(mode.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"epoch\":\"");
@@ -451,7 +463,8 @@ impl Answer {
     }
 
     fn unsubscribed(&mut self, symbol: &str, target: &Target) {
-        self.entry(symbol, target);
+        // Without a depth, every depth is gone.
+        self.entry(symbol, target.channel, target.depth);
         self.result.push(b'}');
     }
 

@@ -342,3 +342,31 @@ pub fn captures() -> Option<PathBuf> {
     eprintln!("SKIPPED: no captures in {} (set TICKCAST_DATA)", folder.display());
     None
 }
+
+/// A capture of a test's own, removed with it.
+pub struct Capture {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Capture {
+    pub fn new(name: &str, text: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("tickcast-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("capture.jsonl");
+        std::fs::write(&file, text).expect("a file");
+        Capture { folder, file }
+    }
+
+    /// The feed spec of its replay, with these keys.
+    pub fn spec(&self, keys: &str) -> String {
+        format!("replay:{}{keys}", self.file.display())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
