@@ -116,12 +116,16 @@ pub struct ServeArgs {
     #[arg(long, value_name = "WHEN", env = "TICKCAST_PIN", help_heading = "Reactors",
           default_value = "auto", value_parser = Choice(PIN))]
     pub pin: String,
+    /// Longest that a tick may wait for others to the same client, to save writes when a core is full; 0 never waits
+    #[arg(long, value_name = "MS", env = "TICKCAST_MAX_AGE_MS", help_heading = "Reactors",
+          default_value_t = limits::MAX_AGE_MS.to_string())]
+    pub max_age_ms: String,
     /// Ticks that the ring holds (64 bytes each): a power of two
     #[arg(long, value_name = "N", env = "TICKCAST_RING_SLOTS", help_heading = "Reactors",
           default_value_t = limits::RING_SLOTS.to_string())]
     pub ring_slots: String,
 
-    /// Clients at a time; more are closed with 1013 [default: 20000, or what the limit of open files allows]
+    /// Clients at a time; more are answered 503 [default: 20000, or what the limit of open files allows]
     #[arg(long, value_name = "N", env = "TICKCAST_MAX_CLIENTS", help_heading = "Limits")]
     pub max_clients: Option<String>,
     /// Connections that have not finished their upgrade [default: 1024, or an eighth of the open files]
@@ -140,7 +144,7 @@ pub struct ServeArgs {
           default_value_t = Bytes(limits::MESSAGE_BYTES).to_string())]
     pub max_message_bytes: String,
 
-    /// Queued bytes above which a client is slow
+    /// Bytes that may wait for a client
     #[arg(long, value_name = "SIZE", env = "TICKCAST_OUTBOX_BYTES",
           help_heading = "Slow consumers",
           default_value_t = Bytes(limits::OUTBOX_BYTES).to_string())]
@@ -150,7 +154,7 @@ pub struct ServeArgs {
           help_heading = "Slow consumers", default_value = "disconnect",
           hide_possible_values = true, value_parser = Choice(SLOW_CONSUMER))]
     pub slow_consumer: String,
-    /// How long a client may stay slow before that
+    /// How long a client may take nothing while bytes wait for it
     #[arg(long, value_name = "DURATION", env = "TICKCAST_SLOW_GRACE",
           help_heading = "Slow consumers", default_value_t = Span(limits::SLOW_GRACE).to_string())]
     pub slow_grace: String,

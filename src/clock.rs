@@ -9,12 +9,15 @@ pub struct Now {
     pub ns: u64,
     /// Milliseconds of a clock that never steps back.
     pub ms: u64,
+    /// The same clock in nanoseconds.
+    pub mono_ns: u64,
 }
 
 /// Reads both clocks.
 pub fn now() -> Now {
     let mono = clock_gettime(ClockId::Monotonic);
-    Now { ns: real_ns(), ms: mono.tv_sec as u64 * 1000 + mono.tv_nsec as u64 / 1_000_000 }
+    let mono_ns = mono.tv_sec as u64 * 1_000_000_000 + mono.tv_nsec as u64;
+    Now { ns: real_ns(), ms: mono_ns / 1_000_000, mono_ns }
 }
 
 /// Nanoseconds since the Unix epoch.

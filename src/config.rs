@@ -46,6 +46,8 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// Ticks that the ring holds, a power of two.
     pub ring_slots: usize,
+    /// Longest that a tick may wait for others to the same client.
+    pub max_age: Duration,
     /// Clients at a time.
     pub max_clients: usize,
     /// Connections that have not finished their upgrade.
@@ -238,6 +240,7 @@ impl Reader<'_> {
             max_message_bytes: self.size("max-message-bytes", &limits::MESSAGE_BYTES_RANGE)?,
             outbox_bytes: self.size("outbox-bytes", &limits::OUTBOX_BYTES_RANGE)?,
             slow_consumer: self.required("slow-consumer", slow_consumer)?,
+            max_age: self.max_age()?,
             slow_grace: self.span("slow-grace", &limits::SLOW_GRACE_RANGE)?,
             drain_deadline: self.span("drain-deadline", &limits::DRAIN_DEADLINE_RANGE)?,
             drain_spread: self.required("drain-spread", drain_spread)?,
@@ -283,6 +286,11 @@ impl Reader<'_> {
             let why = || format!("expected a duration from {least} to {most}");
             range.contains(&value).then_some(value).ok_or_else(why)
         })
+    }
+
+    fn max_age(&self) -> Result<Duration, ConfigError> {
+        self.required("max-age-ms", |text| number(text, 0..=limits::MAX_AGE_MS_MAX as usize))
+            .map(|ms| Duration::from_millis(ms as u64))
     }
 
     fn size(&self, name: &str, range: &RangeInclusive<usize>) -> Result<usize, ConfigError> {
@@ -454,6 +462,7 @@ impl Loaded {
             ("max-message-bytes", quoted(Bytes(config.max_message_bytes).to_string())),
             ("outbox-bytes", quoted(Bytes(config.outbox_bytes).to_string())),
             ("slow-consumer", name_of(cli::SLOW_CONSUMER, config.slow_consumer as usize)),
+            ("max-age-ms", config.max_age.as_millis().to_string()),
             ("slow-grace", quoted(Span(config.slow_grace).to_string())),
             ("drain-deadline", quoted(Span(config.drain_deadline).to_string())),
             ("drain-spread", quoted(config.drain_spread.to_string())),

@@ -41,12 +41,24 @@ pub const SENDS_PER_POLL: usize = 32;
 /// new session may have to wait.
 pub const SENDS_PER_TURN: usize = 256;
 
+/// Default of `--max-age-ms`. Two ticks to a client whose symbols tick 400 times a second stand 2.5 ms
+/// apart: a window must hold at least that to save anything, and 5 ms are still a third of a screen's
+/// frame.
+pub const MAX_AGE_MS: u64 = 5;
+
+/// Most `--max-age-ms`, in milliseconds: beyond a second the feed is not live any more.
+pub const MAX_AGE_MS_MAX: u64 = 1_000;
+
 /// Bytes of a chunk of encodings: some thousand messages, so that opening one is rare, and small
 /// enough to stay in a core's second-level cache.
 pub const ENCODING_CHUNK: usize = 256 * KIB;
 
 /// Bytes of the buffer that a reactor reads all its sessions into.
 pub const READ_BUFFER_BYTES: usize = 64 * KIB;
+
+/// Bytes of the buffer in which a reactor gathers a write that it keeps for the next one: a few
+/// turns' messages of a busy client. A larger one is given back after the write.
+pub const SCRATCH_BYTES: usize = MIB;
 
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
@@ -94,6 +106,10 @@ pub const DESCRIPTORS_MIN: usize = 512;
 /// counts as one. More than a large screen shows, few enough that 1,000 greedy clients cost
 /// megabytes, not gigabytes.
 pub const SUBSCRIPTIONS: usize = 4_096;
+
+/// Wildcards of one client: each may stand for thousands of subscriptions, and one book at one more
+/// depth is more work for every event of every book. All channels of all venues fit easily.
+pub const WILDCARDS: usize = 16;
 
 /// Most `--max-subscriptions`: beyond this a wildcard is what the client wants.
 pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
@@ -203,20 +219,16 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const HANDSHAKE_TIMEOUT_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(300);
 
+/// A connection that asks over plain HTTP is ended after this many `--handshake-timeout`s: a minute
+/// by default, several scrapes of the metrics. Who needs longer connects again.
+pub const HTTP_TIMEOUTS: u32 = 6;
+
 /// Default of `--max-handshakes` in flight. A handshake holds up to [`HANDSHAKE_HEAD_BYTES`]:
 /// 16 MiB in all. More wait in the kernel's accept queue, which costs nothing.
 pub const HANDSHAKES: usize = 1_024;
 
 /// Part of the descriptors that handshakes take at most where few are allowed: an eighth.
 pub const HANDSHAKES_SHARE: usize = 8;
-
-/// How many `--handshake-timeout`s a connection that is not upgraded may last, asking for one thing
-/// after the other: 30 s by default. A monitor or a page opens another one then; who does not read
-/// the answers holds a slot no longer.
-pub const HTTP_LIFETIME_TIMEOUTS: u32 = 3;
-
-/// How long after that the answer which is under way may take.
-pub const HTTP_LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// Default of `--ping-interval`. Shorter than the 30 to 60 s after which proxies and mobile
 /// networks drop a silent connection.

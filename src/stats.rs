@@ -68,6 +68,10 @@ pub struct Report {
     pub outbox_bytes: u64,
     /// Sessions that hold back a paced feed.
     pub crowd: u64,
+    /// How long ticks wait for others to the same client now, nanoseconds.
+    pub window_ns: u64,
+    /// Thousandths of a core that sends would take if no tick waited.
+    pub load_permille: u64,
     /// From a tick's receipt to the write that carried it, nanoseconds, one sample a write (of its
     /// oldest tick).
     pub latency: Histogram<u64>,
@@ -103,6 +107,8 @@ impl Default for Report {
             encodings_bytes: 0,
             outbox_bytes: 0,
             crowd: 0,
+            window_ns: 0,
+            load_permille: 0,
             latency: new_histogram(),
         }
     }

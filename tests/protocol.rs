@@ -28,6 +28,7 @@ fn market(args: &[&str]) -> Server {
     server
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write it with json!")]
 fn request(method: &str, params: Value) -> Value {
     json!({"method": method, "params": params})
 }
@@ -232,6 +233,7 @@ fn a_subscription_is_answered_symbol_by_symbol() {
 
     // What is wrong with the request as a whole leaves everything as it was.
     client.text(r#"{"method":"subscribe","params":{"channel":"quote","symbol":"*","x":1}}"#);
+    assert_eq!(client.until(|m| m.get("method").is_some())["error"]["code"], "unknown_field");
     let quotes = list(&mut client).into_iter().filter(|one| one["channel"] == "quote").count();
     assert_eq!(quotes, 0);
 }

@@ -506,6 +506,8 @@ fn a_client_that_is_gone_without_reading_leaves_no_descriptor() {
         "--outbox-bytes",
         "256MiB",
     ]);
+    // All its threads are there once the reactors answer.
+    assert_eq!(server.get("/healthz").0, 200);
     let before = descriptors(&server);
     let mut stalled: Vec<Client> = (0..4)
         .map(|_| {

@@ -174,6 +174,14 @@ fn no_trade_is_put_twice() {
 }
 
 #[test]
+fn no_quote_is_put_twice() {
+    for (venue, message) in [("binance", BINANCE[4]), ("coinbase", COINBASE[2])] {
+        let (sink, ignored) = parse(venue, &[message, message]);
+        assert_eq!((sink.ticks.len(), sink.ticks[0].kind, ignored), (1, Kind::Quote, 1));
+    }
+}
+
+#[test]
 fn a_restart_lets_sequences_go_back() {
     let mut parser = venue::by_name("binance", &Arc::new(Instruments::new())).unwrap();
     let mut sink = VecSink::default();

@@ -8,7 +8,6 @@ mod upgrade;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,7 +24,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::ingest::FeedStats;
 use crate::limits;
@@ -100,32 +98,27 @@ async fn connection(
             async move { Ok::<_, Infallible>(answer(&plane, request, peer).await) }
         }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(plane.handshake_timeout)
-        .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
-        // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut served = pin!(served);
-    // Who does not read the answers must not keep its place: the timeout of the heads does not
-    // run while an answer is being written.
-    let ended =
-        match timeout(plane.handshake_timeout * limits::HTTP_LIFETIME_TIMEOUTS, served.as_mut())
-            .await
-        {
-            Ok(ended) => Ok(ended),
-            Err(_) => {
-                // An answer under way is finished, then the connection is closed.
-                served.as_mut().graceful_shutdown();
-                timeout(limits::HTTP_LAST_ANSWER, served.as_mut()).await
-            }
-        };
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, %peer, "connection failed"),
-        Err(_) => tracing::debug!(%peer, "answers not read, connection closed"),
+    let mut served = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(plane.handshake_timeout)
+            .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+            // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        // Who asks and does not read the answers would otherwise keep others out for ever.
+        () = tokio::time::sleep(plane.handshake_timeout * limits::HTTP_TIMEOUTS) => {
+            served.as_mut().graceful_shutdown();
+            // Dropped where it is not over by then.
+            tokio::time::timeout(plane.handshake_timeout, served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, %peer, "connection failed");
     }
     drop(permit);
 }

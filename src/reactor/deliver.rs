@@ -7,8 +7,9 @@ use tickcast_feeds::{FeedState, Kind, Tick};
 
 use super::encodings::{Encodings, Range};
 use super::market::{Entry, Topic};
-use super::{Core, FlushQueue};
+use super::{Core, FlushQueue, Pending};
 use crate::books::Depth;
+use crate::clock::Now;
 use crate::ring::Poll;
 use crate::session::end::{CLOSE_SLOW, Reason};
 use crate::session::{Dialect, Session};
@@ -23,6 +24,8 @@ struct FanOut<'a> {
     encodings: &'a Encodings,
     limit: usize,
     conflate_quotes: bool,
+    now: Now,
+    max_age_ns: u64,
 }
 
 /// One message on its way to the subscribers of its topic.
@@ -32,6 +35,8 @@ struct Message {
     recv_ns: u64,
     /// For a quote, which may be conflated: its instrument and `prev`.
     quote: Option<(u32, u64)>,
+    /// A snapshot, which may exceed the outbox.
+    snapshot: bool,
 }
 
 impl FanOut<'_> {
@@ -48,18 +53,30 @@ impl FanOut<'_> {
         count as u64
     }
 
+    /// Since when a message waits, by the monotonic clock: since it was received, not since this
+    /// reactor came to look at it. Stamps of a replay may be of another year.
+    fn since_ns(&self, recv_ns: u64) -> u64 {
+        let age_ns = self.now.ns.saturating_sub(recv_ns).min(self.max_age_ns);
+        self.now.mono_ns.saturating_sub(age_ns)
+    }
+
     fn deliver(&mut self, id: u32, message: Message) {
+        let since_ns = self.since_ns(message.recv_ns);
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if session.is_ending() {
+        if session.is_ending() || session.overflowed {
             return;
         }
+        if let Some((instrument, prev)) = message.quote
+            && session.holds_back(instrument, self.conflate_quotes)
+        {
+            return session.conflated.get_or_insert_default().hold(instrument, prev);
+        }
+        if message.snapshot {
+            session.allowance = session.allowance.max(message.range.len as usize);
+        }
         if session.out.is_blocked() {
-            if let Some((instrument, prev)) = message.quote
-                && (self.conflate_quotes || session.conflates(instrument))
-            {
-                return hold_quote(session, instrument, prev);
-            }
             if session.out.len() + message.range.len as usize > self.limit + session.allowance {
+                session.overflowed = true;
                 self.overflowing.push(id);
                 return;
             }
@@ -75,7 +92,8 @@ impl FanOut<'_> {
             }
             if !session.queued {
                 session.queued = true;
-                self.queue.push_back((id, message.range.chunk));
+                let chunk = message.range.chunk;
+                self.queue.push_back(Pending { session: id, chunk, since_ns });
             }
             // The socket may take it: whether this client is slow shows when it is flushed.
             if session.out.len() > self.limit + session.allowance {
@@ -83,17 +101,6 @@ impl FanOut<'_> {
             }
         }
         session.delivered += 1;
-    }
-}
-
-/// Keeps a quote back: the newest is sent when the socket takes bytes again.
-fn hold_quote(session: &mut Session, instrument: u32, prev: u64) {
-    let conflated = session.conflated.get_or_insert_default();
-    match conflated.held.entry(instrument) {
-        std::collections::hash_map::Entry::Occupied(_) => conflated.skipped += 1,
-        std::collections::hash_map::Entry::Vacant(empty) => {
-            empty.insert(prev);
-        }
     }
 }
 
@@ -157,6 +164,8 @@ impl Core {
             encoded: &mut self.report.encoded,
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: self.hub.settings.conflate_quotes,
+            now: self.now,
+            max_age_ns: self.hub.settings.max_age_ns,
         };
         (&mut self.market.entries[index], &mut self.encodings, parts)
     }
@@ -166,7 +175,7 @@ impl Core {
         let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
         if !entry.trade.subs.is_empty() {
             let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
             parts.send(encodings, &mut entry.trade, message);
         }
     }
@@ -181,7 +190,7 @@ impl Core {
             parts.send(
                 encodings,
                 &mut entry.quote,
-                Message { range, recv_ns: tick.ts_recv, quote },
+                Message { range, recv_ns: tick.ts_recv, quote, snapshot: false },
             );
         }
     }
@@ -201,7 +210,7 @@ impl Core {
         if !entry.status.subs.is_empty() {
             let range = encodings
                 .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None };
+            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
             parts.send(encodings, &mut entry.status, message);
         }
     }
@@ -250,7 +259,7 @@ impl Core {
             let range = encodings.text(|out| {
                 native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
             });
-            let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+            let message = Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: true };
             parts.send(encodings, &mut topic.topic, message);
         }
     }
@@ -274,7 +283,8 @@ impl Core {
                 let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
                 let range =
                     encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
-                let message = Message { range, recv_ns: book.ts_recv(), quote: None };
+                let message =
+                    Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: false };
                 parts.send(encodings, &mut topic.topic, message);
             }
         }
@@ -365,8 +375,10 @@ impl Core {
             encodings: &self.encodings,
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: false,
+            now: self.now,
+            max_age_ns: self.hub.settings.max_age_ns,
         };
-        fan_out.deliver(id, Message { range, recv_ns, quote: None });
+        fan_out.deliver(id, Message { range, recv_ns, quote: None, snapshot: false });
     }
 
     /// Takes in instruments that were listed since, with the wildcards that match them.
@@ -381,7 +393,8 @@ impl Core {
         }
     }
 
-    /// Sessions that a fan-out found over their bound: one try to flush, then the policy.
+    /// Sessions that were found over their bound: one try to flush, then the policy. What is still
+    /// over its bound is judged now: a number may have been given to another session since.
     pub(super) fn deal_with_overflow(&mut self) {
         while let Some(id) = self.overflowing.pop() {
             let Some(session) = self.sessions.get(id as usize) else { continue };
@@ -392,7 +405,9 @@ impl Core {
                 self.flush(id);
             }
             let Some(session) = self.sessions.get(id as usize) else { continue };
-            if session.out.is_blocked() && !session.is_ending() {
+            let bound = self.bound(session);
+            let over = session.out.is_blocked() && session.out.len() > bound;
+            if (over || session.overflowed) && !session.is_ending() {
                 self.evict(id, Reason::SlowOverflow, CLOSE_SLOW);
             }
         }
@@ -409,6 +424,8 @@ struct Parts<'a> {
     encoded: &'a mut u64,
     limit: usize,
     conflate_quotes: bool,
+    now: Now,
+    max_age_ns: u64,
 }
 
 impl Parts<'_> {
@@ -421,6 +438,8 @@ impl Parts<'_> {
             encodings,
             limit: self.limit,
             conflate_quotes: self.conflate_quotes,
+            now: self.now,
+            max_age_ns: self.max_age_ns,
         };
         *self.deliveries += fan_out.deliver_to_all(topic, message);
         *self.encoded += 1;

@@ -5,34 +5,61 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
-use super::Core;
+use super::{Core, Pending};
 use crate::clock;
 use crate::limits;
 use crate::session::end::{End, Reason};
+use crate::session::{Dialect, Session};
 use crate::wire::frame;
 use crate::wire::native::{self, Lag};
 
 impl Core {
-    /// Puts a session with something pending in the flush queue.
+    /// Flushes a session soon: what is pending is not a tick that may wait for others.
     pub(crate) fn enqueue(&mut self, id: u32) {
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if !session.queued && !session.out.is_blocked() {
-            session.queued = true;
-            self.queue.push_back((id, self.encodings.newest()));
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if !session.out.is_blocked() {
+            self.urgent.push_back(id);
         }
     }
 
-    /// Flushes at most `most` sessions, the one that waits longest first; says how many.
+    /// When the head of the queue is to be flushed, nanoseconds of the monotonic clock.
+    pub(super) fn due_ns(&self, head: &Pending) -> u64 {
+        head.since_ns + self.pace.window_ns()
+    }
+
+    /// Flushes at most `most` sessions: the urgent ones, then those whose oldest tick has waited
+    /// for the window, the longest first; says how many.
     pub(super) fn flush_due(&mut self, most: usize) -> usize {
         let mut flushed = 0;
+        let began_ns = self.now.mono_ns;
         while flushed < most {
-            let Some((id, _)) = self.queue.pop_front() else { break };
-            self.flush(id);
+            if let Some(id) = self.urgent.pop_front() {
+                self.flush(id);
+            } else {
+                match self.queue.front() {
+                    Some(&head) if self.due_ns(&head) <= began_ns => {
+                        self.queue.pop_front();
+                        let queued =
+                            self.sessions.get(head.session as usize).is_some_and(|s| s.queued);
+                        // Flushed early, by something urgent.
+                        if !queued {
+                            continue;
+                        }
+                        self.flush(head.session);
+                    }
+                    _ => break,
+                }
+            }
             flushed += 1;
         }
         match self.queue.front() {
-            Some(&(_, chunk)) => self.encodings.release(chunk),
-            None => self.encodings.reset(),
+            Some(head) => self.encodings.release(head.chunk),
+            None if self.urgent.is_empty() => self.encodings.reset(),
+            None => {}
+        }
+        if flushed > 0 {
+            self.now = clock::now();
+            self.paced.send_ns += self.now.mono_ns - began_ns;
         }
         flushed
     }
@@ -55,6 +82,7 @@ impl Core {
                 session.sent_ms = self.now.ms;
                 session.sent_bytes += n as u64;
                 self.report.sent_bytes += n as u64;
+                session.stuck_ms = if n == bytes.len() { 0 } else { self.now.ms };
                 if n == bytes.len() {
                     session.out.sent_all();
                     let oldest = std::mem::take(&mut session.oldest_ns);
@@ -68,10 +96,17 @@ impl Core {
                 }
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                if session.stuck_ms == 0 {
+                    session.stuck_ms = self.now.ms;
+                }
                 session.out.sent_some(0, &self.encodings);
                 self.block(id);
             }
             Err(_) => self.remove(id, Reason::Lost),
+        }
+        if self.scratch.capacity() > limits::SCRATCH_BYTES {
+            // One huge outbox must not stay with the reactor for good.
+            self.scratch = Vec::new();
         }
     }
 
@@ -86,13 +121,14 @@ impl Core {
             self.crowd += 1;
         }
         let (stream, me) = (session.stream.clone(), self.me.clone());
-        tokio::task::spawn_local(async move {
+        let waiter = tokio::task::spawn_local(async move {
             // An error shows again at the next write.
             let _ = stream.writable().await;
             let Some(me) = me.upgrade() else { return };
             me.core.borrow_mut().writable(id, &stream);
-            me.link.wake.wake();
+            me.link.wake.knock();
         });
+        session.waiter = Some(waiter.abort_handle());
     }
 
     fn writable(&mut self, id: u32, stream: &Rc<TcpStream>) {
@@ -136,13 +172,16 @@ impl Core {
         }
     }
 
-    /// A conflated client can take bytes again: the newest quotes of what was held back.
+    /// A conflated client can take bytes again: the newest quotes of what was held back, as many
+    /// at a time as fit its outbox easily. The rest goes on being conflated until its turn.
     fn send_held_quotes(&mut self, id: u32) {
+        let room = self.hub.settings.outbox_bytes / 4;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let Some(conflated) = session.conflated.take() else { return };
+        let Some(conflated) = &mut session.conflated else { return };
         let mut out = Vec::new();
         let mut frames = Vec::new();
-        for (instrument, prev) in conflated.held {
+        while frames.len() < room {
+            let Some((instrument, prev)) = conflated.next() else { break };
             let Some(entry) = self.market.entries.get(instrument as usize) else { continue };
             let Some(tick) = &entry.last_quote else { continue };
             out.clear();
@@ -163,6 +202,10 @@ impl Core {
             };
             native::lag(&mut out, &lag);
             frame::text(&out, &mut frames);
+            conflated.skipped = 0;
+        }
+        if conflated.is_empty() {
+            session.conflated = None;
         }
         session.out.push_own(&self.encodings, |bytes| bytes.extend_from_slice(&frames));
         self.enqueue(id);
@@ -174,26 +217,30 @@ impl Core {
         if session.is_ending() {
             return;
         }
+        let before = session.out.len();
         session.out.push_own(&self.encodings, write);
-        let (blocked, len) = (session.out.is_blocked(), session.out.len());
-        if blocked && len > self.bound(id) {
-            self.overflowing.push(id);
-        } else {
+        let added = session.out.len() - before;
+        if added > self.hub.settings.outbox_bytes / 4 {
+            session.allowance = session.allowance.max(added);
+        }
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if !session.out.is_blocked() {
             self.enqueue(id);
+        } else if session.out.len() > self.bound(session) {
+            self.overflowing.push(id);
         }
     }
 
-    /// Bytes that may wait for a session.
-    fn bound(&self, id: u32) -> usize {
-        let allowance = self.sessions.get(id as usize).map_or(0, |session| session.allowance);
-        self.hub.settings.outbox_bytes + allowance
+    /// What a session's outbox may hold.
+    pub(super) fn bound(&self, session: &Session) -> usize {
+        self.hub.settings.outbox_bytes + session.allowance
     }
 
     /// After an answer: a client must not pile up answers by requests that come faster than it
     /// reads, many of which may lie in one buffer.
     pub(crate) fn answered(&mut self, id: u32) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        if session.out.len() > self.bound(id) {
+        if session.out.len() > self.bound(session) {
             self.overflowing.push(id);
             self.deal_with_overflow();
         }
@@ -225,20 +272,22 @@ impl Core {
     pub(crate) fn evict(&mut self, id: u32, reason: Reason, code: u16) {
         let ring_lagging = self.consumer.lag() > limits::TICKS_PER_TURN as u64;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let oldest_ms = self.now.ms.saturating_sub(session.sent_ms);
+        let oldest_ms = self.now.ms.saturating_sub(session.stuck_ms);
         let queued_bytes = session.out.len() as u64;
         let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
         session.out.cut();
-        let lag = Lag {
-            policy: "disconnect",
-            skipped: 0,
-            queued_bytes,
-            oldest_ms,
-            cause: cause.as_str(),
-        };
-        let mut message = Vec::new();
-        native::lag(&mut message, &lag);
-        session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+        if session.dialect == Dialect::Native {
+            let lag = Lag {
+                policy: "disconnect",
+                skipped: 0,
+                queued_bytes,
+                oldest_ms,
+                cause: cause.as_str(),
+            };
+            let mut message = Vec::new();
+            native::lag(&mut message, &lag);
+            session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+        }
         self.report.lag_causes[cause as usize] += 1;
         tracing::info!(
             peer = %session.peer, reason = reason.as_str(), cause = cause.as_str(), queued_bytes, oldest_ms,

@@ -9,66 +9,68 @@ use super::Core;
 use super::deliver::view;
 use super::market::{BookTopic, Topic, Wildcard};
 use crate::limits;
-use crate::session::{Join, Sub};
+use crate::session::Join;
+use crate::session::subs::{Key, Sub};
 use crate::wire::frame;
 use crate::wire::native::{self, BookHead};
-use crate::wire::request::Channel;
+use crate::wire::request::{Channel, Mode};
 
 impl Core {
     /// Adds a subscription that the session does not have yet.
-    pub(crate) fn subscribe(&mut self, id: u32, sub: Sub) {
+    pub(crate) fn subscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.subs.is_empty() {
             self.hub.subscribers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
-        session.subs.push(sub);
+        session.subs.insert(key, Sub { mode, wild, waits: false });
         self.report.subscriptions += 1;
-        if sub.channel == Channel::Trade {
+        if key.channel == Channel::Trade {
             // Trades have no state to begin with.
-            if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
+            if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
                 entry.trade.join(id);
             }
         } else {
-            self.join_later(id, Join { sub, fresh: true });
+            self.join_later(id, Join { key, fresh: true });
         }
     }
 
-    /// A wildcard's subscription to one instrument, unless the session has it.
+    /// A wildcard's subscription to one instrument; another snapshot where the session has it.
     pub(crate) fn subscribe_wild(&mut self, wildcard: &Wildcard, instrument: u32) {
-        let sub = Sub {
-            instrument,
-            depth: wildcard.depth,
-            channel: wildcard.channel,
-            mode: wildcard.mode,
-            wild: true,
-        };
-        let session = self.sessions.get(wildcard.session as usize);
-        if session.is_some_and(|session| !session.subs.iter().any(|have| have.same(&sub))) {
-            self.subscribe(wildcard.session, sub);
+        let key = Key { channel: wildcard.channel, instrument, depth: wildcard.depth };
+        let Some(session) = self.sessions.get_mut(wildcard.session as usize) else { return };
+        match session.subs.get_mut(&key) {
+            Some(sub) => {
+                if sub.wild {
+                    sub.mode = wildcard.mode;
+                }
+                self.rejoin(wildcard.session, key);
+            }
+            None => self.subscribe(wildcard.session, key, wildcard.mode, true),
         }
     }
 
     /// Another snapshot of something subscribed.
-    pub(crate) fn rejoin(&mut self, id: u32, sub: Sub) {
-        if sub.channel != Channel::Trade {
-            self.join_later(id, Join { sub, fresh: false });
+    pub(crate) fn rejoin(&mut self, id: u32, key: Key) {
+        if key.channel != Channel::Trade {
+            self.join_later(id, Join { key, fresh: false });
         }
     }
 
     pub(super) fn rejoin_all(&mut self, id: u32) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let subs = session.subs.clone();
-        for sub in subs {
-            // One that waits for its first snapshot gets it anyway.
-            let waits = |join: &Join| join.sub.same(&sub);
-            if !self.sessions[id as usize].joins.iter().any(waits) {
-                self.rejoin(id, sub);
-            }
+        let keys: Vec<Key> = session.subs.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.rejoin(id, key);
         }
     }
 
     fn join_later(&mut self, id: u32, join: Join) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(sub) = session.subs.get_mut(&join.key) else { return };
+        // One that waits for a snapshot gets it anyway: who asks again and again makes no queue.
+        if std::mem::replace(&mut sub.waits, true) {
+            return;
+        }
         session.joins.push_back(join);
         if !session.joining {
             session.joining = true;
@@ -95,6 +97,9 @@ impl Core {
                 session.joins = Default::default();
                 continue;
             };
+            if let Some(sub) = session.subs.get_mut(&join.key) {
+                sub.waits = false;
+            }
             self.joiners.push_back(id);
             self.join(id, join);
             done += 1;
@@ -104,13 +109,13 @@ impl Core {
         done
     }
 
-    fn join(&mut self, id: u32, Join { sub, fresh }: Join) {
-        let index = sub.instrument as usize;
+    fn join(&mut self, id: u32, Join { key, fresh }: Join) {
+        let index = key.instrument as usize;
         if index >= self.market.entries.len() {
             return;
         }
         let mut message = Vec::new();
-        match sub.channel {
+        match key.channel {
             Channel::Trade => {}
             Channel::Quote => {
                 let entry = &mut self.market.entries[index];
@@ -118,6 +123,12 @@ impl Core {
                     native::quote(&mut message, &entry.heads, tick, None);
                 }
                 join_topic(&mut entry.quote, id, fresh);
+                // What was held back is older than the snapshot.
+                if let Some(conflated) =
+                    self.sessions.get_mut(id as usize).and_then(|s| s.conflated.as_mut())
+                {
+                    conflated.forget(std::iter::once(key.instrument));
+                }
             }
             Channel::Status => {
                 let now_ns = self.now.ns;
@@ -129,12 +140,9 @@ impl Core {
                 native::feed_status(&mut message, &entry.heads, entry.feed, age_ms);
                 join_topic(&mut entry.status, id, fresh);
             }
-            Channel::Book => self.join_book(id, sub.depth, index, fresh, &mut message),
+            Channel::Book => self.join_book(id, key.depth, index, fresh, &mut message),
         }
         if !message.is_empty() {
-            if let Some(session) = self.sessions.get_mut(id as usize) {
-                session.allowance = session.allowance.max(message.len());
-            }
             self.push_own(id, |out| frame::text(&message, out));
         }
     }

@@ -35,7 +35,7 @@ impl Topic {
 /// One book at one depth.
 #[derive(Debug)]
 pub(crate) struct BookTopic {
-    /// As in [`crate::session::Sub`].
+    /// As in [`crate::session::subs::Key`].
     pub(crate) depth: u16,
     pub(crate) view: Depth,
     pub(crate) topic: Topic,

@@ -14,7 +14,9 @@ pub(crate) mod encodings;
 mod flush;
 mod joins;
 pub(crate) mod market;
+mod pace;
 mod tend;
+mod timer;
 pub(crate) mod wake;
 
 use std::cell::RefCell;
@@ -39,11 +41,15 @@ use crate::clock::{self, Now};
 use crate::limits;
 use crate::reactor::encodings::Encodings;
 use crate::reactor::market::Market;
+use crate::reactor::pace::Pace;
+use crate::reactor::tend::Paced;
+use crate::reactor::timer::Timer;
 use crate::reactor::wake::Wake;
 use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::outbox::Outbox;
 use crate::session::reader::{ReadLimits, Reader};
+use crate::session::subs::Subs;
 use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
 
@@ -51,6 +57,7 @@ use crate::stats::{ConnectionInfo, Report};
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) outbox_bytes: usize,
+    pub(crate) max_age_ns: u64,
     pub(crate) conflate_quotes: bool,
     pub(crate) slow_grace_ms: u64,
     pub(crate) max_subscriptions: usize,
@@ -97,7 +104,7 @@ impl Link {
 
     pub(crate) fn send(&self, command: Command) {
         self.mailbox.push(command);
-        self.wake.wake();
+        self.wake.knock();
     }
 }
 
@@ -124,9 +131,28 @@ pub(crate) struct Adopt {
     pub(crate) early: Vec<u8>,
 }
 
-/// Sessions with something pending, in the order of their oldest; with each the chunk of the
-/// encodings that was being filled when it came in.
-pub(crate) type FlushQueue = VecDeque<(u32, u32)>;
+/// A session with something pending.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) session: u32,
+    /// The chunk of the encodings that was being filled when it came in.
+    pub(crate) chunk: u32,
+    /// When it came in, nanoseconds of the monotonic clock.
+    pub(crate) since_ns: u64,
+}
+
+/// Sessions with ticks pending, in the order of their oldest.
+pub(crate) type FlushQueue = VecDeque<Pending>;
+
+/// What a turn left.
+enum Left {
+    /// There may be more to do at once.
+    More,
+    /// Nothing before this time, nanoseconds of the monotonic clock, but for what others ask.
+    Until(u64),
+    /// Nothing.
+    Nothing,
+}
 
 /// The part of the reactor that turns and tasks borrow in turn, never across an await.
 pub(crate) struct Core {
@@ -138,6 +164,8 @@ pub(crate) struct Core {
     pub(crate) market: Market,
     pub(crate) encodings: Encodings,
     pub(crate) queue: FlushQueue,
+    /// Sessions with something that does not wait for company: answers, control frames.
+    pub(crate) urgent: VecDeque<u32>,
     /// Sessions whose outbox is full, to be dealt with after the fan-out that found out.
     pub(crate) overflowing: Vec<u32>,
     /// Sessions that have joins to do.
@@ -145,6 +173,8 @@ pub(crate) struct Core {
     /// How many sessions hold back a paced feed.
     pub(crate) crowd: usize,
     pub(crate) report: Report,
+    pace: Pace,
+    paced: Paced,
     /// The ingest's books and last values.
     pub(crate) state: books::Reader,
     diag: cause::Diag,
@@ -181,33 +211,39 @@ pub(crate) fn run(
         link,
         read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES]),
     });
-    local.block_on(&runtime, reactor.turns());
-    Ok(())
+    local.block_on(&runtime, reactor.turns())
 }
 
 impl Reactor {
-    async fn turns(self: Rc<Self>) {
+    async fn turns(self: Rc<Self>) -> std::io::Result<()> {
+        let timer = Timer::new()?;
         let tend_every = Duration::from_millis(limits::TEND_MS);
         let mut tend_at = std::pin::pin!(tokio::time::sleep(tend_every));
         loop {
-            let busy = self.core.borrow_mut().turn();
+            let left = self.core.borrow_mut().turn();
             if !self.mail() {
-                return;
+                return Ok(());
             }
             // Asked of the clock, not of the timer, which nobody polls under load.
             if tokio::time::Instant::now() >= tend_at.deadline() {
                 self.core.borrow_mut().tend();
                 tend_at.as_mut().reset(tokio::time::Instant::now() + tend_every);
             }
-            if busy {
+            match left {
                 // Polls the sockets too: reads and writable sockets get their turn.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            tokio::select! {
-                biased;
-                () = self.link.wake.sleep(|| self.has_work()) => {}
-                () = tend_at.as_mut() => {}
+                Left::More => tokio::task::yield_now().await,
+                // New ticks need not wake us: the head of the queue is due before them.
+                Left::Until(at_ns) => tokio::select! {
+                    biased;
+                    () = self.link.wake.knocked() => {}
+                    result = timer.until(at_ns) => result?,
+                    () = tend_at.as_mut() => {}
+                },
+                Left::Nothing => tokio::select! {
+                    biased;
+                    () = self.link.wake.sleep(|| self.has_work()) => {}
+                    () = tend_at.as_mut() => {}
+                },
             }
         }
     }
@@ -245,7 +281,7 @@ impl Reactor {
 
     fn read_early(&self, id: u32, mut early: Vec<u8>) {
         self.core.borrow_mut().received(id, &mut early);
-        self.link.wake.wake();
+        self.link.wake.knock();
     }
 
     /// Reads what there is, a bounded amount; false when the session is gone.
@@ -286,7 +322,7 @@ impl Reactor {
             }
         }
         drop(core);
-        self.link.wake.wake();
+        self.link.wake.knock();
         true
     }
 }
@@ -300,6 +336,7 @@ impl Core {
         state: books::Reader,
     ) -> Self {
         let report = Report { reactor: link.id, ..Report::default() };
+        let pace = Pace::new(hub.settings.max_age_ns);
         link.position.store(consumer.position(), Ordering::Release);
         Core {
             me,
@@ -310,6 +347,9 @@ impl Core {
             market: Market::default(),
             encodings: Encodings::new(),
             queue: FlushQueue::new(),
+            urgent: VecDeque::new(),
+            pace,
+            paced: Paced::default(),
             overflowing: Vec::new(),
             joiners: VecDeque::new(),
             crowd: 0,
@@ -326,8 +366,8 @@ impl Core {
         }
     }
 
-    /// One turn; says whether there may be more to do at once.
-    fn turn(&mut self) -> bool {
+    /// One turn.
+    fn turn(&mut self) -> Left {
         self.now = clock::now();
         let mut sends = 0;
         loop {
@@ -337,10 +377,13 @@ impl Core {
             let flushed = self.flush_due(limits::SENDS_PER_POLL);
             sends += flushed;
             if ticks + joined + flushed == 0 {
-                return false;
+                return self
+                    .queue
+                    .front()
+                    .map_or(Left::Nothing, |head| Left::Until(self.due_ns(head)));
             }
             if sends >= limits::SENDS_PER_TURN || ticks == limits::TICKS_PER_TURN {
-                return true;
+                return Left::More;
             }
             self.now = clock::now();
         }
@@ -348,7 +391,7 @@ impl Core {
 
     fn has_work(&self) -> bool {
         let ticks = self.consumer.lag() > 0 && !self.holds_back();
-        ticks || !self.queue.is_empty() || !self.joiners.is_empty()
+        ticks || !self.queue.is_empty() || !self.urgent.is_empty() || !self.joiners.is_empty()
     }
 
     /// Whether the ring is left alone, so that clients that keep reading lose nothing of a feed
@@ -373,9 +416,10 @@ impl Core {
         let id = self.sessions.insert(Session {
             stream: stream.clone(),
             task: None,
+            waiter: None,
             peer: adopt.peer,
             reader: Reader::new(),
-            subs: Vec::new(),
+            subs: Subs::default(),
             joins: VecDeque::new(),
             out: Outbox::default(),
             conflated: None,
@@ -383,10 +427,13 @@ impl Core {
             oldest_ns: 0,
             allowance: 0,
             delivered: 0,
+            rated: 0,
+            rated_ms: ms,
             sent_bytes: 0,
             connected_ms: ms,
             heard_ms: ms,
             sent_ms: ms,
+            stuck_ms: 0,
             ping_ms: ms + self.hub.settings.ping_interval_ms,
             tokens: self.burst(),
             tokens_ms: ms,
@@ -394,6 +441,7 @@ impl Core {
             pinged: false,
             queued: false,
             joining: false,
+            overflowed: false,
             crowded: false,
         }) as u32;
         self.report.accepted += 1;
@@ -430,7 +478,7 @@ impl Core {
                 sent_bytes: session.sent_bytes,
                 queued_bytes: session.out.len(),
                 blocked_ms: if session.out.is_blocked() {
-                    self.now.ms.saturating_sub(session.sent_ms)
+                    self.now.ms.saturating_sub(session.stuck_ms)
                 } else {
                     0
                 },
@@ -450,9 +498,9 @@ impl Core {
             self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
         }
         self.report.subscriptions -= subs.len() as u64;
-        for sub in subs {
-            if let Some(entry) = self.market.entries.get_mut(sub.instrument as usize) {
-                entry.leave(id, sub.channel, sub.depth);
+        for (key, _) in subs.iter() {
+            if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
+                entry.leave(id, key.channel, key.depth);
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
@@ -465,15 +513,8 @@ impl Core {
         self.set_crowded(&mut session, false);
         let reason = session.end.as_ref().map_or(reason, |end| end.reason);
         self.report.ended[reason as usize] += 1;
-        if let Some(task) = session.task {
+        for task in session.task.into_iter().chain(session.waiter) {
             task.abort();
-        }
-        if session.out.is_blocked() {
-            // A task waits for this socket to become writable, which it may never do, and keeps it
-            // open as long; the kernel would go on offering the peer what it does not take.
-            let socket = socket2::SockRef::from(&*session.stream);
-            let _ = socket.set_linger(Some(Duration::ZERO));
-            let _ = socket.shutdown(std::net::Shutdown::Both);
         }
         self.link.sessions.fetch_sub(1, Ordering::Relaxed);
     }

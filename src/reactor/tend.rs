@@ -1,11 +1,26 @@
 //! What is done by the clock and not by ticks: heartbeats, pings, deadlines, the report.
 
 use super::Core;
+use super::pace::Observed;
 use crate::limits;
 use crate::session::Dialect;
 use crate::session::end::{CLOSE_POLICY, CLOSE_RESTART, CLOSE_SLOW, Reason};
 use crate::wire::frame;
 use crate::wire::native;
+
+/// What the pace is told of, gathered between two observations.
+#[derive(Debug, Default)]
+pub(super) struct Paced {
+    /// Time spent in sends.
+    pub(super) send_ns: u64,
+    /// The counters and the clock at the last observation.
+    deliveries: u64,
+    sends: u64,
+    at_ns: u64,
+    /// Sums over the sessions looked after: messages a second, and their squares.
+    rates: f64,
+    squares: f64,
+}
 
 /// What a session's clocks ask for.
 enum Due {
@@ -30,6 +45,7 @@ impl Core {
         for _ in 0..share {
             let id = self.tended as u32;
             self.tended = (self.tended + 1) % slots.max(1);
+            self.note_rate(id);
             match self.due(id) {
                 Due::Nothing => {}
                 Due::Heartbeat => {
@@ -47,7 +63,36 @@ impl Core {
                 Due::Drop => self.remove(id, Reason::Lost),
             }
         }
+        self.set_pace();
         self.publish_report();
+    }
+
+    /// Notes how many messages a second a session gets.
+    fn note_rate(&mut self, id: u32) {
+        let now_ms = self.now.ms;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let span_ms = now_ms.saturating_sub(session.rated_ms);
+        if span_ms > 0 {
+            let rate = (session.delivered - session.rated) as f64 * 1e3 / span_ms as f64;
+            self.paced.rates += rate;
+            self.paced.squares += rate * rate;
+        }
+        (session.rated, session.rated_ms) = (session.delivered, now_ms);
+    }
+
+    fn set_pace(&mut self) {
+        let paced = std::mem::take(&mut self.paced);
+        let (deliveries, sends) = (self.report.deliveries, self.report.sends);
+        self.pace.observe(&Observed {
+            span_ns: self.now.mono_ns - paced.at_ns,
+            deliveries: deliveries - paced.deliveries,
+            sends: sends - paced.sends,
+            send_ns: paced.send_ns,
+            rate: if paced.rates > 0.0 { paced.squares / paced.rates } else { 0.0 },
+        });
+        self.paced = Paced { deliveries, sends, at_ns: self.now.mono_ns, ..Paced::default() };
+        self.report.window_ns = self.pace.window_ns();
+        self.report.load_permille = (self.pace.load() * 1e3) as u64;
     }
 
     fn due(&self, id: u32) -> Due {
@@ -56,8 +101,8 @@ impl Core {
         if let Some(end) = &session.end {
             return if now >= end.deadline_ms { Due::Drop } else { Due::Nothing };
         }
-        let silent_ms = now.saturating_sub(session.sent_ms);
-        if session.out.is_blocked() && silent_ms >= self.hub.settings.slow_grace_ms {
+        let stuck_ms = now.saturating_sub(session.stuck_ms);
+        if session.out.is_blocked() && stuck_ms >= self.hub.settings.slow_grace_ms {
             return Due::Stalled;
         }
         if now >= session.ping_ms {
@@ -66,7 +111,7 @@ impl Core {
         let idle = !session.out.is_blocked() && !session.queued;
         if session.dialect == Dialect::Native
             && idle
-            && silent_ms >= limits::HEARTBEAT.as_millis() as u64
+            && now.saturating_sub(session.sent_ms) >= limits::HEARTBEAT.as_millis() as u64
         {
             return Due::Heartbeat;
         }
@@ -96,7 +141,7 @@ impl Core {
         self.report.ending = 0;
         self.report.outbox_bytes = 0;
         for (_, session) in &self.sessions {
-            self.report.outbox_bytes += session.out.held() as u64;
+            self.report.outbox_bytes += session.held() as u64;
             self.report.ending += u64::from(session.is_ending());
         }
         self.link.report.lock().clone_from(&self.report);
@@ -113,7 +158,13 @@ impl Core {
 
     pub(super) fn drain_one(&mut self, id: u32) {
         let spread = self.hub.settings.drain_spread_ms;
-        let Some(session) = self.sessions.get(id as usize) else { return };
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if let Some(end) = &mut session.end {
+            // An evicted client is given long to read why; the drain does not wait for that.
+            let soon = self.now.ms + limits::CLOSE_TIMEOUT.as_millis() as u64;
+            end.deadline_ms = end.deadline_ms.min(soon);
+            return;
+        }
         if session.dialect == Dialect::Native {
             let mut message = Vec::new();
             native::drain(&mut message, spread);

@@ -16,12 +16,22 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    /// To be called after work was made. Almost always one load.
+    /// To be called after ticks were published. Almost always one load.
     pub(crate) fn wake(&self) {
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             self.bell.notify_one();
         }
+    }
+
+    /// Wakes the sleeper, and also who only waits to be [knocked](Self::knocked) up.
+    pub(crate) fn knock(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Waits for a knock.
+    pub(crate) async fn knocked(&self) {
+        self.bell.notified().await;
     }
 
     /// Sleeps until woken, unless `work` says after the announcement that there is some. A wake-up

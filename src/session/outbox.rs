@@ -47,6 +47,7 @@ impl Outbox {
     /// Appends shared frames. The caller has checked the bound.
     pub(crate) fn push(&mut self, range: Range, encodings: &Encodings) {
         if self.blocked {
+            self.make_room(range.len as usize);
             self.bytes.extend_from_slice(encodings.bytes(range));
             return;
         }
@@ -62,7 +63,25 @@ impl Outbox {
         write(&mut self.bytes);
     }
 
+    /// Makes room for so many bytes. Sent ones are given back first, and growth is by a quarter:
+    /// the bound of an outbox is one of memory, which doubling would take twice over.
+    fn make_room(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= more {
+            return;
+        }
+        self.give_back();
+        self.bytes.reserve_exact(more.max(self.bytes.len() / 4));
+    }
+
+    /// Drops the frames that were sent.
+    fn give_back(&mut self) {
+        self.bytes.drain(..self.frame);
+        self.head -= self.frame;
+        self.frame = 0;
+    }
+
     fn copy_ranges(&mut self, encodings: &Encodings) {
+        self.make_room(self.ranges_len);
         for range in self.ranges.drain(..) {
             self.bytes.extend_from_slice(encodings.bytes(range));
         }
@@ -120,9 +139,7 @@ impl Outbox {
         }
         // Sent bytes are given back once they are most of the buffer: amortised O(1) per byte.
         if self.frame > COMPACT_BYTES && self.frame * 2 > self.bytes.len() {
-            self.bytes.drain(..self.frame);
-            self.head -= self.frame;
-            self.frame = 0;
+            self.give_back();
             self.bytes.shrink_to(self.bytes.len() * 2);
         }
     }
@@ -140,9 +157,7 @@ impl Outbox {
             self.head
         };
         self.bytes.truncate(end);
-        self.bytes.drain(..self.frame);
-        self.head -= self.frame;
-        self.frame = 0;
+        self.give_back();
         self.bytes.shrink_to_fit();
         before - self.len()
     }

@@ -4,10 +4,11 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 
+use super::Dialect;
 use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
+use super::subs::Key;
 use super::symbols::{Names, Symbols, Unknown};
-use super::{Dialect, Sub};
 use crate::limits;
 use crate::reactor::Core;
 use crate::reactor::market::Wildcard;
@@ -19,6 +20,10 @@ impl Core {
     /// Takes bytes from a client's socket.
     pub(crate) fn received(&mut self, id: u32, bytes: &mut [u8]) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.is_ending() {
+            // Nothing is answered any more; the reading goes on for the end of the connection.
+            return;
+        }
         session.heard_ms = self.now.ms;
         session.pinged = false;
         session.ping_ms = self.now.ms + self.hub.settings.ping_interval_ms;
@@ -150,33 +155,42 @@ impl Core {
         // Carried out after the answer, so that its place is before the first snapshot.
         let mut todo = Vec::new();
         let mut wildcards = Vec::new();
+        let most = self.hub.settings.max_subscriptions;
         let mut have = self.explicit_subscriptions(id);
+        let mut wild = self.wildcards_of(id).count();
         for name in &target.symbols {
             match self.market.symbols.resolve(name) {
                 Ok(Symbols::One(instrument)) => {
-                    let sub = Sub { instrument, depth, channel: target.channel, mode, wild: false };
-                    if !self.is_subscribed(id, &sub) && !todo.contains(&sub) {
-                        if have >= self.hub.settings.max_subscriptions {
-                            answer.error(name, &too_many(self.hub.settings.max_subscriptions));
+                    let key = Key { channel: target.channel, instrument, depth };
+                    if !self.is_subscribed(id, &key) && !todo.contains(&key) {
+                        if have >= most {
+                            answer.error(name, &too_many(most, "subscriptions"));
                             continue;
                         }
                         have += 1;
                     }
-                    let seq = self.newest_seq(&sub);
+                    let seq = self.newest_seq(&key);
                     let symbol = &self.market.entries[instrument as usize].info.symbol;
                     answer.subscribed(symbol, target, mode, &self.hub.epoch, &[("seq", seq)]);
-                    todo.push(sub);
+                    if !todo.contains(&key) {
+                        todo.push(key);
+                    }
                 }
                 Ok(Symbols::All(venue)) => {
                     let wildcard =
                         Wildcard { session: id, channel: target.channel, depth, mode, venue };
-                    let again = |other: &Wildcard| other.same(&wildcard);
-                    if !self.market.wildcards.iter().chain(&wildcards).any(again) {
-                        if have >= self.hub.settings.max_subscriptions {
-                            answer.error(name, &too_many(self.hub.settings.max_subscriptions));
+                    let known = wildcards.iter().chain(self.wildcards_of(id));
+                    if !known.into_iter().any(|known| known.same(&wildcard)) {
+                        if have >= most {
+                            answer.error(name, &too_many(most, "subscriptions"));
+                            continue;
+                        }
+                        if wild >= limits::WILDCARDS {
+                            answer.error(name, &too_many(limits::WILDCARDS, "wildcards"));
                             continue;
                         }
                         have += 1;
+                        wild += 1;
                     }
                     let matched = self
                         .market
@@ -186,73 +200,78 @@ impl Core {
                         .count();
                     let extra = [("matched", matched as u64)];
                     answer.subscribed(&wildcard.pattern(), target, mode, &self.hub.epoch, &extra);
-                    wildcards.push(wildcard);
+                    if !wildcards.contains(&wildcard) {
+                        wildcards.push(wildcard);
+                    }
                 }
                 Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
             }
         }
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
-        for sub in todo {
-            self.subscribe_anew(id, sub);
+        for key in todo {
+            self.subscribe_anew(id, key, mode, false);
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
         }
     }
 
-    fn explicit_subscriptions(&self, id: u32) -> usize {
-        let wild = self.market.wildcards.iter().filter(|wildcard| wildcard.session == id).count();
-        let session = self.sessions.get(id as usize);
-        wild + session.map_or(0, |session| session.subs.iter().filter(|sub| !sub.wild).count())
+    fn wildcards_of(&self, id: u32) -> impl Iterator<Item = &Wildcard> {
+        self.market.wildcards.iter().filter(move |wildcard| wildcard.session == id)
     }
 
-    fn is_subscribed(&self, id: u32, sub: &Sub) -> bool {
+    fn explicit_subscriptions(&self, id: u32) -> usize {
         let session = self.sessions.get(id as usize);
-        session.is_some_and(|session| session.subs.iter().any(|have| have.same(sub)))
+        self.wildcards_of(id).count()
+            + session.map_or(0, |session| session.subs.iter().filter(|(_, sub)| !sub.wild).count())
+    }
+
+    fn is_subscribed(&self, id: u32, key: &Key) -> bool {
+        self.sessions.get(id as usize).is_some_and(|session| session.subs.contains(key))
     }
 
     /// Subscribes, or sends another snapshot of what is subscribed.
-    fn subscribe_anew(&mut self, id: u32, sub: Sub) {
-        if self.is_subscribed(id, &sub) {
-            self.resubscribe(id, sub);
+    fn subscribe_anew(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+        if self.is_subscribed(id, &key) {
+            self.resubscribe(id, key, mode, wild);
         } else {
-            self.subscribe(id, sub);
+            self.subscribe(id, key, mode, wild);
         }
     }
 
-    fn resubscribe(&mut self, id: u32, sub: Sub) {
+    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if let Some(have) = session.subs.iter_mut().find(|have| have.same(&sub)) {
-            have.mode = sub.mode;
-            have.wild &= sub.wild;
+        if let Some(have) = session.subs.get_mut(&key) {
+            have.mode = mode;
+            have.wild &= wild;
         }
-        self.rejoin(id, sub);
+        self.rejoin(id, key);
     }
 
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
                 let Wildcard { session, channel, depth, mode, .. } = wildcard;
-                let sub = Sub { instrument: index as u32, depth, channel, mode, wild: true };
-                self.subscribe_anew(session, sub);
+                let key = Key { instrument: index as u32, depth, channel };
+                self.subscribe_anew(session, key, mode, true);
             }
         }
-        match self.market.wildcards.iter_mut().find(|other| other.same(&wildcard)) {
-            Some(same) => *same = wildcard,
+        match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
+            Some(known) => *known = wildcard,
             None => self.market.wildcards.push(wildcard),
         }
     }
 
     /// The `seq` that the first update's `prev` will be.
-    fn newest_seq(&mut self, sub: &Sub) -> u64 {
-        let entry = &self.market.entries[sub.instrument as usize];
-        match sub.channel {
+    fn newest_seq(&mut self, key: &Key) -> u64 {
+        let entry = &self.market.entries[key.instrument as usize];
+        match key.channel {
             Channel::Trade => entry.trade.last,
             Channel::Quote => entry.quote.last,
             Channel::Status => entry.status.last,
             Channel::Book => {
-                let topic = entry.books.iter().find(|topic| topic.depth == sub.depth);
+                let topic = entry.books.iter().find(|topic| topic.depth == key.depth);
                 match (topic, &entry.book) {
                     (Some(topic), _) => topic.topic.last,
                     (None, Some(book)) => book.seq(),
@@ -266,6 +285,7 @@ impl Core {
 
     fn unsubscribe_from(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
         let mut answer = Answer::new();
+        let mut any_gone = false;
         for name in &target.symbols {
             let resolved = match self.market.symbols.resolve(name) {
                 Ok(resolved) => resolved,
@@ -278,16 +298,8 @@ impl Core {
                 Symbols::All(venue) => Some(venue.clone()),
                 Symbols::One(_) => None,
             };
-            let gone = self.take_subs(id, |sub, info| {
-                sub.channel == target.channel
-                    && target.depth.is_none_or(|depth| depth == sub.depth)
-                    && match &resolved {
-                        Symbols::One(instrument) => *instrument == sub.instrument,
-                        Symbols::All(venue) => {
-                            venue.as_ref().is_none_or(|venue| *venue == info.venue)
-                        }
-                    }
-            });
+            let gone = self.take_subs(id, target, &resolved);
+            any_gone |= gone > 0;
             let wild = venue.is_some_and(|venue| {
                 let before = self.market.wildcards.len();
                 self.market.wildcards.retain(|wildcard| {
@@ -309,35 +321,38 @@ impl Core {
                 answer.unsubscribed(&symbol, target);
             }
         }
+        if any_gone && let Some(session) = self.sessions.get_mut(id as usize) {
+            session.joins.retain(|join| session.subs.contains(&join.key));
+        }
         let answer = answer.finish("unsubscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
     }
 
-    /// Ends the subscriptions that match; says how many.
-    fn take_subs(
-        &mut self,
-        id: u32,
-        matches: impl Fn(&Sub, &tickcast_feeds::Instrument) -> bool,
-    ) -> usize {
+    /// Ends the subscriptions that match; says how many. Joins of theirs are left to the caller.
+    fn take_subs(&mut self, id: u32, target: &Target, which: &Symbols) -> usize {
         let Some(session) = self.sessions.get_mut(id as usize) else { return 0 };
         let entries = &mut self.market.entries;
-        let mut gone = Vec::new();
-        session.subs.retain(|sub| {
-            let leaves = matches(sub, &entries[sub.instrument as usize].info);
-            if leaves {
-                gone.push(*sub);
-            }
-            !leaves
-        });
-        session.joins.retain(|join| !gone.iter().any(|sub| sub.same(&join.sub)));
+        let (instrument, venue) = match which {
+            Symbols::One(instrument) => (Some(*instrument), None),
+            Symbols::All(venue) => (None, venue.as_ref()),
+        };
+        let gone: Vec<Key> = session
+            .subs
+            .of(target.channel, instrument)
+            .filter(|key| target.depth.is_none_or(|depth| depth == key.depth))
+            .filter(|key| venue.is_none_or(|v| *v == entries[key.instrument as usize].info.venue))
+            .collect();
+        for key in &gone {
+            session.subs.remove(key);
+            entries[key.instrument as usize].leave(id, key.channel, key.depth);
+        }
+        if target.channel == Channel::Quote
+            && let Some(conflated) = &mut session.conflated
+        {
+            conflated.forget(gone.iter().map(|key| key.instrument));
+        }
         if session.subs.is_empty() && !gone.is_empty() {
             self.hub.subscribers.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        }
-        for sub in &gone {
-            entries[sub.instrument as usize].leave(id, sub.channel, sub.depth);
-            if let (Channel::Quote, Some(conflated)) = (sub.channel, &mut session.conflated) {
-                conflated.held.remove(&sub.instrument);
-            }
         }
         self.report.subscriptions -= gone.len() as u64;
         gone.len()
@@ -353,16 +368,11 @@ impl Core {
             }
             one
         };
-        let explicit = session.subs.iter().filter(|sub| !sub.wild).map(|sub| {
-            one(
-                sub.channel,
-                &self.market.entries[sub.instrument as usize].info.symbol,
-                sub.depth,
-                sub.mode,
-            )
+        let explicit = session.subs.iter().filter(|(_, sub)| !sub.wild).map(|(key, sub)| {
+            let symbol = &self.market.entries[key.instrument as usize].info.symbol;
+            one(key.channel, symbol, key.depth, sub.mode)
         });
-        let wild = self.market.wildcards.iter().filter(|w| w.session == id);
-        let wild = wild.map(|w| one(w.channel, &w.pattern(), w.depth, w.mode));
+        let wild = self.wildcards_of(id).map(|w| one(w.channel, &w.pattern(), w.depth, w.mode));
         let result: Vec<_> = explicit.chain(wild).collect();
         self.answer_list(id, "list_subscriptions", req_id, &result);
     }
@@ -396,8 +406,8 @@ impl Core {
     }
 }
 
-fn too_many(most: usize) -> Unknown {
-    let message = format!("more than {most} subscriptions (a wildcard counts as one)");
+fn too_many(most: usize, of: &str) -> Unknown {
+    let message = format!("more than {most} {of} (a wildcard counts as one subscription)");
     Unknown { code: "too_many_subscriptions", message, near: Vec::new() }
 }
 

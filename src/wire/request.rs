@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::limits;
 
 /// What a subscription delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Channel {
     /// Trades.

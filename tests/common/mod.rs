@@ -200,6 +200,16 @@ impl Client {
         }
     }
 
+    /// Bytes that were read and are no whole frame.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Puts bytes before everything else that is read, as if they had not been.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// Sends a masked frame, whatever it is.
     pub fn frame(&mut self, first_byte: u8, payload: &[u8]) {
         self.stream.write_all(&masked(first_byte, payload)).expect("writes");

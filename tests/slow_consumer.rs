@@ -1,0 +1,319 @@
+//! Clients that take too little: what becomes of them, and that nobody else notices.
+
+mod common;
+mod neighbours;
+
+use std::io::Read as _;
+
+use common::{Client, Received, Server, pause};
+use neighbours::{
+    Chains, Memory, Neighbours, begin, descriptors, follow, read_eviction, small, subscribe,
+    symbol, wait_descriptors,
+};
+use serde_json::json;
+
+const SYMBOLS: usize = 50;
+const FEED: &str = "synthetic:symbols=50,rate=3000,names=numbered,zipf=0,seed=1";
+/// The smallest outbox there is.
+const OUTBOX: u64 = 128 << 10;
+
+fn start(more: &[&str]) -> Server {
+    let mut args = vec!["--reactors", "2"];
+    for default in [["--outbox-bytes", "128KiB"], ["--slow-grace", "500ms"]] {
+        if !more.contains(&default[0]) {
+            args.extend(default);
+        }
+    }
+    args.extend(more);
+    Server::start(&args)
+}
+
+fn all() -> Vec<String> {
+    (0..SYMBOLS).map(symbol).collect()
+}
+
+/// A small client that is subscribed to all trades and quotes, and has read nothing since.
+fn greedy(server: &Server) -> (Client, Chains) {
+    let mut client = small(server, "/v1/ws");
+    for channel in ["trade", "quote"] {
+        client.send(&subscribe(channel, &all()));
+    }
+    (client, Chains::new())
+}
+
+fn slow_ended(server: &Server) -> f64 {
+    server.metric("tickcast_sessions_ended_total", "reason=\"slow_")
+}
+
+#[test]
+fn stalled_readers_are_told_why_and_closed_and_their_neighbours_miss_nothing() {
+    const STALLED: usize = 30;
+    let server = start(&["--feed", FEED]);
+    let good = Neighbours::start(&server, 30, SYMBOLS);
+    let memory = Memory::watch(&server);
+    let mut stalled: Vec<_> = (0..STALLED).map(|_| greedy(&server)).collect();
+    server.wait_metric("tickcast_slow_clients_total", "", |n| {
+        memory.bounded(&server, STALLED as u64 * (OUTBOX + OUTBOX / 4));
+        n == STALLED as f64
+    });
+    // What was queued is given back as soon as they are told, not when they are gone.
+    memory.is_back(&server);
+    good.get_more();
+    for (client, chains) in &mut stalled {
+        let eviction = read_eviction(client, chains);
+        assert_eq!(eviction.lag["cause"], "peer_window", "{}", eviction.lag);
+        assert!(eviction.lag["queued_bytes"].as_u64().expect("a number") > 0, "{}", eviction.lag);
+        assert!(eviction.data > 0, "what its socket had taken is delivered");
+    }
+    drop(stalled);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_", |n| n == STALLED as f64);
+    server.wait_metric("tickcast_sessions_ending", "", |n| n == 0.0);
+    assert_eq!(
+        server.metric("tickcast_slow_clients_total", "cause=\"peer_window\""),
+        STALLED as f64
+    );
+    good.finish(&server);
+    memory.is_back(&server);
+}
+
+#[test]
+fn who_takes_nothing_for_the_grace_period_is_closed_long_before_the_outbox_is_full() {
+    let server = start(&["--feed", FEED, "--outbox-bytes", "1GiB"]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let (mut stalled, mut chains) = greedy(&server);
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n == 1.0);
+    let eviction = read_eviction(&mut stalled, &mut chains);
+    assert!(eviction.lag["oldest_ms"].as_u64().expect("a number") >= 500, "{}", eviction.lag);
+    drop(stalled);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_stalled\"", |n| n == 1.0);
+    good.finish(&server);
+}
+
+#[test]
+fn an_outbox_over_its_bound_is_no_matter_of_grace() {
+    let server = start(&["--feed", FEED, "--slow-grace", "10m"]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let (mut stalled, mut chains) = greedy(&server);
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n == 1.0);
+    let eviction = read_eviction(&mut stalled, &mut chains);
+    let queued = eviction.lag["queued_bytes"].as_u64().expect("a number");
+    assert!(queued > OUTBOX - 1000 && queued <= OUTBOX, "{}", eviction.lag);
+    drop(stalled);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_overflow\"", |n| n == 1.0);
+    good.finish(&server);
+}
+
+#[test]
+fn a_reader_of_a_kilobyte_a_second_is_closed() {
+    let server = start(&["--feed", FEED]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let memory = Memory::watch(&server);
+    let mut slow: Vec<_> = (0..4).map(|_| greedy(&server)).collect();
+    // Ten bytes every ten milliseconds.
+    let mut taken = vec![Vec::new(); slow.len()];
+    while server.metric("tickcast_slow_clients_total", "") < slow.len() as f64 {
+        for ((client, _), taken) in slow.iter_mut().zip(&mut taken) {
+            let mut bytes = [0; 10];
+            let n = client.stream.read(&mut bytes).expect("reads");
+            taken.extend_from_slice(&bytes[..n]);
+        }
+        memory.bounded(&server, slow.len() as u64 * (OUTBOX + OUTBOX / 4));
+        pause();
+    }
+    for ((client, chains), taken) in slow.iter_mut().zip(taken) {
+        client.put_back(&taken);
+        let eviction = read_eviction(client, chains);
+        assert_eq!(eviction.lag["cause"], "peer_window", "{}", eviction.lag);
+    }
+    drop(slow);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_", |n| n == 4.0);
+    good.finish(&server);
+    memory.is_back(&server);
+}
+
+#[test]
+fn a_slow_one_that_catches_up_in_time_loses_nothing() {
+    let server = start(&["--feed", FEED, "--slow-grace", "10m", "--outbox-bytes", "64MiB"]);
+    let (mut client, mut chains) = greedy(&server);
+    // Several times: blocked, then read up to the newest.
+    for round in 1..=3 {
+        server.wait_metric("tickcast_outboxes_bytes", "", |held| held > f64::from(round) * 2e5);
+        let mut probe = Client::native(&server);
+        let mut newest = Chains::new();
+        for channel in ["trade", "quote"] {
+            begin(&mut newest, &probe.ask(&subscribe(channel, &all())));
+        }
+        drop(probe);
+        loop {
+            let message = client.message();
+            if message.get("method").is_some() {
+                begin(&mut chains, &message);
+            } else {
+                follow(&mut chains, &message);
+            }
+            let reached = |key| chains.get(key).is_some_and(|seq| *seq >= newest[key]);
+            if newest.keys().all(reached) {
+                break;
+            }
+        }
+    }
+    assert_eq!(slow_ended(&server), 0.0);
+}
+
+#[test]
+fn one_that_went_silently_is_found_by_the_pings() {
+    let quick = ["--ping-interval", "1s", "--ping-timeout", "200ms", "--slow-grace", "10m"];
+    let server = start(&[&quick, &["--feed", FEED, "--outbox-bytes", "64MiB"][..]].concat());
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let memory = Memory::watch(&server);
+    let before = descriptors(&server);
+    // One has nothing to receive but heartbeats, the other more than its socket takes. Neither
+    // ends its connection, reads, or answers.
+    let idle = small(&server, "/v1/ws");
+    let (busy, _) = greedy(&server);
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"ping_timeout\"", |n| n == 2.0);
+    // The sockets are gone too, also the one that never took what waited for it.
+    wait_descriptors(&server, before);
+    drop((idle, busy));
+    good.finish(&server);
+    memory.is_back(&server);
+}
+
+#[test]
+fn one_that_ends_its_side_only_is_gone() {
+    let server = start(&["--feed", FEED]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let before = descriptors(&server);
+    let mut reads = Client::native(&server);
+    assert_eq!(reads.subscribe("trade", &["*"])["success"], true);
+    let (stalls, _) = greedy(&server);
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    for client in [&reads, &stalls] {
+        client.stream.shutdown(std::net::Shutdown::Write).expect("shuts down");
+    }
+    server.wait_metric("tickcast_sessions", "", |n| n == 4.0);
+    wait_descriptors(&server, before);
+    assert_eq!(reads.close(), None);
+    good.finish(&server);
+}
+
+#[test]
+fn a_drain_does_not_wait_for_those_that_were_told_to_go_before() {
+    let mut server = start(&["--feed", FEED, "--drain-deadline", "10m"]);
+    let (stalled, _) = greedy(&server);
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n == 1.0);
+    server.signal("TERM");
+    // Less than the time that an evicted client is given: the wait would give up.
+    assert_eq!(server.wait().code(), Some(0));
+    drop(stalled);
+}
+
+/// Reads until lag statuses with policy conflate have told of at least so many skipped quotes.
+fn read_conflated(client: &mut Client, chains: &mut Chains, wanted: u64) -> u64 {
+    let mut skipped = 0;
+    while skipped < wanted {
+        let message = client.message();
+        if message["type"] == "lag" {
+            assert_eq!(message["policy"], "conflate", "{message}");
+            skipped += message["skipped"].as_u64().expect("a number");
+        } else if message.get("method").is_some() {
+            begin(chains, &message);
+        } else {
+            follow(chains, &message);
+        }
+    }
+    skipped
+}
+
+fn conflate(symbols: &[String]) -> serde_json::Value {
+    json!({"method": "subscribe", "params": {"channel": "quote", "symbol": symbols, "mode": "conflate"}})
+}
+
+#[test]
+fn a_conflating_client_gets_the_newest_quote_of_each_symbol_when_it_reads_again() {
+    let server = start(&["--feed", FEED, "--slow-grace", "10m"]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let mut client = small(&server, "/v1/ws");
+    client.send(&conflate(&all()));
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    let ticks = server.metric("tickcast_encoded_total", "");
+    // Many times the quotes there are room for, and it is not closed.
+    server.wait_metric("tickcast_encoded_total", "", |n| n > ticks + 5000.0);
+    let mut chains = Chains::new();
+    let skipped = read_conflated(&mut client, &mut chains, 500);
+    server.wait_metric("tickcast_conflated_total", "", |n| n >= skipped as f64);
+    // And from there on every quote.
+    let mut follows = 0;
+    while follows < 200 {
+        follows += usize::from(follow(&mut chains, &client.next()));
+    }
+    assert_eq!(slow_ended(&server), 0.0);
+    good.finish(&server);
+}
+
+#[test]
+fn conflation_as_the_servers_policy_needs_no_word_of_the_client() {
+    let server = start(&["--feed", FEED, "--slow-grace", "10m", "--slow-consumer", "conflate"]);
+    let mut client = small(&server, "/v1/ws");
+    client.send(&subscribe("quote", &all()));
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    let encoded = server.metric("tickcast_encoded_total", "");
+    server.wait_metric("tickcast_encoded_total", "", |n| n > encoded + 3000.0);
+    read_conflated(&mut client, &mut Chains::new(), 500);
+    assert_eq!(slow_ended(&server), 0.0);
+}
+
+#[test]
+fn more_held_quotes_than_the_outbox_takes_are_sent_in_portions() {
+    let feed = "synthetic:symbols=3000,rate=6000,names=numbered,zipf=0,only=quote";
+    let server = start(&["--feed", feed, "--slow-grace", "10m", "--slow-consumer", "conflate"]);
+    let symbols: Vec<String> = (0..3000).map(symbol).collect();
+    let mut client = small(&server, "/v1/ws");
+    let mut chains = Chains::new();
+    for part in symbols.chunks(1000) {
+        client.send(&subscribe("quote", part));
+        loop {
+            let message = client.next();
+            if message.get("method").is_some() {
+                break begin(&mut chains, &message);
+            }
+            follow(&mut chains, &message);
+        }
+    }
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    let encoded = server.metric("tickcast_encoded_total", "");
+    server.wait_metric("tickcast_encoded_total", "", |n| n > encoded + 20_000.0);
+    read_conflated(&mut client, &mut chains, 2000);
+    assert_eq!(slow_ended(&server), 0.0);
+}
+
+#[test]
+fn trades_of_a_conflating_client_are_not_conflated() {
+    let server = start(&["--feed", FEED, "--slow-grace", "10m", "--slow-consumer", "conflate"]);
+    let good = Neighbours::start(&server, 4, SYMBOLS);
+    let (mut client, mut chains) = greedy(&server);
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n == 1.0);
+    read_eviction(&mut client, &mut chains);
+    drop(client);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_overflow\"", |n| n == 1.0);
+    good.finish(&server);
+}
+
+#[test]
+fn an_echo_that_nobody_reads_is_closed_without_words_of_another_protocol() {
+    let server = start(&["--feed", "synthetic:symbols=1,rate=1"]);
+    let mut client = small(&server, "/v1/echo");
+    for _ in 0..4 {
+        client.frame(0x82, &vec![7; 60_000]);
+    }
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n == 1.0);
+    loop {
+        match client.frame_in() {
+            Received::Binary(bytes) => assert_eq!(bytes, vec![7; 60_000]),
+            Received::Close(code, _) => break assert_eq!(code, Some(4008)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(client.frame_in(), Received::End);
+}
