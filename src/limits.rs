@@ -161,12 +161,6 @@ pub const BOOK_HEAD_JSON_BYTES: usize = 512;
 /// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
 pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
 
-/// Largest message of `/v1/echo`: the conformance suite sends 16 MiB (Autobahn 9.1.6, 9.2.6).
-pub const ECHO_MESSAGE_BYTES: usize = 16 * MIB + KIB;
-
-/// Bound of an echo session's outbox: what it may have been sent and not have read back yet.
-pub const ECHO_OUTBOX_BYTES: usize = 4 * ECHO_MESSAGE_BYTES;
-
 /// Suggestions for a symbol that is not known.
 pub const SUGGESTIONS: usize = 3;
 
@@ -308,7 +302,6 @@ const _: () = {
     // The default outbox holds a full book of 10,000 levels a side, as its doc says.
     assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
     assert!(ENCODING_CHUNK > BOOK_SNAPSHOT_BYTES);
-    assert!(ECHO_OUTBOX_BYTES > ECHO_MESSAGE_BYTES);
     assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));

@@ -119,7 +119,7 @@ fn start_reactors(
     state: &Arc<State>,
     ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
 ) -> anyhow::Result<Reactors> {
-    let links = (0..config.reactors).map(|id| Arc::new(Link { id, ..Link::default() })).collect();
+    let links = (0..config.reactors).map(|id| Arc::new(Link::new(id))).collect();
     let hub = Arc::new(Hub {
         settings: settings(config),
         epoch: epoch(),

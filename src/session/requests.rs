@@ -31,7 +31,7 @@ impl Core {
         let dialect = session.dialect;
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
-        let limits = self.read_limits(dialect);
+        let limits = self.read_limits();
         let result =
             reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
         if let Some(session) = self.sessions.get_mut(id as usize) {
@@ -66,6 +66,7 @@ impl Core {
                 self.close(id, Reason::Protocol, Some(1003), "binary message, expected text");
             }
         }
+        self.answered(id);
         match self.sessions.get(id as usize) {
             Some(session) if !session.is_ending() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
@@ -87,7 +88,7 @@ impl Core {
                 );
             }
             let (req_id, method) = match parsed {
-                Ok(request) => (request.req_id, None),
+                Ok(request) => (request.req_id, Some(request.call.method().to_owned())),
                 Err(refusal) => (refusal.req_id, refusal.method),
             };
             let rate = self.hub.settings.request_rate;
@@ -209,11 +210,7 @@ impl Core {
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for key in todo {
-            if self.is_subscribed(id, &key) {
-                self.resubscribe(id, key, mode)
-            } else {
-                self.subscribe(id, key, mode, false)
-            }
+            self.subscribe_anew(id, key, mode, false);
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
@@ -235,11 +232,20 @@ impl Core {
         self.sessions.get(id as usize).is_some_and(|session| session.subs.contains(key))
     }
 
-    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode) {
+    /// Subscribes, or sends another snapshot of what is subscribed.
+    fn subscribe_anew(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+        if self.is_subscribed(id, &key) {
+            self.resubscribe(id, key, mode, wild);
+        } else {
+            self.subscribe(id, key, mode, wild);
+        }
+    }
+
+    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if let Some(have) = session.subs.get_mut(&key) {
             have.mode = mode;
-            have.wild = false;
+            have.wild &= wild;
         }
         self.rejoin(id, key);
     }
@@ -247,7 +253,9 @@ impl Core {
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
-                self.subscribe_wild(&wildcard, index as u32);
+                let Wildcard { session, channel, depth, mode, .. } = wildcard;
+                let key = Key { instrument: index as u32, depth, channel };
+                self.subscribe_anew(session, key, mode, true);
             }
         }
         match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
@@ -298,6 +306,7 @@ impl Core {
                 self.market.wildcards.retain(|wildcard| {
                     wildcard.session != id
                         || wildcard.channel != target.channel
+                        || target.depth.is_some_and(|depth| depth != wildcard.depth)
                         || (venue.is_some() && wildcard.venue != venue)
                 });
                 before != self.market.wildcards.len()
@@ -423,21 +432,20 @@ impl Answer {
         Answer { result: Vec::new(), errors: Vec::new(), suggested: 0 }
     }
 
-    fn entry(&mut self, symbol: &str, target: &Target) {
+    fn entry(&mut self, symbol: &str, channel: Channel, depth: Option<u16>) {
         if !self.result.is_empty() {
             self.result.push(b',');
         }
         self.result.extend_from_slice(b"{\"channel\":\"");
-        self.result.extend_from_slice(target.channel.as_str().as_bytes());
+        self.result.extend_from_slice(channel.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"symbol\":");
         self.result.extend_from_slice(json!(symbol).to_string().as_bytes());
-        if target.channel == Channel::Book {
-            match target.depth {
-                Some(depth) if depth != 0 => {
-                    self.result.extend_from_slice(b",\"depth\":");
-                    push_int(&mut self.result, depth.into());
-                }
-                _ => self.result.extend_from_slice(b",\"depth\":\"full\""),
+        match depth {
+            None => {}
+            Some(0) => self.result.extend_from_slice(b",\"depth\":\"full\""),
+            Some(depth) => {
+                self.result.extend_from_slice(b",\"depth\":");
+                push_int(&mut self.result, depth.into());
             }
         }
     }
@@ -450,7 +458,8 @@ impl Answer {
         epoch: &str,
         extra: &[(&str, u64)],
     ) {
-        self.entry(symbol, target);
+        let depth = (target.channel == Channel::Book).then_some(target.depth.unwrap_or(0));
+        self.entry(symbol, target.channel, depth);
         self.result.extend_from_slice(b",\"mode\":\"");
         self.result.extend_from_slice(mode.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"epoch\":\"");
@@ -463,7 +472,8 @@ impl Answer {
     }
 
     fn unsubscribed(&mut self, symbol: &str, target: &Target) {
-        self.entry(symbol, target);
+        // Without a depth, every depth is gone.
+        self.entry(symbol, target.channel, target.depth);
         self.result.push(b'}');
     }
 
