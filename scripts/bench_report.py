@@ -6,8 +6,9 @@ import statistics
 from html import escape
 
 BASE = "bare copy"
-# A server that delivers less in time falls behind: its figures are of another load.
-HELD = 0.995
+# A server that delivers less falls behind: its figures are of another load. Not more, because some symbols have more
+# subscribers than others, and chance decides how many ticks of a window are theirs.
+HELD = 0.99
 COLOURS = ["#555555", "#999999", "#e6820a", "#c8283c", "#8c1e78", "#2860b4", "#1e8c6e"]
 WHAT = {
     "W1": "1,000 clients on 1 symbol",
@@ -72,7 +73,6 @@ class Results:
             self.points += [point] if point not in self.points else []
             self.servers += [server] if server not in self.servers else []
             self.runs.setdefault((point, server), {})[line["round"]] = figures(line)
-        self.servers.sort(key=lambda name: (not name.startswith("bare"), name == "fastws", name))
 
     def of(self, point):
         return [server for server in self.servers if (point, server) in self.runs]
@@ -141,12 +141,12 @@ def about(results):
         f"{machine['cpu']}{' (virtual)' if machine['virtual'] else ''}, {machine['cores']} cores, {machine['memory_gib']} GiB; "
         f"Linux {machine['kernel']}, {machine['congestion_control']}; {machine['rustc']}; commit {machine['commit']}.",
         "",
-        f"Medians of {head['rounds']} rounds with windows of {head['seconds']:g} s after {head['warmup']:g} s of load. The server on one core, the load "
+        f"Medians of {head['rounds']} round{'s' * (head['rounds'] > 1)} with windows of {head['seconds']:g} s after {head['warmup']:g} s of load. The server on one core, the load "
         "(tickcast-loadtest --spin) on another, over loopback. "
         f"`x` is the ratio to `{BASE}` of the same round: median (least-most).",
         "",
         "CPU is that of all the server's threads but those named gen*, which make the ticks and are stated apart; the bare server makes its ticks "
-        "inline. Reach is what was delivered of what was due; a server below 99.5 % falls behind, and its figures are those of another load.",
+        "inline. Reach is what was delivered of what was due; a server below 99 % falls behind, and its figures are those of another load.",
     ]
     if noisy:
         lines += ["", f"**NOT QUIET: before {noisy} of {len(results.lines)} runs other processes used more than 10 % of a core.**"]
