@@ -30,21 +30,6 @@ impl Core {
         }
     }
 
-    /// A wildcard's subscription to one instrument; another snapshot where the session has it.
-    pub(crate) fn subscribe_wild(&mut self, wildcard: &Wildcard, instrument: u32) {
-        let key = Key { channel: wildcard.channel, instrument, depth: wildcard.depth };
-        let Some(session) = self.sessions.get_mut(wildcard.session as usize) else { return };
-        match session.subs.get_mut(&key) {
-            Some(sub) => {
-                if sub.wild {
-                    sub.mode = wildcard.mode;
-                }
-                self.rejoin(wildcard.session, key);
-            }
-            None => self.subscribe(wildcard.session, key, wildcard.mode, true),
-        }
-    }
-
     /// A wildcard's subscription to an instrument that has just been listed: none of its ticks has
     /// been seen here, so there is no snapshot to wait for and the first tick is the first message.
     pub(super) fn subscribe_listed(&mut self, wildcard: &Wildcard, instrument: u32) {
