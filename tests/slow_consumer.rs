@@ -3,6 +3,7 @@
 mod common;
 mod neighbours;
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 
 use common::{Client, Received, Server, pause};
@@ -18,8 +19,9 @@ const FEED: &str = "synthetic:symbols=50,rate=3000,names=numbered,zipf=0,seed=1"
 const OUTBOX: u64 = 128 << 10;
 
 fn start(more: &[&str]) -> Server {
-    let mut args = vec!["--reactors", "2"];
-    for default in [["--outbox-bytes", "128KiB"], ["--slow-grace", "500ms"]] {
+    let mut args = Vec::new();
+    let defaults = [["--reactors", "2"], ["--outbox-bytes", "128KiB"], ["--slow-grace", "500ms"]];
+    for default in defaults {
         if !more.contains(&default[0]) {
             args.extend(default);
         }
@@ -158,6 +160,119 @@ fn a_slow_one_that_catches_up_in_time_loses_nothing() {
         }
     }
     assert_eq!(slow_ended(&server), 0.0);
+}
+
+/// A capture in a file of its own, gone with the test.
+struct Capture(std::path::PathBuf);
+
+impl Capture {
+    /// One message per element, at these distances in milliseconds.
+    fn new(name: &str, every_ms: u64, messages: impl Iterator<Item = serde_json::Value>) -> Self {
+        let mut text = String::new();
+        for (i, message) in messages.enumerate() {
+            let ns = 1_700_000_000_000_000_000 + i as u64 * every_ms * 1_000_000;
+            writeln!(text, "{ns} {message}").expect("memory");
+        }
+        let name = format!("tickcast-{}-{name}.jsonl", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("writes");
+        Capture(path)
+    }
+
+    fn feed(&self, options: &str) -> String {
+        format!("replay:{},{options}", self.0.display())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_snapshot_larger_than_the_outbox_is_no_reason_to_close() {
+    let levels = |from: i32, step: i32| -> Vec<_> {
+        (0..6000).map(|i| json!([format!("{}.25", from + i * step), "123.456"])).collect()
+    };
+    let snapshot = json!({"type": "snapshot", "product_id": "BTC-USD",
+        "bids": levels(30_000, -1), "asks": levels(30_001, 1)});
+    let update = json!({"type": "l2update", "product_id": "BTC-USD",
+        "time": "2021-04-17T16:43:36.989711Z", "changes": [["buy", "29990.25", "7"]]});
+    // Looping: everybody gets the whole book again, and updates behind it.
+    let messages = std::iter::once(snapshot).chain(std::iter::repeat_n(update, 50));
+    let capture = Capture::new("book", 20, messages);
+    let server = start(&["--feed", &capture.feed("speed=1,loop=true"), "--slow-grace", "10m"]);
+    let mut clients: Vec<_> = (0..3).map(|_| small(&server, "/v1/ws")).collect();
+    for client in &mut clients {
+        client.send(&json!({"method": "subscribe", "params": {"channel": "book", "symbol": "*"}}));
+    }
+    for round in 0..4 {
+        for client in &mut clients {
+            let book = client.until(|m| m["channel"] == "book" && m["type"] == "snapshot");
+            assert!(book.to_string().len() as u64 > 2 * OUTBOX, "in round {round}");
+        }
+    }
+    assert_eq!(slow_ended(&server), 0.0);
+}
+
+#[test]
+fn an_answer_larger_than_the_outbox_is_no_reason_to_close() {
+    let feed = "synthetic:symbols=4000,rate=2000,names=numbered,zipf=0";
+    let server = start(&["--feed", feed, "--slow-grace", "10m"]);
+    let mut client = small(&server, "/v1/ws");
+    client.send(&json!({"method": "list_symbols"}));
+    client.send(&json!({"method": "subscribe", "params": {"channel": "trade", "symbol": "*"}}));
+    server.wait_metric("tickcast_sends_blocked_total", "", |n| n > 0.0);
+    let encoded = server.metric("tickcast_encoded_total", "");
+    server.wait_metric("tickcast_encoded_total", "", |n| n > encoded + 100.0);
+    let answer = client.message();
+    assert_eq!(answer["result"].as_array().expect("a list").len(), 4000);
+    assert!(answer.to_string().len() as u64 > 2 * OUTBOX);
+    client.until(|message| message["channel"] == "trade");
+    assert_eq!(slow_ended(&server), 0.0);
+}
+
+#[test]
+fn a_paced_replay_waits_for_the_slow_only_until_they_are_closed_or_gone() {
+    let trades = (1..=40_000).map(|id| {
+        json!({"type": "match", "trade_id": id, "sequence": id, "product_id": "BTC-USD",
+            "side": "sell", "size": "0.01", "price": "100.5",
+            "time": "2021-04-17T16:43:36.989711Z"})
+    });
+    let capture = Capture::new("trades", 1, trades);
+    // It begins when three are subscribed.
+    let feed = capture.feed("speed=max,loop=false,wait=3");
+    let server =
+        start(&["--feed", &feed, "--slow-grace", "2s", "--reactors", "1", "--ring-slots", "1024"]);
+    let everything = json!({"method": "subscribe", "params": {"channel": "trade", "symbol": "*"}});
+    let mut good = Client::native(&server);
+    let (mut stalls, mut leaves) = (small(&server, "/v1/ws"), small(&server, "/v1/ws"));
+    for client in [&mut good, &mut stalls, &mut leaves] {
+        client.send(&everything);
+    }
+    assert_eq!(good.next()["success"], true);
+    let mut last = 0;
+    while last < 40_000 {
+        let message = good.message();
+        if message["channel"] == "trade" {
+            assert_eq!(message["prev"].as_u64(), Some(last), "{message}");
+            last = message["seq"].as_u64().expect("a seq");
+        }
+        if last == 500 {
+            // One of the two that do not read is gone without a word.
+            leaves.stream.shutdown(std::net::Shutdown::Both).expect("shuts down");
+        }
+    }
+    // They had held it up, and nobody who reads lost anything.
+    server.wait_metric("tickcast_ingest_paced_total", "", |n| n > 0.0);
+    assert_eq!(server.metric("tickcast_ring_lost_ticks_total", ""), 0.0);
+    server.wait_metric("tickcast_slow_clients_total", "", |n| n >= 1.0);
+    server.wait_metric("tickcast_sessions", "", |n| n == 2.0);
+    let code = stalls.close().expect("a close frame").0;
+    assert_eq!(code, Some(4008));
+    drop(stalls);
+    server.wait_metric("tickcast_sessions_ended_total", "reason=\"slow_stalled\"", |n| n >= 1.0);
 }
 
 #[test]

@@ -439,9 +439,9 @@ impl Core {
             pinged: false,
             queued: false,
             joining: false,
+            subscribed: false,
             overflowed: false,
             crowded: false,
-            subscriber: false,
         }) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
@@ -508,19 +508,17 @@ impl Core {
         self.count_subscriber(id);
     }
 
-    /// Counts the session as a subscriber or not any more. A wildcard is a subscription also while
-    /// it matches nothing: a replay lists what it meets only when it has begun.
+    /// Keeps the number of clients that are subscribed to something; a wildcard counts also while
+    /// nothing matches it.
     pub(crate) fn count_subscriber(&mut self, id: u32) {
+        let wild = self.market.wildcards.iter().any(|wildcard| wildcard.session == id);
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let subscribes =
-            !session.subs.is_empty() || self.market.wildcards.iter().any(|w| w.session == id);
-        if session.subscriber != subscribes {
-            session.subscriber = subscribes;
-            if subscribes {
-                self.hub.subscribers.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.hub.subscribers.fetch_sub(1, Ordering::Relaxed);
-            }
+        let subscribed = wild || !session.subs.is_empty();
+        if std::mem::replace(&mut session.subscribed, subscribed) != subscribed {
+            match subscribed {
+                true => self.hub.subscribers.fetch_add(1, Ordering::Relaxed),
+                false => self.hub.subscribers.fetch_sub(1, Ordering::Relaxed),
+            };
         }
     }
 

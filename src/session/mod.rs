@@ -83,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) tokens_ms: u64,
     pub(crate) dialect: Dialect,
     pub(crate) pinged: bool,
+    /// Counted as subscribed to something.
+    pub(crate) subscribed: bool,
     /// In the flush queue.
     pub(crate) queued: bool,
     /// In the queue of sessions with joins to do.
@@ -91,8 +93,6 @@ pub(crate) struct Session {
     pub(crate) overflowed: bool,
     /// Counted as holding back a paced replay.
     pub(crate) crowded: bool,
-    /// Counted as a subscriber, for which a replay may wait.
-    pub(crate) subscriber: bool,
 }
 
 impl Session {
