@@ -198,6 +198,21 @@ mod tests {
         ]
     }
 
+    #[test]
+    fn a_blocked_outbox_holds_little_more_than_what_waits() {
+        let encodings = &mut Encodings::new();
+        let mut outbox = Outbox::default();
+        outbox.push_own(encodings, |out| frame::text([b'x'; 100], out));
+        outbox.sent_some(1, encodings);
+        for round in 0..10_000 {
+            let range = encodings.text(|out| out.resize(150, b'y'));
+            outbox.push(range, encodings);
+            encodings.release(encodings.newest());
+            let most = outbox.len() * 5 / 4 + 1000;
+            assert!(outbox.held() <= most, "{} for {} in {round}", outbox.held(), outbox.len());
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_pushed_goes_out_in_order(steps in prop::collection::vec(step(), 0..200)) {
