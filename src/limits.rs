@@ -168,6 +168,13 @@ pub const SUGGESTIONS: usize = 3;
 /// [`SUGGESTIONS_SEARCHED`] names, about 0.3 ms.
 pub const SUGGESTIONS_PER_REQUEST: usize = 3;
 
+/// Requests that one such search is charged as: it costs as much as dozens of pings.
+pub const REQUESTS_PER_SUGGESTION: usize = 4;
+
+/// Symbols of a `list_symbols` that are charged as one request: the answer to a client that lists
+/// 100,000 symbols takes some 40 ms, so it may not ask for it 100 times a second.
+pub const SYMBOLS_PER_REQUEST: usize = 256;
+
 /// Listed symbols that a suggestion is searched in.
 pub const SUGGESTIONS_SEARCHED: usize = 2_000;
 

@@ -275,7 +275,8 @@ fn a_reactor_that_is_lapped_says_so_and_starts_over_with_whole_pictures() {
             follower.take(&client.message());
         }
     }
-    assert!(follower.snapshots > 5, "{} after {} lags", follower.snapshots, follower.lags);
+    // Lags that follow at once share a snapshot.
+    assert!(follower.snapshots >= 2, "{} after {} lags", follower.snapshots, follower.lags);
     // Another's snapshots agree with the book that went through all that.
     let mut agreed = 0;
     while agreed < 5 {

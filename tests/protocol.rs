@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Capture, Client, Received, Server};
+use common::{Capture, Client, Received, Server, pause};
 use serde_json::{Value, json};
 
 fn server() -> Server {
@@ -543,4 +543,27 @@ fn a_heartbeat_comes_where_nothing_else_does() {
     idle.until(|message| message["channel"] == "heartbeat");
     echo.text("x");
     assert_eq!(echo.frame_in(), Received::Text("x".to_owned()));
+}
+
+#[test]
+fn a_costly_request_counts_as_several() {
+    let server =
+        Server::start(&["--feed", "synthetic:symbols=20000,rate=1,only=trade,names=numbered"]);
+    let mut client = Client::native(&server);
+    for _ in 0..4 {
+        client.send(&json!({"method": "list_symbols"}));
+    }
+    // 20,000 symbols count as 78 requests, of the 200 that may come at once.
+    let answers: Vec<bool> = (0..4)
+        .map(|_| client.until(|message| message["method"] == "list_symbols")["success"] == true)
+        .collect();
+    assert_eq!(answers[..2], [true, true], "{answers:?}");
+    assert!(answers.contains(&false), "{answers:?}");
+    // It is not held against the client for good.
+    loop {
+        if client.ask(&json!({"method": "ping"}))["method"] == "pong" {
+            break;
+        }
+        pause();
+    }
 }

@@ -125,6 +125,15 @@ impl Core {
         Some(session.tokens < -burst)
     }
 
+    /// Charges a request that costs far more than others as so many more of them. What is owed at
+    /// once is half a burst, so that the next request is refused but does not end the session.
+    fn charge(&mut self, id: u32, requests: usize) {
+        let owed = -self.burst() / 2;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let cost = i32::try_from(requests.saturating_mul(1000)).unwrap_or(i32::MAX);
+        session.tokens = session.tokens.saturating_sub(cost).max(owed.min(session.tokens));
+    }
+
     fn refuse(&mut self, id: u32, refusal: &Refusal) {
         self.report.refused += 1;
         let mut answer =
@@ -207,6 +216,7 @@ impl Core {
                 Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
             }
         }
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for key in todo {
@@ -326,6 +336,7 @@ impl Core {
             session.joins.retain(|join| session.subs.contains(&join.key));
         }
         self.count_subscriber(id);
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("unsubscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
     }
@@ -386,6 +397,7 @@ impl Core {
                     "base": info.base, "quote": info.quote})
             })
             .collect();
+        self.charge(id, result.len() / limits::SYMBOLS_PER_REQUEST);
         self.answer_list(id, "list_symbols", req_id, &result);
     }
 
