@@ -196,6 +196,12 @@ pub const OUTBOX_BYTES: usize = MIB;
 /// above 1 GiB a handful of stalled clients is the end of the machine.
 pub const OUTBOX_BYTES_RANGE: RangeInclusive<usize> = 128 * KIB..=1024 * MIB;
 
+/// Bytes that the kernel takes for a client and has not sent yet (`TCP_NOTSENT_LOWAT`). Left to itself
+/// it takes megabytes, in which a client's lag does not show and which no bound of ours counts; and
+/// a socket of which a third must be free before it takes more makes a client that reads slowly
+/// look like one that does not read. More than any one write of a client that keeps up.
+pub const UNSENT_BYTES: u32 = 128 * KIB as u32;
+
 /// Default of `--slow-grace`: how long a client may take nothing while bytes wait for it. One TCP retransmission
 /// time-out and its back-off (0.2 + 0.4 + 0.8 + 1.6 s) fit, so one bad moment of a mobile network
 /// is no eviction.

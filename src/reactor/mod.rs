@@ -329,6 +329,14 @@ impl Reactor {
     }
 }
 
+/// Hands a socket to this thread's runtime, with the options that a session needs.
+fn set_up(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
+    // Small messages must not wait for acknowledgements of earlier ones.
+    stream.set_nodelay(true)?;
+    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES)?;
+    TcpStream::from_std(stream)
+}
+
 impl Core {
     fn new(
         me: Weak<Reactor>,
@@ -403,10 +411,7 @@ impl Core {
     }
 
     fn adopt(&mut self, adopt: Adopt, early: Vec<u8>) {
-        // Small messages must not wait for acknowledgements of earlier ones.
-        let stream =
-            adopt.stream.set_nodelay(true).and_then(|()| TcpStream::from_std(adopt.stream));
-        let stream = match stream {
+        let stream = match set_up(adopt.stream) {
             Ok(stream) => Rc::new(stream),
             Err(error) => {
                 tracing::debug!(%error, peer = %adopt.peer, "connection lost before its session began");
