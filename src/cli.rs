@@ -8,12 +8,13 @@ use std::ffi::OsString;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use thiserror::Error;
 
 use crate::config::units::{Bytes, Span, Spread};
 use crate::limits;
+use crate::watch::{self, Watch};
 
 /// What `--version` prints after the name: the version and the commit it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAST_COMMIT"), ")");
@@ -29,6 +30,7 @@ Examples:
   tickcast --feed synthetic:symbols=500,rate=10000  500 symbols, 10,000 ticks a second in all
   tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
   tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
+  tickcast watch 'sim:*'                            prints the ticks of a running server
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
   tickcast completions bash > /etc/bash_completion.d/tickcast";
 
@@ -58,12 +60,46 @@ pub enum Command {
     /// Validate the configuration and print the effective one as TOML
     #[command(after_help = AFTER_HELP)]
     CheckConfig(Box<ServeArgs>),
+    /// Print what a running server sends, one JSON message per line
+    #[command(after_help = AFTER_WATCH)]
+    Watch(WatchArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
 }
+
+/// The flags of `watch`, as they were given.
+#[derive(Clone, Debug, Args)]
+pub struct WatchArgs {
+    /// The server's WebSocket
+    #[arg(long, value_name = "URL", default_value = watch::DEFAULT_URL)]
+    pub url: String,
+    /// What to subscribe to, repeatable [default: quote and trade]
+    #[arg(long, value_name = "CHANNEL", value_parser = CHANNEL, default_values = ["quote", "trade"],
+          hide_default_value = true)]
+    pub channel: Vec<String>,
+    /// Levels a side of books: 1 to 1000, or full [default: full]
+    #[arg(long, value_name = "N")]
+    pub depth: Option<String>,
+    /// End after so many messages [default: never]
+    #[arg(long, value_name = "N")]
+    pub count: Option<String>,
+    /// Symbols: venue:BASE-QUOTE, venue:* or * (in quotes, or the shell takes it)
+    #[arg(value_name = "SYMBOL", default_value = "*")]
+    pub symbols: Vec<String>,
+}
+
+const AFTER_WATCH: &str = "\
+Messages go to stdout as they come; what concerns the connection goes to stderr. A lost connection
+is made again. Ends with Ctrl-C, with the reader of its output, or after --count messages.
+
+Examples:
+  tickcast watch                                    quotes and trades of everything
+  tickcast watch --channel trade binance:BTC-USDT   trades of one symbol
+  tickcast watch --channel book --depth 5 --count 1 BTC-USDT
+  tickcast watch | jq -r 'select(.channel == \"trade\") | [.symbol, .price, .qty] | @tsv'";
 
 /// The flags of `serve` and `check-config`, as the texts that were given.
 ///
@@ -178,6 +214,8 @@ pub struct ServeArgs {
     pub log_format: String,
 }
 
+/// What `watch --channel` accepts.
+const CHANNEL: [&str; 4] = ["quote", "trade", "book", "status"];
 /// What `--pin` accepts.
 pub const PIN: &[&str] = &["true", "false", "auto"];
 /// What `--slow-consumer` accepts.
@@ -248,6 +286,8 @@ pub enum Action {
     Serve(Settings),
     /// Validate these settings and print them.
     CheckConfig(Settings),
+    /// Print what a server sends.
+    Watch(Watch),
     /// Print a completion script.
     Completions(Shell),
     /// Print the help or the version that clap has made.
@@ -293,6 +333,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
             Some(shell) => Ok(Action::Completions(*shell)),
             None => Err(UsageError("completions needs the name of a shell".to_owned())),
         },
+        Some(("watch", sub)) => {
+            let args =
+                WatchArgs::from_arg_matches(sub).map_err(|error| UsageError(one_line(&error)))?;
+            Watch::new(args).map(Action::Watch).map_err(UsageError)
+        }
         Some((name, sub)) => {
             // A flag may stand before or after the command's name; the later one wins.
             for (key, given) in settings_of(sub) {

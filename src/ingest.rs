@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tickcast_feeds::feed::{Feed, RunContext};
 use tickcast_feeds::tick::{TICK_WORDS, flags};
-use tickcast_feeds::{FeedState, Sink, SinkClosed, Stamp, Status, Stop, Tick};
+use tickcast_feeds::{FeedState, InstrumentId, Sink, SinkClosed, Stamp, Status, Stop, Tick};
 
 use crate::books::{Sequenced, Sequencers, Writer};
 use crate::limits;
@@ -28,6 +28,8 @@ struct Batch {
     restart: bool,
     /// The feed can wait for its consumers.
     paced: bool,
+    /// Which feed it is from.
+    feed: usize,
 }
 
 /// What is known of one feed.
@@ -80,6 +82,7 @@ impl Sink for FeedSink {
             ticks: self.empty.try_recv().unwrap_or_default(),
             restart: false,
             paced: self.batch.paced,
+            feed: self.batch.feed,
         };
         let batch = std::mem::replace(&mut self.batch, next);
         self.to_ingest.send(batch).map_err(|_| SinkClosed)
@@ -144,6 +147,7 @@ impl Ingest {
             producer,
             writer,
             sequencers: Sequencers::new(),
+            sources: Vec::new(),
             words: Vec::new(),
             report: IngestReport::default(),
             stop: stop.clone(),
@@ -151,7 +155,7 @@ impl Ingest {
         let shown = report.clone();
         let run = move || worker.run(&batches, &give_back, &shown);
         threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
-        for feed in feeds {
+        for (number, feed) in feeds.into_iter().enumerate() {
             if feed.lossless() {
                 hub.paced.store(true, Ordering::Relaxed);
             }
@@ -163,7 +167,8 @@ impl Ingest {
                 rejects: Mutex::default(),
             });
             all_stats.push(stats.clone());
-            let batch = Batch { ticks: Vec::new(), restart: false, paced: feed.lossless() };
+            let batch =
+                Batch { ticks: Vec::new(), restart: false, paced: feed.lossless(), feed: number };
             let sink =
                 FeedSink { batch, to_ingest: to_ingest.clone(), empty: empty.clone(), stats };
             let subscribers = hub.subscribers.clone();
@@ -213,6 +218,8 @@ struct Worker {
     producer: Producer<TICK_WORDS>,
     writer: Writer,
     sequencers: Sequencers,
+    /// By instrument, the feed that its newest event came from.
+    sources: Vec<usize>,
     words: Vec<[u64; TICK_WORDS]>,
     report: IngestReport,
     stop: Stop,
@@ -228,9 +235,10 @@ impl Worker {
         // Ends when the last feed has ended and dropped its sender.
         while let Ok(mut batch) = batches.recv() {
             if batch.restart {
-                self.sequencers.restart();
+                self.restart(batch.feed);
             }
             for event in batch.ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
+                self.note_source(event, batch.feed);
                 self.event(event);
             }
             self.publish(batch.paced);
@@ -239,6 +247,22 @@ impl Worker {
             match give_back.try_send(batch.ticks) {
                 Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
+        }
+    }
+
+    fn note_source(&mut self, event: &[Tick], feed: usize) {
+        let Some(first) = event.first() else { return };
+        let index = first.instrument.index();
+        if index >= self.sources.len() {
+            self.sources.resize(index + 1, usize::MAX);
+        }
+        self.sources[index] = feed;
+    }
+
+    /// A feed starts over: the numbers of its instruments may go back, those of others may not.
+    fn restart(&mut self, feed: usize) {
+        for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
+            self.sequencers.restart_one(InstrumentId(index as u32));
         }
     }
 

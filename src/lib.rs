@@ -19,3 +19,4 @@ pub mod wire;
 
 pub mod http;
 pub mod stats;
+pub mod watch;

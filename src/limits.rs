@@ -161,18 +161,19 @@ pub const BOOK_HEAD_JSON_BYTES: usize = 512;
 /// Bytes of the largest snapshot of a book with a depth: both sides at [`BOOK_DEPTH_MAX`].
 pub const BOOK_SNAPSHOT_BYTES: usize = 2 * BOOK_DEPTH_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
 
-/// Largest message of `/v1/echo`: the conformance suite sends 16 MiB (Autobahn 9.1.6, 9.2.6).
-pub const ECHO_MESSAGE_BYTES: usize = 16 * MIB + KIB;
-
-/// Bound of an echo session's outbox: what it may have been sent and not have read back yet.
-pub const ECHO_OUTBOX_BYTES: usize = 4 * ECHO_MESSAGE_BYTES;
-
 /// Suggestions for a symbol that is not known.
 pub const SUGGESTIONS: usize = 3;
 
 /// Unknown symbols of one request that get suggestions: each costs a comparison with
 /// [`SUGGESTIONS_SEARCHED`] names, about 0.3 ms.
 pub const SUGGESTIONS_PER_REQUEST: usize = 3;
+
+/// Requests that one such search is charged as: it costs as much as dozens of pings.
+pub const REQUESTS_PER_SUGGESTION: usize = 4;
+
+/// Symbols of a `list_symbols` that are charged as one request: the answer to a client that lists
+/// 100,000 symbols takes some 40 ms, so it may not ask for it 100 times a second.
+pub const SYMBOLS_PER_REQUEST: usize = 256;
 
 /// Listed symbols that a suggestion is searched in.
 pub const SUGGESTIONS_SEARCHED: usize = 2_000;
@@ -308,7 +309,6 @@ const _: () = {
     // The default outbox holds a full book of 10,000 levels a side, as its doc says.
     assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
     assert!(ENCODING_CHUNK > BOOK_SNAPSHOT_BYTES);
-    assert!(ECHO_OUTBOX_BYTES > ECHO_MESSAGE_BYTES);
     assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tickcast::cli::{self, Action, Settings};
 use tickcast::config::{self, Loaded, Machine};
-use tickcast::{logging, server};
+use tickcast::{logging, server, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             Ok(loaded) => print(loaded.to_toml().as_bytes()),
             Err(code) => return code,
         },
+        Action::Watch(what) => watch::run(&what),
         Action::Completions(shell) => print(&cli::completions(shell)),
         Action::Show(text) => unless_closed(text.print()),
     };

@@ -1,6 +1,6 @@
 //! The wiring: feeds, ingest, reactors and the control plane, from start to end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,6 +24,7 @@ use crate::ingest::Ingest;
 use crate::limits;
 use crate::reactor::{self, Command, Hub, Link, Settings};
 use crate::ring;
+use crate::watch;
 
 /// Runs the server until SIGINT or SIGTERM, then drains it.
 ///
@@ -118,7 +119,7 @@ fn start_reactors(
     state: &Arc<State>,
     ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
 ) -> anyhow::Result<Reactors> {
-    let links = (0..config.reactors).map(|id| Arc::new(Link { id, ..Link::default() })).collect();
+    let links = (0..config.reactors).map(|id| Arc::new(Link::new(id))).collect();
     let hub = Arc::new(Hub {
         settings: settings(config),
         epoch: epoch(),
@@ -194,12 +195,46 @@ fn pin(core: Option<usize>) {
 
 /// Tells where to look; the first line is what scripts wait for.
 fn announce(address: SocketAddr) {
-    let program = std::env::current_exe()
-        .map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string());
+    let near = reachable(address);
     println!("listening on http://{address}");
-    println!("  page       http://{address}/");
-    println!("  WebSocket  ws://{address}/v1/ws");
-    println!("  terminal   {program} watch --url ws://{address}/v1/ws '*'");
+    println!("  page       http://{near}/");
+    println!("  WebSocket  ws://{near}/v1/ws");
+    println!("  terminal   {}", watch_line(&program(), near));
+}
+
+/// The address for somebody on this machine: one that stands for all of them is none to connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// This program, to be called from any folder.
+fn program() -> String {
+    std::env::current_exe()
+        .map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string())
+}
+
+/// A word of a shell's command line; brackets are for matching file names there.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// The line to paste into a shell to see ticks.
+fn watch_line(program: &str, near: SocketAddr) -> String {
+    let program = quoted(program);
+    let url = format!("ws://{near}/v1/ws");
+    match url == watch::DEFAULT_URL {
+        true => format!("{program} watch '*'"),
+        false => format!("{program} watch --url {} '*'", quoted(&url)),
+    }
 }
 
 async fn signalled(stop: &mut [Signal; 2]) -> &'static str {
@@ -227,5 +262,24 @@ async fn drain(hub: &Hub, deadline: Duration, stop: &mut [Signal; 2]) {
         () = gone => {}
         () = tokio::time::sleep(deadline) => tracing::warn!(clients = clients(), "drain deadline passed"),
         name = signalled(stop) => tracing::warn!(clients = clients(), signal = name, "drain cut short"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_paste_works_in_a_shell() {
+        let line = |program: &str, address: &str| {
+            watch_line(program, reachable(address.parse().expect("an address")))
+        };
+        assert_eq!(line("/opt/tickcast", "127.0.0.1:7070"), "/opt/tickcast watch '*'");
+        assert_eq!(line("/opt/tickcast", "0.0.0.0:7070"), "/opt/tickcast watch '*'");
+        assert_eq!(
+            line("/my files/it's", "10.0.0.1:80"),
+            r"'/my files/it'\''s' watch --url ws://10.0.0.1:80/v1/ws '*'"
+        );
+        assert_eq!(line("t", "[::]:80"), "t watch --url 'ws://[::1]:80/v1/ws' '*'");
     }
 }

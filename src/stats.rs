@@ -24,7 +24,7 @@ pub struct Report {
     pub subscriptions: u64,
     /// Sessions it ever had.
     pub accepted: u64,
-    /// Sessions ended, by [`Reason`].
+    /// Sessions ended, by reason (see `session::end`).
     pub ended: [u64; Reason::ALL.len()],
     /// Slow clients closed, by cause: peer window, network, server.
     pub lag_causes: [u64; 3],

@@ -58,5 +58,7 @@ export class Server {
     if (latency.count > 0) this.#histogram.draw(latency);
     this.#reactors.fill(stats.reactors.map((r) => [String(r.id), integer(r.clients), short(r.ticks), integer(r.lapped)]));
     this.#feeds.fill(stats.feeds.map((f) => [f.name, f.state, short(f.ticks), integer(f.rejected)]));
+    // A long spec is cut in the table.
+    stats.feeds.forEach((feed, at) => attribute(this.#feeds.lines[at].row, 'title', feed.name));
   }
 }

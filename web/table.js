@@ -134,6 +134,9 @@ function trendPath(points) {
     .join('');
 }
 
+/** Classes that hide a column each, the least needed first. */
+const SPARE_COLUMNS = ['no-points', 'no-trend', 'no-size', 'no-spread'];
+
 /** The table; `onSelect(symbol)` is called when the user chooses a row. */
 export class Table {
   #market;
@@ -167,7 +170,10 @@ export class Table {
     }
     this.#body.append(this.#above, this.#below);
     this.#scroll.addEventListener('scroll', () => { this.#top = this.#scroll.scrollTop; }, { passive: true });
-    new ResizeObserver(() => { this.#height = this.#scroll.clientHeight; }).observe(this.#scroll);
+    new ResizeObserver(() => {
+      this.#height = this.#scroll.clientHeight;
+      this.#fit();
+    }).observe(this.#scroll);
     // Rows that move away under the pointer are clicked by mistake: the order waits until it has left.
     this.#body.addEventListener('pointerenter', (event) => { this.#held = event.pointerType === 'mouse'; });
     this.#body.addEventListener('pointerleave', () => { this.#held = false; });
@@ -210,6 +216,16 @@ export class Table {
     for (const [name, width] of Object.entries(widths)) this.#grid.style.setProperty(`--${name}-width`, `${width}ch`);
     this.#grid.classList.toggle('one-venue', venues.size <= 1);
     for (const slot of this.#slots) slot.version = -1;
+    this.#fit();
+  }
+
+  /** Hides the least needed columns until the others have room. */
+  #fit() {
+    this.#grid.classList.remove(...SPARE_COLUMNS);
+    for (const name of SPARE_COLUMNS) {
+      if (this.#scroll.scrollWidth <= this.#scroll.clientWidth) break;
+      this.#grid.classList.add(name);
+    }
   }
 
   #arrange() {

@@ -232,6 +232,10 @@ impl<'a> Run<'a> {
             return Err(failure);
         }
         self.progress.show(phase);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this thread only looks at the others now and then"
+        )]
         thread::sleep(LOOK);
         Ok(())
     }

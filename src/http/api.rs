@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -69,7 +69,7 @@ fn page(request: &Request<Incoming>, asset: &assets::Asset) -> Response<Body> {
     );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if let Ok(etag) = HeaderValue::from_str(asset.etag) {
-        let same = request.headers().get(header::IF_NONE_MATCH) == Some(&etag);
+        let same = has(request.headers(), asset.etag);
         headers.insert(header::ETAG, etag);
         if same {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -77,6 +77,17 @@ fn page(request: &Request<Incoming>, asset: &assets::Asset) -> Response<Body> {
         }
     }
     response
+}
+
+/// Whether the client has this version: RFC 9110 section 13.1.2, where a tag that a proxy made weak
+/// by compressing the body counts too.
+fn has(headers: &HeaderMap, etag: &str) -> bool {
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(',').map(str::trim))
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// Alive: every reactor answers.

@@ -22,7 +22,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 24] = [
+const FAMILIES: [Family; 23] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -87,12 +87,6 @@ const FAMILIES: [Family; 24] = [
         |r| r.ring_lag,
     ),
     (
-        "tickcast_flush_window_nanoseconds",
-        "How long ticks wait for others to the same client.",
-        "gauge",
-        |r| r.window_ns,
-    ),
-    (
         "tickcast_flush_load_permille",
         "Thousandths of a core that writes would take if no tick waited.",
         "gauge",
@@ -121,6 +115,12 @@ pub(super) fn text(plane: &Plane) -> String {
         for report in &reports {
             line(&mut out, name, &format!("reactor=\"{}\"", report.reactor), value(report));
         }
+    }
+    let name = "tickcast_flush_window_seconds";
+    family(&mut out, name, "How long ticks wait for others to the same client.", "gauge");
+    for report in &reports {
+        let seconds = report.window_ns as f64 / 1e9;
+        let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {seconds}", report.reactor);
     }
     ended(&mut out, &reports);
     latency(&mut out, &reports);
@@ -172,11 +172,10 @@ fn latency(out: &mut String, reports: &[Report]) {
         for step in report.latency.iter_recorded() {
             sum += step.value_iterated_to() as f64 / 1e9 * step.count_at_value() as f64;
         }
-        let mut below = 0;
-        let mut last = 0;
         for bound in LATENCY_BOUNDS_US {
-            below += report.latency.count_between(last, bound * 1000 - 1);
-            last = bound * 1000;
+            // From 0 each time: of two ranges that meet inside one of the histogram's own buckets,
+            // both count it.
+            let below = report.latency.count_between(0, bound * 1000);
             let _ =
                 writeln!(out, "{name}_bucket{{{reactor},le=\"{}\"}} {below}", bound as f64 / 1e6);
         }

@@ -103,6 +103,8 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(plane.handshake_timeout)
             .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+            // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades()
     );

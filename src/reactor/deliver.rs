@@ -8,7 +8,6 @@ use tickcast_feeds::{FeedState, Kind, Tick};
 use super::encodings::{Encodings, Range};
 use super::market::{Entry, Topic};
 use super::{Core, FlushQueue, Pending};
-use crate::books::Depth;
 use crate::clock::Now;
 use crate::ring::Poll;
 use crate::session::end::{CLOSE_SLOW, Reason};
@@ -149,7 +148,7 @@ impl Core {
                     self.level(tick);
                 }
             }
-            Kind::Status => self.status(tick),
+            Kind::Status => self.status(position, tick),
         }
     }
 
@@ -195,15 +194,18 @@ impl Core {
         }
     }
 
-    fn status(&mut self, tick: &Tick) {
+    fn status(&mut self, position: u64, tick: &Tick) {
         let status = tick.as_status();
         let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
         entry.feed = status.state;
         entry.feed_ns = tick.ts_recv;
         entry.status.last = tick.seq;
         if status.state == FeedState::Resync {
-            // Nothing derived from the broken book goes out until the next snapshot.
-            if let Some(book) = &mut entry.book {
+            // Nothing derived from the broken book goes out until the next snapshot. A book that
+            // was copied from the state may have that snapshot already.
+            if let Some(book) = &mut entry.book
+                && position >= entry.book_from
+            {
                 book.clear();
             }
         }
@@ -354,7 +356,11 @@ impl Core {
         entry.trade.last = state.trade_seq;
         entry.quote.last = state.quote_seq;
         entry.last_quote = state.last_quote;
-        entry.feed = state.feed;
+        entry.status.last = state.status_seq;
+        if state.feed_since != 0 {
+            entry.feed = state.feed;
+            entry.feed_ns = state.feed_since;
+        }
         if entry.book.is_some() {
             entry.book = Some(Box::new(state.book.clone()));
             entry.book_from = state.position;
@@ -388,7 +394,7 @@ impl Core {
             let wildcards: Vec<_> =
                 self.market.wildcards.iter().filter(|w| w.matches(&info)).cloned().collect();
             for wildcard in wildcards {
-                self.subscribe_wild(&wildcard, info.id.0);
+                self.subscribe_listed(&wildcard, info.id.0);
             }
         }
     }
@@ -444,9 +450,4 @@ impl Parts<'_> {
         *self.deliveries += fan_out.deliver_to_all(topic, message);
         *self.encoded += 1;
     }
-}
-
-/// The view that a subscription's depth stands for.
-pub(super) fn view(depth: u16) -> Depth {
-    Depth::top(u64::from(depth)).unwrap_or(Depth::FULL)
 }

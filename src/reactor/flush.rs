@@ -233,9 +233,16 @@ impl Core {
 
     /// What a session's outbox may hold.
     pub(super) fn bound(&self, session: &Session) -> usize {
-        match session.dialect {
-            Dialect::Native => self.hub.settings.outbox_bytes + session.allowance,
-            Dialect::Echo => limits::ECHO_OUTBOX_BYTES,
+        self.hub.settings.outbox_bytes + session.allowance
+    }
+
+    /// After an answer: a client must not pile up answers by requests that come faster than it
+    /// reads, many of which may lie in one buffer.
+    pub(crate) fn answered(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        if session.out.len() > self.bound(session) {
+            self.overflowing.push(id);
+            self.deal_with_overflow();
         }
     }
 

@@ -6,8 +6,7 @@
 //! neither stalls a turn nor evicts the client.
 
 use super::Core;
-use super::deliver::view;
-use super::market::{BookTopic, Topic, Wildcard};
+use super::market::{Topic, Wildcard};
 use crate::limits;
 use crate::session::Join;
 use crate::session::subs::{Key, Sub};
@@ -31,18 +30,29 @@ impl Core {
         }
     }
 
-    /// A wildcard's subscription to one instrument; another snapshot where the session has it.
-    pub(crate) fn subscribe_wild(&mut self, wildcard: &Wildcard, instrument: u32) {
+    /// A wildcard's subscription to an instrument that has just been listed: none of its ticks has
+    /// been seen here, so there is no snapshot to wait for and the first tick is the first message.
+    pub(super) fn subscribe_listed(&mut self, wildcard: &Wildcard, instrument: u32) {
         let key = Key { channel: wildcard.channel, instrument, depth: wildcard.depth };
         let Some(session) = self.sessions.get_mut(wildcard.session as usize) else { return };
-        match session.subs.get_mut(&key) {
-            Some(sub) => {
-                if sub.wild {
-                    sub.mode = wildcard.mode;
-                }
-                self.rejoin(wildcard.session, key);
+        // Another wildcard may have been first.
+        if session.subs.contains(&key) {
+            return;
+        }
+        // A feed has a state from the beginning, a trade never.
+        if matches!(wildcard.channel, Channel::Status | Channel::Trade) {
+            return self.subscribe(wildcard.session, key, wildcard.mode, true);
+        }
+        session.subs.insert(key, Sub { mode: wildcard.mode, wild: true, waits: false });
+        self.report.subscriptions += 1;
+        let entry = &mut self.market.entries[instrument as usize];
+        match wildcard.channel {
+            Channel::Book => {
+                entry.book.get_or_insert_default();
+                let at = entry.book_topic(wildcard.depth);
+                entry.books[at].topic.join(wildcard.session);
             }
-            None => self.subscribe(wildcard.session, key, wildcard.mode, true),
+            _ => entry.quote.join(wildcard.session),
         }
     }
 
@@ -149,20 +159,10 @@ impl Core {
             self.load_book(index);
         }
         let entry = &mut self.market.entries[index];
-        let Some(book) = &entry.book else { return };
-        let at = match entry.books.iter().position(|topic| topic.depth == depth) {
-            Some(at) => at,
-            None => {
-                let topic = Topic { last: book.seq(), ..Topic::default() };
-                entry.books.push(BookTopic { depth, view: view(depth), topic });
-                entry.books.len() - 1
-            }
-        };
+        let at = entry.book_topic(depth);
         let topic = &mut entry.books[at];
         join_topic(&mut topic.topic, id, fresh);
-        if !book.is_known() {
-            return;
-        }
+        let Some(book) = entry.book.as_ref().filter(|book| book.is_known()) else { return };
         let head = BookHead {
             depth: (depth != 0).then_some(depth),
             // What others at this depth were sent last: nothing in view has changed since.

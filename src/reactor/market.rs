@@ -92,6 +92,17 @@ impl Entry {
         }
     }
 
+    /// The index in `books` of the topic at this depth, made now if there is none.
+    pub(crate) fn book_topic(&mut self, depth: u16) -> usize {
+        if let Some(at) = self.books.iter().position(|book| book.depth == depth) {
+            return at;
+        }
+        let last = self.book.as_ref().map_or(0, |book| book.seq());
+        let view = Depth::top(u64::from(depth)).unwrap_or(Depth::FULL);
+        self.books.push(BookTopic { depth, view, topic: Topic { last, ..Topic::default() } });
+        self.books.len() - 1
+    }
+
     /// Takes a session out of a topic; books that nobody listens to any more are dropped.
     pub(crate) fn leave(&mut self, session: u32, channel: Channel, depth: u16) {
         if let Some(topic) = self.topic(channel, depth) {

@@ -16,6 +16,8 @@ mod joins;
 pub(crate) mod market;
 mod pace;
 mod tend;
+#[cfg(test)]
+mod tests;
 mod timer;
 pub(crate) mod wake;
 
@@ -96,6 +98,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    pub(crate) fn new(id: usize) -> Self {
+        // The number must be there before the reactor's first report, or two have the same.
+        let report = Mutex::new(Report { reactor: id, ..Report::default() });
+        Link { id, report, ..Link::default() }
+    }
+
     pub(crate) fn send(&self, command: Command) {
         self.mailbox.push(command);
         self.wake.knock();
@@ -294,10 +302,8 @@ impl Reactor {
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
                 Ok(0) => {
-                    // Why it is closed may still wait to be sent, and the peer may still read.
-                    if core.sessions[id as usize].is_ending() {
-                        core.flush(id);
-                    }
+                    // It may only have shut its sending side, and wait for its answers.
+                    core.flush(id);
                     core.remove(id, Reason::Lost);
                     return false;
                 }
@@ -455,14 +461,9 @@ impl Core {
         (self.hub.settings.request_rate * limits::REQUEST_BURST_SECONDS * 1000) as i32
     }
 
-    /// Limits for what a client of this dialect may send.
-    pub(crate) fn read_limits(&self, dialect: Dialect) -> ReadLimits {
-        ReadLimits {
-            max_message_bytes: match dialect {
-                Dialect::Native => self.hub.settings.max_message_bytes,
-                Dialect::Echo => limits::ECHO_MESSAGE_BYTES,
-            },
-        }
+    /// Limits for what a client may send.
+    pub(crate) fn read_limits(&self) -> ReadLimits {
+        ReadLimits { max_message_bytes: self.hub.settings.max_message_bytes }
     }
 
     fn connections(&self, most: usize) -> Vec<ConnectionInfo> {

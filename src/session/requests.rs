@@ -31,7 +31,7 @@ impl Core {
         let dialect = session.dialect;
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
-        let limits = self.read_limits(dialect);
+        let limits = self.read_limits();
         let result =
             reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
         if let Some(session) = self.sessions.get_mut(id as usize) {
@@ -66,6 +66,7 @@ impl Core {
                 self.close(id, Reason::Protocol, Some(1003), "binary message, expected text");
             }
         }
+        self.answered(id);
         match self.sessions.get(id as usize) {
             Some(session) if !session.is_ending() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
@@ -87,7 +88,7 @@ impl Core {
                 );
             }
             let (req_id, method) = match parsed {
-                Ok(request) => (request.req_id, None),
+                Ok(request) => (request.req_id, Some(request.call.method().to_owned())),
                 Err(refusal) => (refusal.req_id, refusal.method),
             };
             let rate = self.hub.settings.request_rate;
@@ -122,6 +123,15 @@ impl Core {
         }
         self.report.rate_limited += 1;
         Some(session.tokens < -burst)
+    }
+
+    /// Charges a request that costs far more than others as so many more of them. What is owed at
+    /// once is half a burst, so that the next request is refused but does not end the session.
+    fn charge(&mut self, id: u32, requests: usize) {
+        let owed = -self.burst() / 2;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let cost = i32::try_from(requests.saturating_mul(1000)).unwrap_or(i32::MAX);
+        session.tokens = session.tokens.saturating_sub(cost).max(owed.min(session.tokens));
     }
 
     fn refuse(&mut self, id: u32, refusal: &Refusal) {
@@ -206,14 +216,11 @@ impl Core {
                 Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
             }
         }
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for key in todo {
-            if self.is_subscribed(id, &key) {
-                self.resubscribe(id, key, mode)
-            } else {
-                self.subscribe(id, key, mode, false)
-            }
+            self.subscribe_anew(id, key, mode, false);
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
@@ -235,11 +242,20 @@ impl Core {
         self.sessions.get(id as usize).is_some_and(|session| session.subs.contains(key))
     }
 
-    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode) {
+    /// Subscribes, or sends another snapshot of what is subscribed.
+    fn subscribe_anew(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+        if self.is_subscribed(id, &key) {
+            self.resubscribe(id, key, mode, wild);
+        } else {
+            self.subscribe(id, key, mode, wild);
+        }
+    }
+
+    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if let Some(have) = session.subs.get_mut(&key) {
             have.mode = mode;
-            have.wild = false;
+            have.wild &= wild;
         }
         self.rejoin(id, key);
     }
@@ -247,7 +263,9 @@ impl Core {
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
-                self.subscribe_wild(&wildcard, index as u32);
+                let Wildcard { session, channel, depth, mode, .. } = wildcard;
+                let key = Key { instrument: index as u32, depth, channel };
+                self.subscribe_anew(session, key, mode, true);
             }
         }
         match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
@@ -298,6 +316,7 @@ impl Core {
                 self.market.wildcards.retain(|wildcard| {
                     wildcard.session != id
                         || wildcard.channel != target.channel
+                        || target.depth.is_some_and(|depth| depth != wildcard.depth)
                         || (venue.is_some() && wildcard.venue != venue)
                 });
                 before != self.market.wildcards.len()
@@ -317,6 +336,7 @@ impl Core {
             session.joins.retain(|join| session.subs.contains(&join.key));
         }
         self.count_subscriber(id);
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("unsubscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
     }
@@ -377,6 +397,7 @@ impl Core {
                     "base": info.base, "quote": info.quote})
             })
             .collect();
+        self.charge(id, result.len() / limits::SYMBOLS_PER_REQUEST);
         self.answer_list(id, "list_symbols", req_id, &result);
     }
 
@@ -423,21 +444,20 @@ impl Answer {
         Answer { result: Vec::new(), errors: Vec::new(), suggested: 0 }
     }
 
-    fn entry(&mut self, symbol: &str, target: &Target) {
+    fn entry(&mut self, symbol: &str, channel: Channel, depth: Option<u16>) {
         if !self.result.is_empty() {
             self.result.push(b',');
         }
         self.result.extend_from_slice(b"{\"channel\":\"");
-        self.result.extend_from_slice(target.channel.as_str().as_bytes());
+        self.result.extend_from_slice(channel.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"symbol\":");
         self.result.extend_from_slice(json!(symbol).to_string().as_bytes());
-        if target.channel == Channel::Book {
-            match target.depth {
-                Some(depth) if depth != 0 => {
-                    self.result.extend_from_slice(b",\"depth\":");
-                    push_int(&mut self.result, depth.into());
-                }
-                _ => self.result.extend_from_slice(b",\"depth\":\"full\""),
+        match depth {
+            None => {}
+            Some(0) => self.result.extend_from_slice(b",\"depth\":\"full\""),
+            Some(depth) => {
+                self.result.extend_from_slice(b",\"depth\":");
+                push_int(&mut self.result, depth.into());
             }
         }
     }
@@ -450,7 +470,8 @@ impl Answer {
         epoch: &str,
         extra: &[(&str, u64)],
     ) {
-        self.entry(symbol, target);
+        let depth = (target.channel == Channel::Book).then_some(target.depth.unwrap_or(0));
+        self.entry(symbol, target.channel, depth);
         self.result.extend_from_slice(b",\"mode\":\"");
         self.result.extend_from_slice(mode.as_str().as_bytes());
         self.result.extend_from_slice(b"\",\"epoch\":\"");
@@ -463,7 +484,8 @@ impl Answer {
     }
 
     fn unsubscribed(&mut self, symbol: &str, target: &Target) {
-        self.entry(symbol, target);
+        // Without a depth, every depth is gone.
+        self.entry(symbol, target.channel, target.depth);
         self.result.push(b'}');
     }
 

@@ -95,6 +95,19 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// The method's name on the wire.
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Call::Subscribe(_) => "subscribe",
+            Call::Unsubscribe(_) => "unsubscribe",
+            Call::ListSubscriptions => "list_subscriptions",
+            Call::ListSymbols { .. } => "list_symbols",
+            Call::Ping { .. } => "ping",
+        }
+    }
+}
+
 /// Why a request was not understood; the answer says so and the session goes on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {

@@ -3,7 +3,9 @@
 //   node run.mjs                                   against the stand-in of mock.mjs, all checks
 //   node run.mjs URL                               against a running server (it is not restarted)
 //   node run.mjs URL --spawn 'COMMAND'             runs the server itself, stops it and starts it again
-//   --screenshot PATH.png [--theme dark|light] [--size 1440x900]    saves a picture after the checks of the table and the book
+//   --screenshot PATH.png [--theme dark|light] [--size 1440x900] [--symbol sim:BTC-USD] [--after SECONDS]
+//                                                  saves a picture after the checks of the table and the book, of that symbol,
+//                                                  and so much later: trends need time to have a shape
 
 import assert from 'node:assert/strict';
 import { parseArgs } from 'node:util';
@@ -14,6 +16,7 @@ const { values: options, positionals: [url] } = parseArgs({
   allowPositionals: true,
   options: {
     spawn: { type: 'string' }, screenshot: { type: 'string' }, theme: { type: 'string', default: 'dark' }, size: { type: 'string', default: '1440x900' },
+    symbol: { type: 'string' }, after: { type: 'string', default: '0' },
   },
 });
 const PATIENCE = 20000;
@@ -85,6 +88,17 @@ const checks = {
     assert.equal(new Set(points).size, 1, 'one distance from the point to the right edge');
   },
 
+  async 'every column that is shown is in sight'() {
+    for (const scale of [1, 0.9, 0.8]) {
+      await page.setViewportSize({ width: Math.round(width * scale), height });
+      await until(`columns in sight at ${scale} of the width`, () => {
+        const scroll = document.querySelector('#scroll');
+        return scroll.scrollWidth <= scroll.clientWidth;
+      });
+    }
+    await page.setViewportSize({ width, height });
+  },
+
   async 'the filter narrows and widens'() {
     const [first] = await symbols();
     const word = first.split(':').pop();
@@ -121,6 +135,10 @@ const checks = {
     }
     await page.click('th[data-column="symbol"] button');
     assert.equal(await page.getAttribute('th[data-column="symbol"]', 'aria-sort'), 'ascending');
+    await until('A to Z', () => {
+      const names = [...document.querySelectorAll('#rows tr[data-symbol]')].map((row) => row.dataset.symbol);
+      return names.length > 5 && names.every((name, at) => at === 0 || names[at - 1] < name);
+    });
   },
 
   async 'the keyboard selects, and the ladder appears'() {
@@ -255,10 +273,24 @@ async function run(list) {
   }
 }
 
+/** What a visitor sees who has looked on for a while: busy symbols first, one of them chosen. */
+async function picture(path) {
+  if (options.symbol) {
+    await page.fill('#filter', options.symbol);
+    await page.click(`#rows tr[data-symbol="${options.symbol}"]`);
+    await page.press('#filter', 'Escape');
+  }
+  await page.click('th[data-column="rate"] button');
+  await page.evaluate(() => document.activeElement.blur());
+  await page.mouse.move(5, 5);
+  await page.waitForTimeout(Number(options.after) * 1000);
+  await page.screenshot({ path });
+}
+
 let failed = false;
 try {
   await run(checks);
-  if (options.screenshot) await page.screenshot({ path: options.screenshot });
+  if (options.screenshot) await picture(options.screenshot);
   if (target.stop) await run(restarts);
   else console.log('SKIPPED: the server\'s restart (give --spawn to have it run from here)');
   if (target.mock) await run(mockOnly);

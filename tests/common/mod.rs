@@ -3,6 +3,9 @@
 #![allow(dead_code)]
 #![allow(missing_docs, unreachable_pub)]
 
+pub mod python;
+pub mod stream;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -166,6 +169,11 @@ impl Client {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         stream.write_all(request.as_bytes()).expect("writes");
+        Self::answered(stream)
+    }
+
+    /// Reads the answer to an upgrade that was sent with the key of RFC 6455 section 1.3.
+    pub fn answered(stream: TcpStream) -> Self {
         let mut client = Client { stream, buffer: Vec::new() };
         loop {
             if let Some(end) = client.buffer.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -346,4 +354,32 @@ pub fn captures() -> Option<PathBuf> {
     assert!(std::env::var_os("CI").is_none(), "no captures in {}", folder.display());
     eprintln!("SKIPPED: no captures in {} (set TICKCAST_DATA)", folder.display());
     None
+}
+
+/// A capture of a test's own, removed with it.
+pub struct Capture {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl Capture {
+    pub fn new(name: &str, text: &str) -> Self {
+        let folder =
+            std::env::temp_dir().join(format!("tickcast-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let file = folder.join("capture.jsonl");
+        std::fs::write(&file, text).expect("a file");
+        Capture { folder, file }
+    }
+
+    /// The feed spec of its replay, with these keys.
+    pub fn spec(&self, keys: &str) -> String {
+        format!("replay:{}{keys}", self.file.display())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }

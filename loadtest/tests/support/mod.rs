@@ -155,6 +155,7 @@ impl Connection {
             if feeds.is_empty() {
                 sent = due;
             }
+            #[expect(clippy::disallowed_methods, reason = "a test waits for another thread")]
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -278,6 +279,10 @@ impl Connection {
             match self.stream.write(&frame) {
                 Ok(length) => drop(frame.drain(..length)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "a test waits for another thread"
+                    )]
                     thread::sleep(Duration::from_millis(1));
                     waited += Duration::from_millis(1);
                 }
