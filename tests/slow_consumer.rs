@@ -422,7 +422,9 @@ fn more_held_quotes_than_the_outbox_takes_are_sent_in_portions() {
     server.wait_metric("tickcast_encoded_total", "", |n| n > encoded + 20_000.0);
     // Read a little, look at what the outbox holds, and again.
     for _ in 0..15 {
-        (0..100).for_each(|_| drop(follow(&mut chains, &client.next())));
+        for _ in 0..100 {
+            follow(&mut chains, &client.next());
+        }
         for _ in 0..2 {
             let ticks = server.metric("tickcast_ticks_total", "");
             server.wait_metric("tickcast_ticks_total", "", |n| n > ticks);
