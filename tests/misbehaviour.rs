@@ -17,12 +17,13 @@ const GOOD: usize = 6;
 
 /// A server with small bounds, good clients, and what it holds before the bad ones come.
 fn start(more: &[&str]) -> (Server, Neighbours, Memory) {
-    let feed = "synthetic:symbols=1000,rate=3000,names=numbered,zipf=0.5,seed=1";
+    let feed = "synthetic:symbols=1000,rate=3000,names=numbered,zipf=1,seed=1";
     let mut args =
         vec!["--feed", feed, "--reactors", "2", "--outbox-bytes", "128KiB", "--slow-grace", "2s"];
     args.extend(more);
     let server = Server::start(&args);
-    let good = Neighbours::start(&server, GOOD, SYMBOLS);
+    // The first ones are the busy ones.
+    let good = Neighbours::start(&server, GOOD, 40);
     let memory = Memory::watch(&server);
     (server, good, memory)
 }

@@ -7,6 +7,7 @@
 //! Invariant: bytes go out in the order in which they were pushed. Invariant: `bytes[frame..]`
 //! starts at a frame's head, and `frame <= head`, so that the rest can be cut at a frame's end.
 
+use crate::limits;
 use crate::reactor::encodings::{Encodings, Range};
 use crate::wire::frame;
 
@@ -159,6 +160,8 @@ impl Outbox {
         self.bytes.truncate(end);
         self.give_back();
         self.bytes.shrink_to_fit();
+        // The last words follow: without room they would double what is held.
+        self.bytes.reserve_exact(limits::OUTBOX_RESERVED_BYTES);
         before - self.len()
     }
 
@@ -211,6 +214,14 @@ mod tests {
             let most = outbox.len() * 5 / 4 + 1000;
             assert!(outbox.held() <= most, "{} for {} in {round}", outbox.held(), outbox.len());
         }
+        // Cut in the middle of a large frame, which is to be finished, with the last words behind.
+        let mut outbox = Outbox::default();
+        outbox.push_own(encodings, |out| frame::text(vec![b'x'; 300_000], out));
+        outbox.sent_some(100_000, encodings);
+        outbox.cut();
+        outbox.push_own(encodings, |out| frame::text([b'z'; 200], out));
+        outbox.push_own(encodings, |out| frame::close(4008, "slow", out));
+        assert!(outbox.held() < 302_000, "{}", outbox.held());
     }
 
     proptest! {
