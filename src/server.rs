@@ -81,6 +81,7 @@ async fn serve(
         rates: Mutex::default(),
     });
     let accepting = tokio::task::spawn_local(http::accept(plane.clone(), listener));
+    yield_to_reactors();
     announce(address);
 
     tokio::select! {
@@ -155,6 +156,16 @@ impl Drop for Ends {
         let _ = self.0.try_send(());
     }
 }
+
+/// Where the control plane shares a core with a reactor, a storm of handshakes must not hold up the
+/// ticks of those who are connected. Only this thread: the others have been started.
+fn yield_to_reactors() {
+    // More politeness needs no privilege; without it all is well, only less so.
+    let _ = rustix::process::setpriority_process(None, CONTROL_NICE);
+}
+
+/// Niceness of the control plane: a tenth of a reactor's share of a core they compete for.
+const CONTROL_NICE: i32 = 10;
 
 fn settings(config: &Config) -> Settings {
     let ms = |duration: Duration| duration.as_millis() as u64;
