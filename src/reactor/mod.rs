@@ -12,6 +12,7 @@
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
+mod hub;
 mod joins;
 pub(crate) mod market;
 mod pace;
@@ -21,22 +22,19 @@ mod tests;
 mod timer;
 pub(crate) mod wake;
 
+pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crossbeam::queue::SegQueue;
-use crossbeam::utils::CachePadded;
-use parking_lot::Mutex;
 use slab::Slab;
+use tickcast_feeds::tick;
 use tickcast_feeds::tick::TICK_WORDS;
-use tickcast_feeds::{Instruments, tick};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 
 use crate::books::{self, Assembler, Changes};
 use crate::clock::{self, Now};
@@ -46,92 +44,13 @@ use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
 use crate::reactor::tend::Paced;
 use crate::reactor::timer::Timer;
-use crate::reactor::wake::Wake;
 use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::outbox::Outbox;
 use crate::session::reader::{ReadLimits, Reader};
 use crate::session::subs::Subs;
-use crate::session::{Dialect, Session, cause};
+use crate::session::{Session, cause};
 use crate::stats::{ConnectionInfo, Report};
-
-/// What the reactors are told at the start.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) outbox_bytes: usize,
-    pub(crate) max_age_ns: u64,
-    pub(crate) conflate_quotes: bool,
-    pub(crate) slow_grace_ms: u64,
-    pub(crate) max_subscriptions: usize,
-    pub(crate) request_rate: u32,
-    pub(crate) max_message_bytes: usize,
-    pub(crate) ping_interval_ms: u64,
-    pub(crate) ping_timeout_ms: u64,
-    pub(crate) drain_spread_ms: [u64; 2],
-}
-
-/// What all reactors share.
-#[derive(Debug)]
-pub(crate) struct Hub {
-    pub(crate) settings: Settings,
-    /// Changes when the server restarts: sequences of another epoch do not go on.
-    pub(crate) epoch: String,
-    pub(crate) instruments: Arc<Instruments>,
-    /// A feed paces itself on the reactors: they in turn wait for clients that keep reading.
-    pub(crate) paced: AtomicBool,
-    /// Clients with at least one subscription, on all reactors.
-    pub(crate) subscribers: Arc<AtomicUsize>,
-    pub(crate) links: Vec<Arc<Link>>,
-}
-
-/// What other threads see of one reactor.
-#[derive(Debug, Default)]
-pub(crate) struct Link {
-    pub(crate) id: usize,
-    pub(crate) wake: Wake,
-    pub(crate) mailbox: SegQueue<Command>,
-    /// Ring position that it has dealt with.
-    pub(crate) position: CachePadded<AtomicU64>,
-    /// Sessions, those on the way to it included.
-    pub(crate) sessions: AtomicUsize,
-    pub(crate) report: Mutex<Report>,
-}
-
-impl Link {
-    pub(crate) fn new(id: usize) -> Self {
-        // The number must be there before the reactor's first report, or two have the same.
-        let report = Mutex::new(Report { reactor: id, ..Report::default() });
-        Link { id, report, ..Link::default() }
-    }
-
-    pub(crate) fn send(&self, command: Command) {
-        self.mailbox.push(command);
-        self.wake.knock();
-    }
-}
-
-/// What the control plane asks of a reactor.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// A connection that was upgraded.
-    Adopt(Box<Adopt>),
-    /// Who is connected; at most so many.
-    Connections(usize, oneshot::Sender<Vec<ConnectionInfo>>),
-    /// Close all sessions with 1012.
-    Drain,
-    /// End the thread.
-    Stop,
-}
-
-/// A connection after its upgrade.
-#[derive(Debug)]
-pub(crate) struct Adopt {
-    pub(crate) stream: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
-    pub(crate) dialect: Dialect,
-    /// Bytes that came right behind the handshake.
-    pub(crate) early: Vec<u8>,
-}
 
 /// A session with something pending.
 #[derive(Clone, Copy, Debug)]

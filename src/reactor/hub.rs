@@ -1,0 +1,93 @@
+//! What a reactor shares with the rest of the process: settings, its mailbox, its bell, its report.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+
+use crossbeam::queue::SegQueue;
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use tickcast_feeds::Instruments;
+use tokio::sync::oneshot;
+
+use super::wake::Wake;
+use crate::session::Dialect;
+use crate::stats::{ConnectionInfo, Report};
+
+/// What the reactors are told at the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) outbox_bytes: usize,
+    pub(crate) max_age_ns: u64,
+    pub(crate) conflate_quotes: bool,
+    pub(crate) slow_grace_ms: u64,
+    pub(crate) max_subscriptions: usize,
+    pub(crate) request_rate: u32,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) ping_interval_ms: u64,
+    pub(crate) ping_timeout_ms: u64,
+    pub(crate) drain_spread_ms: [u64; 2],
+}
+
+/// What all reactors share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) settings: Settings,
+    /// Changes when the server restarts: sequences of another epoch do not go on.
+    pub(crate) epoch: String,
+    pub(crate) instruments: Arc<Instruments>,
+    /// A feed paces itself on the reactors: they in turn wait for clients that keep reading.
+    pub(crate) paced: AtomicBool,
+    /// Clients with at least one subscription, on all reactors.
+    pub(crate) subscribers: Arc<AtomicUsize>,
+    pub(crate) links: Vec<Arc<Link>>,
+}
+
+/// What other threads see of one reactor.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    pub(crate) id: usize,
+    pub(crate) wake: Wake,
+    pub(crate) mailbox: SegQueue<Command>,
+    /// Ring position that it has dealt with.
+    pub(crate) position: CachePadded<AtomicU64>,
+    /// Sessions, those on the way to it included.
+    pub(crate) sessions: AtomicUsize,
+    pub(crate) report: Mutex<Report>,
+}
+
+impl Link {
+    pub(crate) fn new(id: usize) -> Self {
+        // The number must be there before the reactor's first report, or two have the same.
+        let report = Mutex::new(Report { reactor: id, ..Report::default() });
+        Link { id, report, ..Link::default() }
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        self.mailbox.push(command);
+        self.wake.knock();
+    }
+}
+
+/// What the control plane asks of a reactor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A connection that was upgraded.
+    Adopt(Box<Adopt>),
+    /// Who is connected; at most so many.
+    Connections(usize, oneshot::Sender<Vec<ConnectionInfo>>),
+    /// Close all sessions with 1012.
+    Drain,
+    /// End the thread.
+    Stop,
+}
+
+/// A connection after its upgrade.
+#[derive(Debug)]
+pub(crate) struct Adopt {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) dialect: Dialect,
+    /// Bytes that came right behind the handshake.
+    pub(crate) early: Vec<u8>,
+}
