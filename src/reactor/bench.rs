@@ -1,10 +1,7 @@
 //! A reactor whose turns are called for: see [`crate::bench`].
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use tokio::net::TcpStream;
 
 use super::pace::{Observed, Pace};
 use super::{Adopt, Core};
@@ -21,8 +18,6 @@ pub struct Reactor {
     runtime: tokio::runtime::Runtime,
     tasks: tokio::task::LocalSet,
     reactor: Rc<super::Reactor>,
-    /// The socket of all clients that are never written to.
-    unwritten: Option<(Rc<TcpStream>, SocketAddr)>,
 }
 
 impl Reactor {
@@ -38,7 +33,7 @@ impl Reactor {
             read_buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
         });
         reactor.core.borrow_mut().list_new();
-        Ok(Reactor { runtime, tasks: tokio::task::LocalSet::new(), reactor, unwritten: None })
+        Ok(Reactor { runtime, tasks: tokio::task::LocalSet::new(), reactor })
     }
 
     /// A client behind this socket, whose handshake is done; its number.
@@ -59,22 +54,22 @@ impl Reactor {
         Ok(self.reactor.core.borrow().sessions.len() as u32 - 1)
     }
 
-    /// A client that [`Reactor::gather`] serves: it shares one socket with all others of its kind,
-    /// to which nothing is written. `socket` is asked for it once.
+    /// Clients that [`Reactor::gather`] serves, their numbers: they share this one socket, and
+    /// nothing is written to it.
     pub fn connect_in_memory(
         &mut self,
-        socket: impl FnOnce() -> std::io::Result<std::net::TcpStream>,
-    ) -> std::io::Result<u32> {
-        if self.unwritten.is_none() {
-            let stream = socket()?;
-            let peer = stream.peer_addr()?;
-            let _runtime = self.runtime.enter();
-            self.unwritten = Some((Rc::new(super::set_up(stream)?), peer));
-        }
-        let Some((stream, peer)) = &self.unwritten else { unreachable!("made above") };
+        stream: std::net::TcpStream,
+        clients: usize,
+    ) -> std::io::Result<Vec<u32>> {
+        let peer = stream.peer_addr()?;
+        let _runtime = self.runtime.enter();
+        let stream = Rc::new(super::set_up(stream)?);
         let mut core = self.reactor.core.borrow_mut();
-        let session = core.session(stream.clone(), *peer, Dialect::Native);
-        Ok(core.sessions.insert(session) as u32)
+        let ids = (0..clients).map(|_| {
+            let session = core.session(stream.clone(), peer, Dialect::Native);
+            core.sessions.insert(session) as u32
+        });
+        Ok(ids.collect())
     }
 
     /// Subscribes a client to a channel of an instrument by its number; `depth` as on the wire, 0
@@ -84,11 +79,15 @@ impl Reactor {
         self.reactor.core.borrow_mut().subscribe(client, key, Mode::All, false);
     }
 
-    /// A whole turn: ticks, snapshots, sends; then tokio's.
-    pub fn turn(&mut self) {
+    /// So many whole turns (ticks, snapshots, sends), with tokio's after each; `before` is called
+    /// ahead of each, with its number from 0.
+    pub fn turns(&mut self, count: u64, mut before: impl FnMut(u64)) {
         self.tasks.block_on(&self.runtime, async {
-            self.reactor.core.borrow_mut().turn();
-            tokio::task::yield_now().await;
+            for number in 0..count {
+                before(number);
+                self.reactor.core.borrow_mut().turn();
+                tokio::task::yield_now().await;
+            }
         });
     }
 
