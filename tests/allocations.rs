@@ -1,11 +1,16 @@
 //! Nothing is allocated per tick once everything has its size: from a venue's text to the ring, and from the ring to the
 //! sockets of clients. The only tests of this program, as they count its memory (each that of its own thread).
 
+mod common;
+
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
+use flate2::read::MultiGzDecoder;
 use tickcast::bench::{FeedSide, Reactor};
 use tickcast::wire::request::Channel;
 use tickcast_feeds::venue::{Binance, Coinbase, Context, Venue};
@@ -153,6 +158,37 @@ fn coinbase_s_parser_allocates_nothing_either() {
     let info = measure(|| read(then));
     assert_eq!(sink.0, WARM_UP + ROUNDS);
     assert_eq!(allocated(&info), (0, 0), "in {ROUNDS} trades");
+}
+
+/// A capture's messages in order, without those that have no object.
+fn messages(capture: &Path) -> Vec<Vec<u8>> {
+    let mut text = Vec::new();
+    MultiGzDecoder::new(File::open(capture).unwrap()).read_to_end(&mut text).unwrap();
+    let message = |line: &[u8]| Some(line[line.iter().position(|&b| b == b'{')?..].to_vec());
+    text.split(|&b| b == b'\n').filter_map(message).collect()
+}
+
+#[test]
+fn real_messages_of_binance_are_parsed_without_allocations() {
+    let Some(folder) = common::captures() else { return };
+    for symbol in ["BTCUSDT", "ETHUSDT"] {
+        let name = format!("binance_spot_{}_20240808.jsonl.gz", symbol.to_lowercase());
+        let messages = messages(&folder.join("binance_spot").join(name));
+        // The book's snapshot is the largest message; it comes soon.
+        let (first, then) = messages.split_at(messages.len() / 4);
+        let mut parser = Binance::new(Arc::new(Instruments::new()));
+        let mut sink = Count::default();
+        let mut read = |messages: &[Vec<u8>]| {
+            let context = Context { symbol: Some(symbol), url: None };
+            for text in messages {
+                parser.message(text, RECV_NS, context, &mut sink);
+            }
+        };
+        read(first);
+        let info = measure(|| read(then));
+        assert!(sink.0 > 30_000, "{symbol}: {} ticks", sink.0);
+        assert_eq!(allocated(&info), (0, 0), "{symbol}, in {} messages", then.len());
+    }
 }
 
 /// A client's end of its connection.

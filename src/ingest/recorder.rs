@@ -120,3 +120,85 @@ impl Recorder {
         self.producer.slots()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::books::State;
+    use crate::ring::{self, Consumer, Poll};
+    use tickcast_feeds::{Decimal, Kind, Level, Side, Trade};
+
+    fn recorder(slots: usize) -> (Recorder, Consumer<TICK_WORDS>) {
+        let (producer, ring) = ring::channel(slots).unwrap();
+        (Recorder::new(producer, Arc::new(State::new()).writer()), ring.consumer())
+    }
+
+    fn stamp(seq: u64) -> Stamp {
+        Stamp { event: 0, recv: seq, seq }
+    }
+
+    fn trade(instrument: u32, seq: u64) -> Tick {
+        let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
+        let trade = Trade { price, size, id: seq, side: Side::Buy };
+        Tick::trade(InstrumentId(instrument), stamp(seq), &trade)
+    }
+
+    /// Publishes all and reads it: kind, instrument and sequence of each tick.
+    fn published(
+        recorder: &mut Recorder,
+        ring: &mut Consumer<TICK_WORDS>,
+    ) -> Vec<(Kind, u32, u64)> {
+        recorder.publish(|_, _| true, || {});
+        let mut words = [[0; TICK_WORDS]; 64];
+        let count = match ring.poll(&mut words) {
+            Poll::Read(count) => count,
+            Poll::Empty | Poll::Lapped(_) => 0,
+        };
+        let tick = |words: &[u64; TICK_WORDS]| Tick::from_words(*words);
+        let ticks = words[..count].iter().map(tick);
+        ticks.map(|tick| (tick.kind, tick.instrument.0, tick.seq)).collect()
+    }
+
+    #[test]
+    fn a_restart_lets_the_numbers_of_its_own_instruments_go_back() {
+        let (mut recorder, mut ring) = recorder(64);
+        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0);
+        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.restart(0);
+        recorder.record(&mut [trade(0, 5)], 0);
+        recorder.record(&mut [trade(1, 9)], 1);
+        let expected = [(0, 5), (0, 6), (1, 9), (0, 7)].map(|(id, seq)| (Kind::Trade, id, seq));
+        assert_eq!(published(&mut recorder, &mut ring), expected);
+        assert_eq!((recorder.report.ticks, recorder.report.duplicates), (4, 2));
+    }
+
+    #[test]
+    fn a_book_event_without_its_book_becomes_a_status() {
+        let (mut recorder, mut ring) = recorder(64);
+        let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
+        let level = Level { side: Side::Buy, price, size, first: 0 };
+        let event = Tick::level(InstrumentId(0), stamp(3), flags::FIRST | flags::LAST, &level);
+        recorder.record(&mut [event, trade(0, 4)], 0);
+        let expected = [(Kind::Status, 0, 1), (Kind::Trade, 0, 4)];
+        assert_eq!(published(&mut recorder, &mut ring), expected);
+        assert_eq!(recorder.report.book_errors, 1);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_published() {
+        let (mut recorder, _ring) = recorder(64);
+        let mut ticks: Vec<Tick> = (1..=50).map(|seq| trade(0, seq)).collect();
+        recorder.record(&mut ticks, 0);
+        let (mut ends, mut bells) = (Vec::new(), 0);
+        let room = |end, _: &mut IngestReport| {
+            ends.push(end);
+            end <= 32
+        };
+        recorder.publish(room, || bells += 1);
+        assert_eq!((ends, bells, recorder.report.ticks), (vec![16, 32, 48], 2, 32));
+        recorder.publish(|_, _| true, || bells += 1);
+        assert_eq!((bells, recorder.report.ticks), (2, 32), "the rest was dropped");
+    }
+}

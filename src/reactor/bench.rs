@@ -45,10 +45,8 @@ impl Reactor {
             early: Vec::new(),
         };
         self.tasks.block_on(&self.runtime, async {
-            let mut core = self.reactor.core.borrow_mut();
-            core.adopt(adopt, Vec::new());
+            self.reactor.core.borrow_mut().adopt(adopt, Vec::new());
             // A new socket takes nothing before tokio has looked at it.
-            drop(core);
             tokio::task::yield_now().await;
         });
         Ok(self.reactor.core.borrow().sessions.len() as u32 - 1)
