@@ -115,7 +115,7 @@ fn trade(at: u64, symbols: u32) -> Tick {
         price: Decimal::new(6_183_763_000_000 + at as i64 * 7_000_000, -8),
         size: Decimal::new(2_378_826 + at as i64 * 9_871, -8),
         id: 3_735_683_259 + at,
-        side: if at % 3 == 0 { Side::Sell } else { Side::Buy },
+        side: if at.is_multiple_of(3) { Side::Sell } else { Side::Buy },
     };
     Tick::trade(InstrumentId((at % u64::from(symbols)) as u32), stamp, &trade)
 }
