@@ -9,6 +9,7 @@
 //! and no reference count per delivery. Invariant: a turn's work is bounded, whatever is in the
 //! ring: an unbounded drain never ends once fan-out is slower than arrival.
 
+pub(crate) mod bench;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
@@ -26,6 +27,7 @@ pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -49,7 +51,7 @@ use crate::session::end::Reason;
 use crate::session::outbox::Outbox;
 use crate::session::reader::{ReadLimits, Reader};
 use crate::session::subs::Subs;
-use crate::session::{Session, cause};
+use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
 
 /// A session with something pending.
@@ -338,12 +340,26 @@ impl Core {
                 return;
             }
         };
+        let session = self.session(stream.clone(), adopt.peer, adopt.dialect);
+        let id = self.sessions.insert(session) as u32;
+        self.report.accepted += 1;
+        if let Some(me) = self.me.upgrade() {
+            let task = tokio::task::spawn_local(me.read_session(id, stream, early));
+            self.sessions[id as usize].task = Some(task.abort_handle());
+        }
+        if self.draining {
+            self.drain_one(id);
+        }
+    }
+
+    /// A session at its beginning.
+    fn session(&self, stream: Rc<TcpStream>, peer: SocketAddr, dialect: Dialect) -> Session {
         let ms = self.now.ms;
-        let id = self.sessions.insert(Session {
-            stream: stream.clone(),
+        Session {
+            stream,
             task: None,
             waiter: None,
-            peer: adopt.peer,
+            peer,
             reader: Reader::new(),
             subs: Subs::default(),
             joins: VecDeque::new(),
@@ -363,21 +379,13 @@ impl Core {
             ping_ms: ms + self.hub.settings.ping_interval_ms,
             tokens: self.burst(),
             tokens_ms: ms,
-            dialect: adopt.dialect,
+            dialect,
             pinged: false,
             queued: false,
             joining: false,
             subscribed: false,
             overflowed: false,
             crowded: false,
-        }) as u32;
-        self.report.accepted += 1;
-        if let Some(me) = self.me.upgrade() {
-            let task = tokio::task::spawn_local(me.read_session(id, stream, early));
-            self.sessions[id as usize].task = Some(task.abort_handle());
-        }
-        if self.draining {
-            self.drain_one(id);
         }
     }
 
