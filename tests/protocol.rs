@@ -50,6 +50,26 @@ fn list(client: &mut Client) -> Vec<Value> {
 }
 
 #[test]
+fn a_subscription_s_own_bound_of_waiting_is_confirmed_listed_and_changed() {
+    let server = server();
+    let mut client = Client::native(&server);
+    let mut subscribe = |max_age_ms: Value| {
+        let params =
+            json!({"channel": "trade", "symbol": ["sim:BTC-USD", "*"], "max_age_ms": max_age_ms});
+        let answer = client.ask(&json!({"method": "subscribe", "params": params}));
+        assert_eq!(answer["success"], true, "{answer}");
+        let told: Vec<Value> = (0..2).map(|i| answer["result"][i]["max_age_ms"].clone()).collect();
+        let listed = list(&mut client).iter().map(|one| one["max_age_ms"].clone()).collect();
+        (told, listed)
+    };
+    let both = |ms: Value| (vec![ms.clone(), ms.clone()], vec![ms.clone(), ms]);
+    assert_eq!(subscribe(json!(0)), both(json!(0)));
+    assert_eq!(subscribe(json!(6)), both(json!(5)));
+    assert_eq!(subscribe(json!(1000)), both(json!(200)));
+    assert_eq!(subscribe(Value::Null), both(Value::Null));
+}
+
+#[test]
 fn pings_carry_the_server_s_times() {
     let server = server();
     let mut client = Client::native(&server);

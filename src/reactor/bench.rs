@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::lanes::Lane;
 use super::pace::{Observed, Pace};
 use super::{Adopt, Core};
 use crate::bench::FeedSide;
 use crate::clock;
 use crate::limits;
 use crate::session::Dialect;
-use crate::session::subs::Key;
+use crate::session::subs::{Key, Terms};
 use crate::stats::Report;
 use crate::wire::request::{Channel, Mode};
 
@@ -74,7 +75,8 @@ impl Reactor {
     /// for the whole book and for other channels.
     pub fn subscribe(&mut self, client: u32, channel: Channel, instrument: u32, depth: u16) {
         let key = Key { channel, instrument, depth };
-        self.reactor.core.borrow_mut().subscribe(client, key, Mode::All, false);
+        let terms = Terms { mode: Mode::All, lane: Lane::SERVERS };
+        self.reactor.core.borrow_mut().subscribe(client, key, terms, false);
     }
 
     /// So many whole turns (ticks, snapshots, sends), with tokio's after each; `before` is called
@@ -103,11 +105,13 @@ impl Reactor {
         let mut core = self.reactor.core.borrow_mut();
         let Core { queue, sessions, encodings, scratch, .. } = &mut *core;
         let mut clients = 0;
-        while let Some(pending) = queue.pop_front() {
+        while let Some((lane, _)) = queue.due(0) {
+            let Some(pending) = queue.pop(lane) else { break };
             let Some(session) = sessions.get_mut(pending.session as usize) else { continue };
             session.queued = false;
+            session.turn = session.turn.wrapping_add(1);
             sink(session.out.gather(encodings, scratch));
-            session.out.sent_all();
+            session.out.sent_all(encodings);
             session.oldest_ns = 0;
             clients += 1;
         }

@@ -5,22 +5,24 @@ use std::sync::atomic::Ordering;
 use slab::Slab;
 use tickcast_feeds::{FeedState, Kind, Tick};
 
+use super::Core;
 use super::encodings::{Encodings, Range};
-use super::market::{Entry, Topic};
-use super::{Core, FlushQueue, Pending};
+use super::lanes::{Lane, Lanes, Pending};
+use super::market::{Market, Topic};
 use crate::clock::Now;
 use crate::ring::Poll;
 use crate::session::end::{CLOSE_SLOW, Reason};
 use crate::session::{Dialect, Session};
+use crate::stats::Report;
 use crate::wire::native::{self, BookHead, Lag};
 
-/// What delivering one message needs of the core.
+/// What delivering one message needs of the core, but for the encodings.
 struct FanOut<'a> {
     sessions: &'a mut Slab<Session>,
-    queue: &'a mut FlushQueue,
+    queue: &'a mut Lanes,
     overflowing: &'a mut Vec<u32>,
     crowd: &'a mut usize,
-    encodings: &'a Encodings,
+    report: &'a mut Report,
     limit: usize,
     conflate_quotes: bool,
     now: Now,
@@ -39,17 +41,21 @@ struct Message {
 }
 
 impl FanOut<'_> {
-    fn deliver_to_all(&mut self, topic: &mut Topic, message: Message) -> u64 {
+    fn send(&mut self, encodings: &mut Encodings, topic: &mut Topic, message: Message) {
+        let since_ns = self.since_ns(message.recv_ns);
         let count = topic.subs.len();
-        if count == 0 {
-            return 0;
+        if count > 0 {
+            topic.turn = (topic.turn + 1) % count;
+            let (last, first) = topic.subs.split_at(topic.turn);
+            for &id in first.iter().chain(last) {
+                self.deliver(encodings, id, Lane::SERVERS, since_ns, message);
+            }
         }
-        topic.turn = (topic.turn + 1) % count;
-        let (last, first) = topic.subs.split_at(topic.turn);
-        for &id in first.iter().chain(last) {
-            self.deliver(id, message);
+        for &(id, lane) in &topic.impatient {
+            self.deliver(encodings, id, lane, since_ns, message);
         }
-        count as u64
+        self.report.deliveries += (count + topic.impatient.len()) as u64;
+        self.report.encoded += 1;
     }
 
     /// Since when a message waits, by the monotonic clock: since it was received, not since this
@@ -59,8 +65,57 @@ impl FanOut<'_> {
         self.now.mono_ns.saturating_sub(age_ns)
     }
 
-    fn deliver(&mut self, id: u32, message: Message) {
-        let since_ns = self.since_ns(message.recv_ns);
+    fn deliver(
+        &mut self,
+        encodings: &mut Encodings,
+        id: u32,
+        lane: Lane,
+        since_ns: u64,
+        message: Message,
+    ) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.special {
+            return self.deliver_specially(encodings, id, lane, since_ns, message);
+        }
+        let mut bound = self.limit;
+        if message.snapshot {
+            session.special = true;
+            session.allowance = message.range.len as usize;
+            bound += session.allowance;
+        }
+        session.fresh_delivered += 1;
+        session.out.push(message.range, encodings);
+        let over = session.out.len() > bound;
+        self.wait(id, lane, since_ns, message);
+        // The socket may take it: whether this client is slow shows when it is flushed.
+        if over {
+            self.overflowing.push(id);
+        }
+    }
+
+    /// Puts a session in line for its flush, unless it stands there already and waits no longer.
+    fn wait(&mut self, id: u32, lane: Lane, since_ns: u64, message: Message) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if session.oldest_ns == 0 {
+            session.oldest_ns = message.recv_ns.max(1);
+        }
+        if session.queued && session.lane <= lane {
+            return;
+        }
+        // An entry in a more patient lane stays: whichever is due first flushes the session.
+        (session.queued, session.lane) = (true, lane);
+        let (chunk, turn) = (message.range.chunk, session.turn);
+        self.queue.push(lane, Pending { session: id, chunk, since_ns, turn });
+    }
+
+    fn deliver_specially(
+        &mut self,
+        encodings: &mut Encodings,
+        id: u32,
+        lane: Lane,
+        since_ns: u64,
+        message: Message,
+    ) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.is_ending() || session.overflowed {
             return;
@@ -70,36 +125,32 @@ impl FanOut<'_> {
         {
             return session.conflated.get_or_insert_default().hold(instrument, prev);
         }
+        let len = message.range.len as usize;
         if message.snapshot {
-            session.allowance = session.allowance.max(message.range.len as usize);
+            session.allowance = session.allowance.max(len);
         }
-        if session.out.is_blocked() {
-            if session.out.len() + message.range.len as usize > self.limit + session.allowance {
-                session.overflowed = true;
-                self.overflowing.push(id);
-                return;
-            }
-            session.out.push(message.range, self.encodings);
-            if !session.crowded && session.out.len() > self.limit / 2 {
-                session.crowded = true;
-                *self.crowd += 1;
-            }
-        } else {
-            session.out.push(message.range, self.encodings);
-            if session.oldest_ns == 0 {
-                session.oldest_ns = message.recv_ns.max(1);
-            }
-            if !session.queued {
-                session.queued = true;
-                let chunk = message.range.chunk;
-                self.queue.push_back(Pending { session: id, chunk, since_ns });
-            }
-            // The socket may take it: whether this client is slow shows when it is flushed.
-            if session.out.len() > self.limit + session.allowance {
+        let bound = self.limit + session.allowance;
+        if !session.out.is_blocked() {
+            session.fresh_delivered += 1;
+            session.out.push(message.range, encodings);
+            let over = session.out.len() > bound;
+            self.wait(id, lane, since_ns, message);
+            if over {
                 self.overflowing.push(id);
             }
+            return;
         }
-        session.delivered += 1;
+        if session.out.len() + len > bound {
+            session.overflowed = true;
+            self.overflowing.push(id);
+            return;
+        }
+        session.fresh_delivered += 1;
+        session.out.push(message.range, encodings);
+        if !session.crowded && session.out.len() > self.limit / 2 {
+            session.crowded = true;
+            *self.crowd += 1;
+        }
     }
 }
 
@@ -152,41 +203,42 @@ impl Core {
         }
     }
 
-    /// Splits the core into what encodes and what delivers.
-    fn parts(&mut self, index: usize) -> (&mut Entry, &mut Encodings, Parts<'_>) {
-        let parts = Parts {
+    /// Splits the core into what is encoded, what encodes and what delivers.
+    fn split(&mut self) -> (&mut Market, &mut Encodings, FanOut<'_>) {
+        let fan_out = FanOut {
             sessions: &mut self.sessions,
             queue: &mut self.queue,
             overflowing: &mut self.overflowing,
             crowd: &mut self.crowd,
-            deliveries: &mut self.report.deliveries,
-            encoded: &mut self.report.encoded,
+            report: &mut self.report,
             limit: self.hub.settings.outbox_bytes,
             conflate_quotes: self.hub.settings.conflate_quotes,
             now: self.now,
             max_age_ns: self.hub.settings.max_age_ns,
         };
-        (&mut self.market.entries[index], &mut self.encodings, parts)
+        (&mut self.market, &mut self.encodings, fan_out)
     }
 
     fn trade(&mut self, tick: &Tick) {
-        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        let (market, encodings, mut fan_out) = self.split();
+        let entry = &mut market.entries[tick.instrument.index()];
         let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
-        if !entry.trade.subs.is_empty() {
+        if !entry.trade.is_empty() {
             let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
             let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
-            parts.send(encodings, &mut entry.trade, message);
+            fan_out.send(encodings, &mut entry.trade, message);
         }
     }
 
     fn quote(&mut self, tick: &Tick) {
-        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        let (market, encodings, mut fan_out) = self.split();
+        let entry = &mut market.entries[tick.instrument.index()];
         let prev = std::mem::replace(&mut entry.quote.last, tick.seq);
         entry.last_quote = Some(*tick);
-        if !entry.quote.subs.is_empty() {
+        if !entry.quote.is_empty() {
             let range = encodings.text(|out| native::quote(out, &entry.heads, tick, Some(prev)));
             let quote = Some((tick.instrument.0, prev));
-            parts.send(
+            fan_out.send(
                 encodings,
                 &mut entry.quote,
                 Message { range, recv_ns: tick.ts_recv, quote, snapshot: false },
@@ -196,7 +248,8 @@ impl Core {
 
     fn status(&mut self, position: u64, tick: &Tick) {
         let status = tick.as_status();
-        let (entry, encodings, mut parts) = self.parts(tick.instrument.index());
+        let (market, encodings, mut fan_out) = self.split();
+        let entry = &mut market.entries[tick.instrument.index()];
         entry.feed = status.state;
         entry.feed_ns = tick.ts_recv;
         entry.status.last = tick.seq;
@@ -209,11 +262,11 @@ impl Core {
                 book.clear();
             }
         }
-        if !entry.status.subs.is_empty() {
+        if !entry.status.is_empty() {
             let range = encodings
                 .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
             let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
-            parts.send(encodings, &mut entry.status, message);
+            fan_out.send(encodings, &mut entry.status, message);
         }
     }
 
@@ -246,7 +299,8 @@ impl Core {
 
     /// Sends the whole book to everyone who listens to it.
     pub(super) fn book_snapshots(&mut self, index: usize) {
-        let (entry, encodings, mut parts) = self.parts(index);
+        let (market, encodings, mut fan_out) = self.split();
+        let entry = &mut market.entries[index];
         let Some(book) = &entry.book else { return };
         for topic in &mut entry.books {
             let head = BookHead {
@@ -262,13 +316,14 @@ impl Core {
                 native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
             });
             let message = Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: true };
-            parts.send(encodings, &mut topic.topic, message);
+            fan_out.send(encodings, &mut topic.topic, message);
         }
     }
 
     fn book_updates(&mut self, index: usize) {
         let mut changes = std::mem::take(&mut self.changes);
-        let (entry, encodings, mut parts) = self.parts(index);
+        let (market, encodings, mut fan_out) = self.split();
+        let entry = &mut market.entries[index];
         if let Some(book) = &entry.book {
             for topic in &mut entry.books {
                 topic.view.changes(book, &mut changes);
@@ -287,7 +342,7 @@ impl Core {
                     encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
                 let message =
                     Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: false };
-                parts.send(encodings, &mut topic.topic, message);
+                fan_out.send(encodings, &mut topic.topic, message);
             }
         }
         self.changes = changes;
@@ -372,19 +427,10 @@ impl Core {
 
     /// Pushes a shared message to one session.
     pub(super) fn push(&mut self, id: u32, range: Range) {
-        let recv_ns = self.now.ns;
-        let mut fan_out = FanOut {
-            sessions: &mut self.sessions,
-            queue: &mut self.queue,
-            overflowing: &mut self.overflowing,
-            crowd: &mut self.crowd,
-            encodings: &self.encodings,
-            limit: self.hub.settings.outbox_bytes,
-            conflate_quotes: false,
-            now: self.now,
-            max_age_ns: self.hub.settings.max_age_ns,
-        };
-        fan_out.deliver(id, Message { range, recv_ns, quote: None, snapshot: false });
+        let (_, encodings, mut fan_out) = self.split();
+        let now = fan_out.now;
+        let message = Message { range, recv_ns: now.ns, quote: None, snapshot: false };
+        fan_out.deliver(encodings, id, Lane::SERVERS, now.mono_ns, message);
     }
 
     /// Takes in instruments that were listed since, with the wildcards that match them.
@@ -417,37 +463,5 @@ impl Core {
                 self.evict(id, Reason::SlowOverflow, CLOSE_SLOW);
             }
         }
-    }
-}
-
-/// The core without its market and encodings.
-struct Parts<'a> {
-    sessions: &'a mut Slab<Session>,
-    queue: &'a mut FlushQueue,
-    overflowing: &'a mut Vec<u32>,
-    crowd: &'a mut usize,
-    deliveries: &'a mut u64,
-    encoded: &'a mut u64,
-    limit: usize,
-    conflate_quotes: bool,
-    now: Now,
-    max_age_ns: u64,
-}
-
-impl Parts<'_> {
-    fn send(&mut self, encodings: &Encodings, topic: &mut Topic, message: Message) {
-        let mut fan_out = FanOut {
-            sessions: self.sessions,
-            queue: self.queue,
-            overflowing: self.overflowing,
-            crowd: self.crowd,
-            encodings,
-            limit: self.limit,
-            conflate_quotes: self.conflate_quotes,
-            now: self.now,
-            max_age_ns: self.max_age_ns,
-        };
-        *self.deliveries += fan_out.deliver_to_all(topic, message);
-        *self.encoded += 1;
     }
 }

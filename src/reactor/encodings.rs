@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use super::runs::{List, Runs};
 use crate::limits;
 use crate::wire::frame;
 
@@ -39,6 +40,7 @@ pub(crate) struct Encodings {
     /// A chunk that was released, kept so that the steady state allocates nothing.
     spare: Vec<Vec<u8>>,
     message: Vec<u8>,
+    runs: Runs,
 }
 
 /// Chunks kept for reuse; more than two are only in use after a burst.
@@ -48,7 +50,7 @@ impl Encodings {
     pub(crate) fn new() -> Self {
         let mut chunks = VecDeque::new();
         chunks.push_back(Vec::with_capacity(limits::ENCODING_CHUNK));
-        Encodings { chunks, first: 0, spare: Vec::new(), message: Vec::new() }
+        Encodings { chunks, first: 0, spare: Vec::new(), message: Vec::new(), runs: Runs::new() }
     }
 
     /// Encodes one text message with `write` and frames it.
@@ -85,6 +87,35 @@ impl Encodings {
         &chunk[range.start as usize..(range.start + range.len) as usize]
     }
 
+    /// Notes a range as pending in a session's list.
+    pub(crate) fn append(&mut self, list: &mut List, range: Range) {
+        self.runs.append(list, range);
+    }
+
+    /// Empties a session's list.
+    pub(crate) fn forget(&mut self, list: &mut List) {
+        self.runs.forget(list);
+    }
+
+    /// Appends the bytes of a list.
+    pub(crate) fn copy(&self, list: &List, out: &mut Vec<u8>) {
+        for range in self.runs.iter(list) {
+            out.extend_from_slice(self.bytes(range));
+        }
+    }
+
+    /// The bytes of a list that is one range.
+    pub(crate) fn whole(&self, list: &List) -> Option<&[u8]> {
+        let mut ranges = self.runs.iter(list);
+        let first = ranges.next()?;
+        ranges.next().is_none().then(|| self.bytes(first))
+    }
+
+    /// The number of the oldest chunk held.
+    pub(crate) fn oldest(&self) -> u32 {
+        self.first
+    }
+
     /// The number of the chunk that is being filled.
     pub(crate) fn newest(&self) -> u32 {
         self.first.wrapping_add(self.chunks.len() as u32 - 1)
@@ -108,6 +139,7 @@ impl Encodings {
     /// Nothing refers to anything: start the newest chunk over.
     pub(crate) fn reset(&mut self) {
         self.release(self.newest());
+        self.runs.reset();
         if let Some(chunk) = self.chunks.front_mut() {
             chunk.clear();
         }
@@ -115,7 +147,7 @@ impl Encodings {
 
     /// Bytes held, used or not.
     pub(crate) fn held(&self) -> usize {
-        self.chunks.iter().chain(&self.spare).map(Vec::capacity).sum()
+        self.runs.held() + self.chunks.iter().chain(&self.spare).map(Vec::capacity).sum::<usize>()
     }
 }
 

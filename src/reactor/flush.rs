@@ -6,7 +6,7 @@ use std::rc::Rc;
 use rustix::net::SendFlags;
 use tokio::net::TcpStream;
 
-use super::{Core, Pending};
+use super::Core;
 use crate::clock;
 use crate::limits;
 use crate::session::end::{End, Reason};
@@ -33,13 +33,8 @@ impl Core {
         }
     }
 
-    /// When the head of the queue is to be flushed, nanoseconds of the monotonic clock.
-    pub(super) fn due_ns(&self, head: &Pending) -> u64 {
-        head.since_ns + self.pace.window_ns()
-    }
-
     /// Flushes at most `most` sessions: the urgent ones, then those whose oldest tick has waited
-    /// for the window, the longest first; says how many.
+    /// for its window, the longest first; says how many.
     pub(super) fn flush_due(&mut self, most: usize) -> usize {
         let mut flushed = 0;
         let began_ns = self.now.mono_ns;
@@ -47,13 +42,12 @@ impl Core {
             if let Some(id) = self.urgent.pop_front() {
                 self.flush(id);
             } else {
-                match self.queue.front() {
-                    Some(&head) if self.due_ns(&head) <= began_ns => {
-                        self.queue.pop_front();
-                        let queued =
-                            self.sessions.get(head.session as usize).is_some_and(|s| s.queued);
-                        // Flushed early, by something urgent.
-                        if !queued {
+                match self.queue.due(self.pace.window_ns()) {
+                    Some((lane, due_ns)) if due_ns <= began_ns => {
+                        let Some(head) = self.queue.pop(lane) else { break };
+                        let session = self.sessions.get(head.session as usize);
+                        // Flushed early, by something urgent or in another lane.
+                        if !session.is_some_and(|s| s.queued && s.turn == head.turn) {
                             continue;
                         }
                         self.flush(head.session);
@@ -63,14 +57,14 @@ impl Core {
             }
             flushed += 1;
         }
-        match self.queue.front() {
-            Some(head) => self.encodings.release(head.chunk),
+        match self.queue.oldest_chunk(self.encodings.oldest()) {
+            Some(chunk) => self.encodings.release(chunk),
             None if self.urgent.is_empty() => self.encodings.reset(),
             None => {}
         }
         if flushed > 0 {
             self.now = clock::now();
-            self.paced.send_ns += self.now.mono_ns - began_ns;
+            self.paced.send_ns += self.now.mono_ns.saturating_sub(began_ns);
         }
         flushed
     }
@@ -79,7 +73,8 @@ impl Core {
     pub(crate) fn flush(&mut self, id: u32) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.queued = false;
-        if session.out.is_blocked() {
+        session.turn = session.turn.wrapping_add(1);
+        if session.special && session.out.is_blocked() {
             return;
         }
         if session.out.is_empty() {
@@ -87,38 +82,51 @@ impl Core {
         }
         let bytes = session.out.gather(&self.encodings, &mut self.scratch);
         let result = write(&session.stream, bytes);
+        let all = matches!(result, Ok(n) if n == bytes.len());
         self.report.sends += 1;
-        match result {
-            Ok(n) => {
-                session.sent_ms = self.now.ms;
-                session.sent_bytes += n as u64;
-                self.report.sent_bytes += n as u64;
-                session.stuck_ms = if n == bytes.len() { 0 } else { self.now.ms };
-                if n == bytes.len() {
-                    session.out.sent_all();
-                    let oldest = std::mem::take(&mut session.oldest_ns);
-                    if oldest != 0 {
-                        self.report.record_latency(clock::real_ns().saturating_sub(oldest));
-                    }
-                    self.flushed(id);
-                } else {
-                    session.out.sent_some(n, &self.encodings);
-                    self.block(id);
-                }
+        if let Ok(n) = result {
+            session.sent_ms = self.now.ms as u32;
+            session.fresh_bytes += n as u32;
+            self.report.sent_bytes += n as u64;
+        }
+        if all {
+            session.out.sent_all(&mut self.encodings);
+            let oldest = std::mem::take(&mut session.oldest_ns);
+            if oldest != 0 {
+                self.report.record_latency(clock::real_ns().saturating_sub(oldest));
             }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                if session.stuck_ms == 0 {
-                    session.stuck_ms = self.now.ms;
-                }
-                session.out.sent_some(0, &self.encodings);
-                self.block(id);
+            if session.special {
+                session.stuck_ms = 0;
+                self.flushed(id);
             }
-            Err(_) => self.remove(id, Reason::Lost),
+        } else {
+            self.not_all(id, result);
         }
         if self.scratch.capacity() > limits::SCRATCH_BYTES {
             // One huge outbox must not stay with the reactor for good.
             self.scratch = Vec::new();
         }
+    }
+
+    /// The socket took some, or none, or is gone.
+    fn not_all(&mut self, id: u32, result: std::io::Result<usize>) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let taken = match result {
+            Ok(n) => {
+                session.stuck_ms = self.now.ms;
+                n
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                if session.stuck_ms == 0 {
+                    session.stuck_ms = self.now.ms;
+                }
+                0
+            }
+            Err(_) => return self.remove(id, Reason::Lost),
+        };
+        session.special = true;
+        session.out.sent_some(taken, &mut self.encodings);
+        self.block(id);
     }
 
     /// The socket takes no more: a task of its own waits until it does.
@@ -179,8 +187,9 @@ impl Core {
             self.joiners.push_back(id);
         }
         if session.conflated.is_some() {
-            self.send_held_quotes(id);
+            return self.send_held_quotes(id);
         }
+        session.special = session.is_special();
     }
 
     /// A conflated client can take bytes again: the newest quotes of what was held back, as many
@@ -188,6 +197,8 @@ impl Core {
     fn send_held_quotes(&mut self, id: u32) {
         let room = self.hub.settings.outbox_bytes / 4;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let oldest_ms = session.silent_ms(self.now.ms);
+        let mut sent = 0;
         let Some(conflated) = &mut session.conflated else { return };
         let mut out = Vec::new();
         let mut frames = Vec::new();
@@ -198,11 +209,10 @@ impl Core {
             out.clear();
             native::quote(&mut out, &entry.heads, tick, Some(prev));
             frame::text(&out, &mut frames);
-            session.delivered += 1;
+            sent += 1;
         }
         if conflated.skipped > 0 {
             self.report.conflated += conflated.skipped;
-            let oldest_ms = self.now.ms.saturating_sub(session.sent_ms);
             out.clear();
             let lag = Lag {
                 policy: "conflate",
@@ -218,7 +228,9 @@ impl Core {
         if conflated.is_empty() {
             session.conflated = None;
         }
-        session.out.push_own(&self.encodings, |bytes| bytes.extend_from_slice(&frames));
+        session.fresh_delivered += sent;
+        session.special = true;
+        session.out.push_own(&mut self.encodings, |bytes| bytes.extend_from_slice(&frames));
         self.enqueue(id);
     }
 
@@ -229,7 +241,8 @@ impl Core {
             return;
         }
         let before = session.out.len();
-        session.out.push_own(&self.encodings, write);
+        session.special = true;
+        session.out.push_own(&mut self.encodings, write);
         let added = session.out.len() - before;
         if added > self.hub.settings.outbox_bytes / 4 {
             session.allowance = session.allowance.max(added);
@@ -265,7 +278,8 @@ impl Core {
         if session.is_ending() {
             return;
         }
-        session.out.push_own(&self.encodings, |out| match code {
+        session.special = true;
+        session.out.push_own(&mut self.encodings, |out| match code {
             Some(code) => frame::close(code, text, out),
             None => frame::close_empty(out),
         });
@@ -286,7 +300,7 @@ impl Core {
         let oldest_ms = self.now.ms.saturating_sub(session.stuck_ms);
         let queued_bytes = session.out.len() as u64;
         let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
-        session.out.cut();
+        session.out.cut(&mut self.encodings);
         if session.dialect == Dialect::Native {
             let lag = Lag {
                 policy: "disconnect",
@@ -297,7 +311,8 @@ impl Core {
             };
             let mut message = Vec::new();
             native::lag(&mut message, &lag);
-            session.out.push_own(&self.encodings, |out| frame::text(&message, out));
+            session.special = true;
+            session.out.push_own(&mut self.encodings, |out| frame::text(&message, out));
         }
         self.report.lag_causes[cause as usize] += 1;
         tracing::info!(

@@ -6,24 +6,25 @@
 //! neither stalls a turn nor evicts the client.
 
 use super::Core;
+use super::lanes::Lane;
 use super::market::{Topic, Wildcard};
 use crate::limits;
 use crate::session::Join;
-use crate::session::subs::{Key, Sub};
+use crate::session::subs::{Key, Sub, Terms};
 use crate::wire::frame;
 use crate::wire::native::{self, BookHead};
-use crate::wire::request::{Channel, Mode};
+use crate::wire::request::Channel;
 
 impl Core {
     /// Adds a subscription that the session does not have yet.
-    pub(crate) fn subscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+    pub(crate) fn subscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        session.subs.insert(key, Sub { mode, wild, waits: false });
+        session.subs.insert(key, Sub { terms, wild, waits: false });
         self.report.subscriptions += 1;
         if key.channel == Channel::Trade {
             // Trades have no state to begin with.
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
-                entry.trade.join(id);
+                entry.trade.join(id, terms.lane);
             }
         } else {
             self.join_later(id, Join { key, fresh: true });
@@ -41,18 +42,18 @@ impl Core {
         }
         // A feed has a state from the beginning, a trade never.
         if matches!(wildcard.channel, Channel::Status | Channel::Trade) {
-            return self.subscribe(wildcard.session, key, wildcard.mode, true);
+            return self.subscribe(wildcard.session, key, wildcard.terms, true);
         }
-        session.subs.insert(key, Sub { mode: wildcard.mode, wild: true, waits: false });
+        session.subs.insert(key, Sub { terms: wildcard.terms, wild: true, waits: false });
         self.report.subscriptions += 1;
         let entry = &mut self.market.entries[instrument as usize];
         match wildcard.channel {
             Channel::Book => {
                 entry.book.get_or_insert_default();
                 let at = entry.book_topic(wildcard.depth);
-                entry.books[at].topic.join(wildcard.session);
+                entry.books[at].topic.join(wildcard.session, wildcard.terms.lane);
             }
-            _ => entry.quote.join(wildcard.session),
+            _ => entry.quote.join(wildcard.session, wildcard.terms.lane),
         }
     }
 
@@ -96,6 +97,7 @@ impl Core {
             // With a full outbox the flush puts it back in line.
             if session.out.len() > room || session.out.is_blocked() {
                 session.joining = false;
+                session.special = true;
                 continue;
             }
             let before = session.out.len();
@@ -104,11 +106,11 @@ impl Core {
                 session.joins = Default::default();
                 continue;
             };
-            if let Some(sub) = session.subs.get_mut(&join.key) {
-                sub.waits = false;
-            }
             self.joiners.push_back(id);
-            self.join(id, join);
+            let Some(sub) = session.subs.get_mut(&join.key) else { continue };
+            sub.waits = false;
+            let lane = sub.terms.lane;
+            self.join(id, join, lane);
             done += 1;
             bytes +=
                 self.sessions.get(id as usize).map_or(0, |s| s.out.len().saturating_sub(before));
@@ -116,7 +118,8 @@ impl Core {
         done
     }
 
-    fn join(&mut self, id: u32, Join { key, fresh }: Join) {
+    fn join(&mut self, id: u32, Join { key, fresh }: Join, lane: Lane) {
+        let lane = fresh.then_some(lane);
         let index = key.instrument as usize;
         if index >= self.market.entries.len() {
             return;
@@ -129,7 +132,7 @@ impl Core {
                 if let Some(tick) = &entry.last_quote {
                     native::quote(&mut message, &entry.heads, tick, None);
                 }
-                join_topic(&mut entry.quote, id, fresh);
+                join_topic(&mut entry.quote, id, lane);
                 // What was held back is older than the snapshot.
                 if let Some(conflated) =
                     self.sessions.get_mut(id as usize).and_then(|s| s.conflated.as_mut())
@@ -145,23 +148,30 @@ impl Core {
                     since => now_ns.saturating_sub(since) / 1_000_000,
                 };
                 native::feed_status(&mut message, &entry.heads, entry.feed, age_ms);
-                join_topic(&mut entry.status, id, fresh);
+                join_topic(&mut entry.status, id, lane);
             }
-            Channel::Book => self.join_book(id, key.depth, index, fresh, &mut message),
+            Channel::Book => self.join_book(id, key.depth, index, lane, &mut message),
         }
         if !message.is_empty() {
             self.push_own(id, |out| frame::text(&message, out));
         }
     }
 
-    fn join_book(&mut self, id: u32, depth: u16, index: usize, fresh: bool, message: &mut Vec<u8>) {
+    fn join_book(
+        &mut self,
+        id: u32,
+        depth: u16,
+        index: usize,
+        lane: Option<Lane>,
+        message: &mut Vec<u8>,
+    ) {
         if self.market.entries[index].book.is_none() {
             self.load_book(index);
         }
         let entry = &mut self.market.entries[index];
         let at = entry.book_topic(depth);
         let topic = &mut entry.books[at];
-        join_topic(&mut topic.topic, id, fresh);
+        join_topic(&mut topic.topic, id, lane);
         let Some(book) = entry.book.as_ref().filter(|book| book.is_known()) else { return };
         let head = BookHead {
             depth: (depth != 0).then_some(depth),
@@ -175,8 +185,9 @@ impl Core {
     }
 }
 
-fn join_topic(topic: &mut Topic, id: u32, fresh: bool) {
-    if fresh {
-        topic.join(id);
+/// `lane`: none for a session that is in the topic already.
+fn join_topic(topic: &mut Topic, id: u32, lane: Option<Lane>) {
+    if let Some(lane) = lane {
+        topic.join(id, lane);
     }
 }

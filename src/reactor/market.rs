@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tickcast_feeds::{FeedState, Instrument, InstrumentId, Tick};
 
+use super::lanes::Lane;
 use crate::books::{Book, Depth};
+use crate::session::subs::Terms;
 use crate::session::symbols::Names;
 use crate::wire::native::Heads;
-use crate::wire::request::{Channel, Mode};
+use crate::wire::request::Channel;
 
 /// The subscribers of one channel of one instrument, and where its sequence stands.
 #[derive(Debug, Default)]
@@ -16,19 +18,34 @@ pub(crate) struct Topic {
     pub(crate) last: u64,
     /// Session numbers.
     pub(crate) subs: Vec<u32>,
+    /// Those of sessions that bound their wait, with the bound.
+    pub(crate) impatient: Vec<(u32, Lane)>,
     /// Where the next fan-out starts, so that nobody is always the last.
     pub(crate) turn: usize,
 }
 
 impl Topic {
-    pub(crate) fn join(&mut self, session: u32) {
-        self.subs.push(session);
+    pub(crate) fn join(&mut self, session: u32, lane: Lane) {
+        match lane {
+            Lane::SERVERS => self.subs.push(session),
+            lane => self.impatient.push((session, lane)),
+        }
     }
 
-    pub(crate) fn leave(&mut self, session: u32) {
+    /// Takes a session out; says whether it was in.
+    pub(crate) fn leave(&mut self, session: u32) -> bool {
         if let Some(at) = self.subs.iter().position(|&s| s == session) {
             self.subs.swap_remove(at);
+        } else if let Some(at) = self.impatient.iter().position(|&(s, _)| s == session) {
+            self.impatient.swap_remove(at);
+        } else {
+            return false;
         }
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.subs.is_empty() && self.impatient.is_empty()
     }
 }
 
@@ -109,7 +126,7 @@ impl Entry {
             topic.leave(session);
         }
         if channel == Channel::Book {
-            self.books.retain(|book| !book.topic.subs.is_empty());
+            self.books.retain(|book| !book.topic.is_empty());
             if self.books.is_empty() {
                 self.book = None;
             }
@@ -123,7 +140,7 @@ pub(crate) struct Wildcard {
     pub(crate) session: u32,
     pub(crate) channel: Channel,
     pub(crate) depth: u16,
-    pub(crate) mode: Mode,
+    pub(crate) terms: Terms,
     /// `None` for all venues.
     pub(crate) venue: Option<String>,
 }
@@ -133,7 +150,7 @@ impl Wildcard {
         self.venue.as_deref().is_none_or(|venue| venue == info.venue)
     }
 
-    /// Whether it is the same subscription, whatever its mode.
+    /// Whether it is the same subscription, whatever its terms.
     pub(crate) fn same(&self, other: &Wildcard) -> bool {
         (self.session, self.channel, self.depth, &self.venue)
             == (other.session, other.channel, other.depth, &other.venue)

@@ -15,8 +15,10 @@ pub(crate) mod encodings;
 mod flush;
 mod hub;
 mod joins;
+pub(crate) mod lanes;
 pub(crate) mod market;
 mod pace;
+pub(crate) mod runs;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -42,30 +44,16 @@ use crate::books::{self, Assembler, Changes};
 use crate::clock::{self, Now};
 use crate::limits;
 use crate::reactor::encodings::Encodings;
+use crate::reactor::lanes::Lanes;
 use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
 use crate::reactor::tend::Paced;
 use crate::reactor::timer::Timer;
 use crate::ring::Consumer;
 use crate::session::end::Reason;
-use crate::session::outbox::Outbox;
-use crate::session::reader::{ReadLimits, Reader};
-use crate::session::subs::Subs;
+use crate::session::reader::ReadLimits;
 use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
-
-/// A session with something pending.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pending {
-    pub(crate) session: u32,
-    /// The chunk of the encodings that was being filled when it came in.
-    pub(crate) chunk: u32,
-    /// When it came in, nanoseconds of the monotonic clock.
-    pub(crate) since_ns: u64,
-}
-
-/// Sessions with ticks pending, in the order of their oldest.
-pub(crate) type FlushQueue = VecDeque<Pending>;
 
 /// What a turn left.
 enum Left {
@@ -86,7 +74,7 @@ pub(crate) struct Core {
     pub(crate) sessions: Slab<Session>,
     pub(crate) market: Market,
     pub(crate) encodings: Encodings,
-    pub(crate) queue: FlushQueue,
+    pub(crate) queue: Lanes,
     /// Sessions with something that does not wait for company: answers, control frames.
     pub(crate) urgent: VecDeque<u32>,
     /// Sessions whose outbox is full, to be dealt with after the fan-out that found out.
@@ -277,7 +265,7 @@ impl Core {
             sessions: Slab::new(),
             market: Market::default(),
             encodings: Encodings::new(),
-            queue: FlushQueue::new(),
+            queue: Lanes::new(),
             urgent: VecDeque::new(),
             pace,
             paced: Paced::default(),
@@ -310,8 +298,8 @@ impl Core {
             if ticks + joined + flushed == 0 {
                 return self
                     .queue
-                    .front()
-                    .map_or(Left::Nothing, |head| Left::Until(self.due_ns(head)));
+                    .due(self.pace.window_ns())
+                    .map_or(Left::Nothing, |(_, due_ns)| Left::Until(due_ns));
             }
             if sends >= limits::SENDS_PER_TURN || ticks == limits::TICKS_PER_TURN {
                 return Left::More;
@@ -354,39 +342,9 @@ impl Core {
 
     /// A session at its beginning.
     fn session(&self, stream: Rc<TcpStream>, peer: SocketAddr, dialect: Dialect) -> Session {
-        let ms = self.now.ms;
-        Session {
-            stream,
-            task: None,
-            waiter: None,
-            peer,
-            reader: Reader::new(),
-            subs: Subs::default(),
-            joins: VecDeque::new(),
-            out: Outbox::default(),
-            conflated: None,
-            end: None,
-            oldest_ns: 0,
-            allowance: 0,
-            delivered: 0,
-            rated: 0,
-            rated_ms: ms,
-            sent_bytes: 0,
-            connected_ms: ms,
-            heard_ms: ms,
-            sent_ms: ms,
-            stuck_ms: 0,
-            ping_ms: ms + self.hub.settings.ping_interval_ms,
-            tokens: self.burst(),
-            tokens_ms: ms,
-            dialect,
-            pinged: false,
-            queued: false,
-            joining: false,
-            subscribed: false,
-            overflowed: false,
-            crowded: false,
-        }
+        let mut session = Session::new(stream, peer, dialect, self.now.ms, self.burst());
+        session.ping_ms = self.now.ms + self.hub.settings.ping_interval_ms;
+        session
     }
 
     pub(crate) fn burst(&self) -> i32 {
@@ -409,8 +367,8 @@ impl Core {
                 peer: session.peer,
                 connected_ms: self.now.ms.saturating_sub(session.connected_ms),
                 subscriptions: session.subs.len(),
-                delivered: session.delivered,
-                sent_bytes: session.sent_bytes,
+                delivered: session.delivered + u64::from(session.fresh_delivered),
+                sent_bytes: session.sent_bytes + u64::from(session.fresh_bytes),
                 queued_bytes: session.out.len(),
                 blocked_ms: if session.out.is_blocked() {
                     self.now.ms.saturating_sub(session.stuck_ms)
@@ -458,9 +416,10 @@ impl Core {
         self.leave_all(id);
         let Some(mut session) = self.sessions.try_remove(id as usize) else { return };
         self.set_crowded(&mut session, false);
+        session.out.cut(&mut self.encodings);
         let reason = session.end.as_ref().map_or(reason, |end| end.reason);
         self.report.ended[reason as usize] += 1;
-        for task in session.task.into_iter().chain(session.waiter) {
+        for task in session.task.take().into_iter().chain(session.waiter.take()) {
             task.abort();
         }
         self.link.sessions.fetch_sub(1, Ordering::Relaxed);

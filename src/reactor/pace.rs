@@ -88,6 +88,12 @@ impl Pace {
         self.window_ns = if self.gathers { self.best_window() } else { 0 };
     }
 
+    /// Sets the window, up to the next observation.
+    #[cfg(test)]
+    pub(crate) fn set_window(&mut self, window_ns: u64) {
+        self.window_ns = window_ns;
+    }
+
     fn best_window(&self) -> u64 {
         let max_age = self.max_age_ns as f64 / 1e9;
         if self.rate <= 0.0 || max_age <= 0.0 {

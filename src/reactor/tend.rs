@@ -72,12 +72,16 @@ impl Core {
         let now_ms = self.now.ms;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let span_ms = now_ms.saturating_sub(session.rated_ms);
+        let fresh = std::mem::take(&mut session.fresh_delivered);
+        let bytes = std::mem::take(&mut session.fresh_bytes);
         if span_ms > 0 {
-            let rate = (session.delivered - session.rated) as f64 * 1e3 / span_ms as f64;
+            let rate = f64::from(fresh) * 1e3 / span_ms as f64;
             self.paced.rates += rate;
             self.paced.squares += rate * rate;
         }
-        (session.rated, session.rated_ms) = (session.delivered, now_ms);
+        session.delivered += u64::from(fresh);
+        session.sent_bytes += u64::from(bytes);
+        session.rated_ms = now_ms;
     }
 
     fn set_pace(&mut self) {
@@ -111,7 +115,7 @@ impl Core {
         let idle = !session.out.is_blocked() && !session.queued;
         if session.dialect == Dialect::Native
             && idle
-            && now.saturating_sub(session.sent_ms) >= limits::HEARTBEAT.as_millis() as u64
+            && session.silent_ms(now) >= limits::HEARTBEAT.as_millis() as u64
         {
             return Due::Heartbeat;
         }
@@ -120,7 +124,7 @@ impl Core {
 
     fn heartbeat(&mut self, id: u32, range: super::encodings::Range) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        session.out.push(range, &self.encodings);
+        session.out.push(range, &mut self.encodings);
         self.report.heartbeats += 1;
         self.flush(id);
     }

@@ -1,16 +1,21 @@
-//! How a reactor that is behind the ingest's state takes over from it: no sockets, no clock.
+//! How a reactor that is behind the ingest's state takes over from it: no clock. And whose turn it is to be
+//! flushed.
 
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use tickcast_feeds::tick::{TICK_WORDS, flags};
 use tickcast_feeds::{
-    Decimal, FeedState, InstrumentId, Instruments, Level, Quote, Side, Stamp, Status, Tick,
+    Decimal, FeedState, InstrumentId, Instruments, Level, Quote, Side, Stamp, Status, Tick, Trade,
 };
 
+use super::lanes::Lane;
 use super::{Core, Hub, Link, Settings};
 use crate::books::{State, Writer};
 use crate::ring::{self, Producer};
+use crate::session::Dialect;
+use crate::session::subs::{Key, Terms};
+use crate::wire::request::{Channel, Mode};
 
 const ID: InstrumentId = InstrumentId(0);
 
@@ -93,6 +98,93 @@ fn whole(seq: u64, price: i64, event: u8) -> Tick {
 
 fn status(seq: u64, state: FeedState) -> Tick {
     Tick::status(ID, stamp(seq), Status { state, age_ms: 0 })
+}
+
+impl Bench {
+    /// A client that is subscribed to trades, and its end of the socket.
+    fn connect(&mut self, lane: Lane) -> (u32, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, address) = listener.accept().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let stream = Rc::new(tokio::net::TcpStream::from_std(stream).unwrap());
+        let session = self.core.session(stream, address, Dialect::Native);
+        let id = self.core.sessions.insert(session) as u32;
+        let key = Key { channel: Channel::Trade, instrument: 0, depth: 0 };
+        self.core.subscribe(id, key, Terms { mode: Mode::All, lane }, false);
+        (id, peer)
+    }
+
+    /// A trade, received now.
+    fn trade(&mut self, seq: u64) {
+        let recv = self.core.now.ns;
+        let trade =
+            Trade { price: Decimal::new(1, 0), size: Decimal::new(1, 0), id: seq, side: Side::Buy };
+        let tick = Tick::trade(ID, Stamp { event: recv, recv, seq }, &trade);
+        self.publish(&[tick]);
+        self.take_all();
+    }
+
+    /// Who has something pending after what is due so many milliseconds from now was flushed.
+    fn waiting(&mut self, later_ms: u64, window_ms: u64) -> Vec<usize> {
+        self.core.pace.set_window(window_ms * 1_000_000);
+        self.core.now.mono_ns += later_ms * 1_000_000;
+        let now = self.core.now;
+        self.core.flush_due(100);
+        // It has looked at the real clock.
+        self.core.now = now;
+        self.core.sessions.iter().filter(|(_, s)| !s.out.is_empty()).map(|(id, _)| id).collect()
+    }
+}
+
+#[test]
+fn a_subscription_bounds_its_own_wait_and_no_other_s() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _runtime = runtime.enter();
+    let mut bench = Bench::new();
+    let lanes = [Lane::SERVERS, Lane::of(0), Lane::of(30)];
+    let clients = lanes.map(|lane| bench.connect(lane));
+    let (servers, hasty, patient) = (0, 1, 2);
+    assert_eq!(clients.each_ref().map(|(id, _)| *id as usize), [servers, hasty, patient]);
+
+    bench.trade(1);
+    assert_eq!(bench.waiting(0, 100), [servers, patient]);
+    bench.trade(2);
+    assert_eq!(bench.waiting(30, 100), [servers]);
+    bench.trade(3);
+    assert_eq!(bench.waiting(70, 100), [0usize; 0]);
+    assert_eq!(
+        bench.core.report.sends,
+        3 + 2 + 1,
+        "the hasty one's, the patient one's, the other's"
+    );
+    // A window below all bounds is everybody's.
+    bench.trade(4);
+    assert_eq!(bench.waiting(0, 0), [0usize; 0]);
+}
+
+#[test]
+fn a_hasty_subscription_of_a_waiting_session_takes_all_that_waits_along() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _runtime = runtime.enter();
+    let mut bench = Bench::new();
+    let (id, _peer) = bench.connect(Lane::SERVERS);
+    bench.trade(1);
+    assert_eq!(bench.waiting(0, 100), [0]);
+    let key = Key { channel: Channel::Trade, instrument: 0, depth: 0 };
+    bench.core.market.entries[0].leave(id, key.channel, key.depth);
+    bench.core.subscribe(id, key, Terms { mode: Mode::All, lane: Lane::of(0) }, false);
+    bench.trade(2);
+    assert_eq!(bench.waiting(0, 100), [0usize; 0]);
+    assert_eq!(bench.core.report.sends, 1);
+    // The entry that was left behind is stale: it flushes nothing that comes later.
+    bench.core.market.entries[0].leave(id, key.channel, key.depth);
+    bench.core.subscribe(id, key, Terms { mode: Mode::All, lane: Lane::SERVERS }, false);
+    bench.core.now.mono_ns += 90_000_000;
+    bench.trade(3);
+    assert_eq!(bench.waiting(15, 100), [0]);
+    assert_eq!(bench.waiting(90, 100), [0usize; 0]);
+    assert_eq!(bench.core.report.sends, 2);
 }
 
 #[test]

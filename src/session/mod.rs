@@ -17,11 +17,13 @@ pub(crate) mod symbols;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use crate::reactor::lanes::Lane;
 use crate::session::conflated::Conflated;
 use crate::session::end::End;
 use crate::session::outbox::Outbox;
@@ -47,8 +49,35 @@ pub(crate) struct Join {
 }
 
 /// See the module. Times are milliseconds of the reactor's monotonic clock.
+///
+/// Here is what every delivery and every send touches: one cache line. All else is behind `rest`.
+/// A session with anything unusual about it is `special`, and is looked at whole; one that is not
+/// has nothing but shared ranges in its outbox, is not ending, and takes what it is sent.
+#[repr(align(64))]
 pub(crate) struct Session {
     pub(crate) stream: Rc<TcpStream>,
+    rest: Box<Rest>,
+    pub(crate) out: Outbox,
+    /// Receive stamp of the oldest pending tick, nanoseconds; 0 while none is pending.
+    pub(crate) oldest_ns: u64,
+    /// Messages noted and bytes sent since the session was last tended.
+    pub(crate) fresh_delivered: u32,
+    pub(crate) fresh_bytes: u32,
+    /// When the socket last took bytes; wraps.
+    pub(crate) sent_ms: u32,
+    pub(crate) special: bool,
+    /// In a flush queue.
+    pub(crate) queued: bool,
+    /// The lane it is queued in.
+    pub(crate) lane: Lane,
+    /// Counts its flushes: queue entries of an earlier turn are stale.
+    pub(crate) turn: u8,
+}
+
+const _: () = assert!(size_of::<Session>() == 64);
+
+/// The part of a [`Session`] that steady fan-out leaves alone.
+pub(crate) struct Rest {
     pub(crate) task: Option<AbortHandle>,
     /// Waits for the socket to take bytes again. It holds the socket: it must end with the session.
     pub(crate) waiter: Option<AbortHandle>,
@@ -57,23 +86,17 @@ pub(crate) struct Session {
     pub(crate) subs: Subs,
     /// Subscriptions whose snapshot is still to be sent; they are not in their topics yet.
     pub(crate) joins: VecDeque<Join>,
-    pub(crate) out: Outbox,
     pub(crate) conflated: Option<Box<Conflated>>,
     pub(crate) end: Option<Box<End>>,
-    /// Receive stamp of the oldest pending tick, nanoseconds; 0 while none is pending.
-    pub(crate) oldest_ns: u64,
     /// Size of a snapshot under way, by which the outbox may be over its bound.
     pub(crate) allowance: usize,
+    /// Messages noted, up to the last tending.
     pub(crate) delivered: u64,
-    /// `delivered` when the rate was last looked at, and when that was.
-    pub(crate) rated: u64,
     pub(crate) rated_ms: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) connected_ms: u64,
     /// When bytes last came from the client.
     pub(crate) heard_ms: u64,
-    /// When the socket last took bytes.
-    pub(crate) sent_ms: u64,
     /// Since when bytes wait and the socket takes none; 0 while it takes all.
     pub(crate) stuck_ms: u64,
     /// When the next ping is due.
@@ -85,8 +108,6 @@ pub(crate) struct Session {
     pub(crate) pinged: bool,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
-    /// In the flush queue.
-    pub(crate) queued: bool,
     /// In the queue of sessions with joins to do.
     pub(crate) joining: bool,
     /// Something did not fit its outbox and was dropped: it must be evicted.
@@ -95,7 +116,87 @@ pub(crate) struct Session {
     pub(crate) crowded: bool,
 }
 
+impl Deref for Session {
+    type Target = Rest;
+
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
+}
+
 impl Session {
+    /// A session at its beginning, `now_ms`, with so many thousandths of requests to make.
+    pub(crate) fn new(
+        stream: Rc<TcpStream>,
+        peer: SocketAddr,
+        dialect: Dialect,
+        now_ms: u64,
+        tokens: i32,
+    ) -> Self {
+        let rest = Rest {
+            task: None,
+            waiter: None,
+            peer,
+            reader: Reader::new(),
+            subs: Subs::default(),
+            joins: VecDeque::new(),
+            conflated: None,
+            end: None,
+            allowance: 0,
+            delivered: 0,
+            rated_ms: now_ms,
+            sent_bytes: 0,
+            connected_ms: now_ms,
+            heard_ms: now_ms,
+            stuck_ms: 0,
+            ping_ms: 0,
+            tokens,
+            tokens_ms: now_ms,
+            dialect,
+            pinged: false,
+            subscribed: false,
+            joining: false,
+            overflowed: false,
+            crowded: false,
+        };
+        Session {
+            stream,
+            rest: Box::new(rest),
+            out: Outbox::default(),
+            oldest_ns: 0,
+            fresh_delivered: 0,
+            fresh_bytes: 0,
+            sent_ms: now_ms as u32,
+            special: false,
+            queued: false,
+            lane: Lane::SERVERS,
+            turn: 0,
+        }
+    }
+
+    /// Whether it must be looked at whole before it is delivered or sent to.
+    pub(crate) fn is_special(&self) -> bool {
+        !self.out.is_plain()
+            || self.end.is_some()
+            || self.conflated.is_some()
+            || self.allowance != 0
+            || self.stuck_ms != 0
+            || self.overflowed
+            || self.crowded
+            || !self.joins.is_empty() && !self.joining
+    }
+
+    /// Milliseconds since the socket last took bytes.
+    pub(crate) fn silent_ms(&self, now_ms: u64) -> u64 {
+        u64::from((now_ms as u32).wrapping_sub(self.sent_ms))
+    }
+
     /// Whether nothing new may be pushed: the close frame is in the outbox or sent.
     pub(crate) fn is_ending(&self) -> bool {
         self.end.is_some()
@@ -112,7 +213,7 @@ impl Session {
     /// Whether the client asked for the quotes of this instrument to be conflated.
     fn conflates(&self, instrument: u32) -> bool {
         let key = Key { channel: Channel::Quote, instrument, depth: 0 };
-        self.subs.get(&key).is_some_and(|sub| sub.mode == Mode::Conflate)
+        self.subs.get(&key).is_some_and(|sub| sub.terms.mode == Mode::Conflate)
     }
 
     /// Heap bytes held for what waits to be sent.

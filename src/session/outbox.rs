@@ -1,67 +1,148 @@
 //! What waits to be sent to one client, bounded in bytes.
 //!
-//! While the client keeps up, that is only [`Range`]s into the reactor's shared encodings: no copy
-//! and, after the first few, no allocation. When the socket takes no more, the rest is copied out
-//! and what follows is copied behind it, so that a stalled client pins nothing of the reactor's.
+//! While the client keeps up, that is only a list of ranges of the reactor's shared encodings: no
+//! copy and no allocation. When the socket takes no more, the rest is copied out and what follows
+//! is copied behind it, so that a stalled client pins nothing of the reactor's.
 //!
-//! Invariant: bytes go out in the order in which they were pushed. Invariant: `bytes[frame..]`
-//! starts at a frame's head, and `frame <= head`, so that the rest can be cut at a frame's end.
+//! Invariant: bytes go out in the order in which they were pushed.
 
 use crate::limits;
 use crate::reactor::encodings::{Encodings, Range};
+use crate::reactor::runs::List;
 use crate::wire::frame;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Private to this client: answers, snapshots, what was copied out. Goes before the ranges.
+    /// Goes before the shared ranges; only there while it is needed.
+    own: Option<Box<Own>>,
+    shared: List,
+}
+
+/// Bytes of this client's own: answers, snapshots, what was copied out.
+///
+/// Invariant: `bytes[frame..]` starts at a frame's head, and `frame <= head`, so that the rest can
+/// be cut at a frame's end.
+#[derive(Debug, Default)]
+struct Own {
     bytes: Vec<u8>,
     /// Sent so far, of `bytes`.
     head: usize,
     /// Where the frame that `head` stands in starts, in `bytes`.
     frame: usize,
-    ranges: Vec<Range>,
-    ranges_len: usize,
     blocked: bool,
 }
 
 impl Outbox {
     /// Bytes that wait.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.head + self.ranges_len
+        self.own.as_ref().map_or(0, |own| own.waiting().len()) + self.shared.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Whether there is nothing but shared ranges, if that.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.own.is_none()
+    }
+
     /// Whether the socket took less than was offered: nothing is sent until it is writable.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.own.as_ref().is_some_and(|own| own.blocked)
     }
 
     /// The socket is writable again.
     pub(crate) fn unblock(&mut self) {
-        self.blocked = false;
+        if let Some(own) = &mut self.own {
+            own.blocked = false;
+        }
     }
 
     /// Appends shared frames. The caller has checked the bound.
-    pub(crate) fn push(&mut self, range: Range, encodings: &Encodings) {
-        if self.blocked {
-            self.make_room(range.len as usize);
-            self.bytes.extend_from_slice(encodings.bytes(range));
-            return;
-        }
-        self.ranges_len += range.len as usize;
-        if !self.ranges.last_mut().is_some_and(|last| last.merge(range)) {
-            self.ranges.push(range);
+    pub(crate) fn push(&mut self, range: Range, encodings: &mut Encodings) {
+        match &mut self.own {
+            Some(own) if own.blocked => {
+                own.make_room(range.len as usize);
+                own.bytes.extend_from_slice(encodings.bytes(range));
+            }
+            _ => encodings.append(&mut self.shared, range),
         }
     }
 
     /// Appends frames of this client's own; `write` must append whole frames.
-    pub(crate) fn push_own(&mut self, encodings: &Encodings, write: impl FnOnce(&mut Vec<u8>)) {
-        self.copy_ranges(encodings);
-        write(&mut self.bytes);
+    pub(crate) fn push_own(&mut self, encodings: &mut Encodings, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.own_all(encodings).bytes);
+    }
+
+    /// Takes the shared ranges into the own bytes.
+    fn own_all(&mut self, encodings: &mut Encodings) -> &mut Own {
+        let own = self.own.get_or_insert_default();
+        if !self.shared.is_empty() {
+            own.make_room(self.shared.len());
+            encodings.copy(&self.shared, &mut own.bytes);
+            encodings.forget(&mut self.shared);
+        }
+        own
+    }
+
+    /// All that waits as one slice: the shared bytes themselves where that is one range, else
+    /// gathered into `scratch`.
+    pub(crate) fn gather<'a>(
+        &'a self,
+        encodings: &'a Encodings,
+        scratch: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        let own = self.own.as_ref().map_or(&[][..], |own| own.waiting());
+        if self.shared.is_empty() {
+            return own;
+        }
+        if own.is_empty()
+            && let Some(bytes) = encodings.whole(&self.shared)
+        {
+            return bytes;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(own);
+        encodings.copy(&self.shared, scratch);
+        scratch
+    }
+
+    /// The socket took all that was gathered. A standing buffer per client would be most of an idle
+    /// connection's memory: none is kept.
+    pub(crate) fn sent_all(&mut self, encodings: &mut Encodings) {
+        encodings.forget(&mut self.shared);
+        self.own = None;
+    }
+
+    /// The socket took `n` bytes of what was gathered, and no more for now.
+    pub(crate) fn sent_some(&mut self, n: usize, encodings: &mut Encodings) {
+        let own = self.own_all(encodings);
+        own.blocked = true;
+        own.sent(n);
+    }
+
+    /// Drops everything behind the frame that is partly sent, which must be finished; says how
+    /// many bytes were dropped.
+    pub(crate) fn cut(&mut self, encodings: &mut Encodings) -> usize {
+        let before = self.len();
+        encodings.forget(&mut self.shared);
+        if let Some(own) = &mut self.own {
+            own.cut();
+        }
+        before - self.len()
+    }
+
+    /// Heap bytes held.
+    pub(crate) fn held(&self) -> usize {
+        self.own.as_ref().map_or(0, |own| size_of::<Own>() + own.bytes.capacity())
+    }
+}
+
+impl Own {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.head..]
     }
 
     /// Makes room for so many bytes. Sent ones are given back first, and growth is by a quarter:
@@ -81,56 +162,7 @@ impl Outbox {
         self.frame = 0;
     }
 
-    fn copy_ranges(&mut self, encodings: &Encodings) {
-        self.make_room(self.ranges_len);
-        for range in self.ranges.drain(..) {
-            self.bytes.extend_from_slice(encodings.bytes(range));
-        }
-        self.ranges_len = 0;
-    }
-
-    /// All that waits as one slice: the shared bytes themselves where that is one range, else
-    /// gathered into `scratch`.
-    pub(crate) fn gather<'a>(
-        &'a self,
-        encodings: &'a Encodings,
-        scratch: &'a mut Vec<u8>,
-    ) -> &'a [u8] {
-        let own = &self.bytes[self.head..];
-        match (own.is_empty(), self.ranges.as_slice()) {
-            (true, &[range]) => encodings.bytes(range),
-            (false, []) => own,
-            (_, ranges) => {
-                scratch.clear();
-                scratch.extend_from_slice(own);
-                for &range in ranges {
-                    scratch.extend_from_slice(encodings.bytes(range));
-                }
-                scratch
-            }
-        }
-    }
-
-    /// The socket took all that was gathered.
-    pub(crate) fn sent_all(&mut self) {
-        self.ranges.clear();
-        self.ranges_len = 0;
-        self.head = 0;
-        self.frame = 0;
-        self.blocked = false;
-        // A standing buffer per client would be most of an idle connection's memory.
-        if self.bytes.capacity() > 0 {
-            self.bytes = Vec::new();
-        }
-        if self.ranges.capacity() > KEPT_RANGES {
-            self.ranges = Vec::new();
-        }
-    }
-
-    /// The socket took `n` bytes of what was gathered, and no more for now.
-    pub(crate) fn sent_some(&mut self, n: usize, encodings: &Encodings) {
-        self.copy_ranges(encodings);
-        self.blocked = true;
+    fn sent(&mut self, n: usize) {
         self.head += n;
         while let Some(len) = frame::len_at(&self.bytes[self.frame..]) {
             if self.frame + len > self.head {
@@ -145,12 +177,7 @@ impl Outbox {
         }
     }
 
-    /// Drops everything behind the frame that is partly sent, which must be finished; says how
-    /// many bytes were dropped.
-    pub(crate) fn cut(&mut self) -> usize {
-        let before = self.len();
-        self.ranges = Vec::new();
-        self.ranges_len = 0;
+    fn cut(&mut self) {
         let end = if self.head > self.frame {
             let rest = &self.bytes[self.frame..];
             self.frame + frame::len_at(rest).unwrap_or(rest.len()).min(rest.len())
@@ -162,17 +189,9 @@ impl Outbox {
         self.bytes.shrink_to_fit();
         // The last words follow: without room they would double what is held.
         self.bytes.reserve_exact(limits::OUTBOX_RESERVED_BYTES);
-        before - self.len()
-    }
-
-    /// Heap bytes held.
-    pub(crate) fn held(&self) -> usize {
-        self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
     }
 }
 
-/// Ranges whose room a session keeps between flushes: a few merged runs of a turn.
-const KEPT_RANGES: usize = 32;
 /// Sent bytes below which a blocked outbox is not compacted.
 const COMPACT_BYTES: usize = 16 << 10;
 
@@ -218,7 +237,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push_own(encodings, |out| frame::text(vec![b'x'; 300_000], out));
         outbox.sent_some(100_000, encodings);
-        outbox.cut();
+        outbox.cut(encodings);
         outbox.push_own(encodings, |out| frame::text([b'z'; 200], out));
         outbox.push_own(encodings, |out| frame::close(4008, "slow", out));
         assert!(outbox.held() < 302_000, "{}", outbox.held());
@@ -237,19 +256,19 @@ mod tests {
                     Step::Shared(len) => {
                         let range = encodings.text(|out| out.resize(len, i as u8));
                         expected.extend_from_slice(encodings.bytes(range));
-                        outbox.push(range, &encodings);
+                        outbox.push(range, &mut encodings);
                     }
                     Step::Own(len) => {
                         let body = vec![i as u8; len];
                         frame::text(&body, &mut expected);
-                        outbox.push_own(&encodings, |out| frame::text(&body, out));
+                        outbox.push_own(&mut encodings, |out| frame::text(&body, out));
                     }
                     Step::Flush(room) if !outbox.is_blocked() => {
                         let all = outbox.gather(&encodings, &mut scratch).to_vec();
                         prop_assert_eq!(all.len(), outbox.len());
                         let n = room.min(all.len());
                         got.extend_from_slice(&all[..n]);
-                        if n == all.len() { outbox.sent_all() } else { outbox.sent_some(n, &encodings) }
+                        if n == all.len() { outbox.sent_all(&mut encodings) } else { outbox.sent_some(n, &mut encodings) }
                     }
                     Step::Flush(_) => {}
                     Step::Unblock => outbox.unblock(),
@@ -262,7 +281,7 @@ mod tests {
             while boundary < sent {
                 boundary += frame::len_at(&expected[boundary..]).unwrap();
             }
-            outbox.cut();
+            outbox.cut(&mut encodings);
             got.extend_from_slice(outbox.gather(&encodings, &mut scratch));
             prop_assert_eq!(got, &expected[..boundary]);
         }

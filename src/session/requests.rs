@@ -4,13 +4,14 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 
-use super::Dialect;
 use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
-use super::subs::Key;
+use super::subs::{Key, Terms};
 use super::symbols::{Names, Symbols, Unknown};
+use super::{Dialect, Rest};
 use crate::limits;
 use crate::reactor::Core;
+use crate::reactor::lanes::Lane;
 use crate::reactor::market::Wildcard;
 use crate::wire::frame;
 use crate::wire::native::push_int;
@@ -159,7 +160,10 @@ impl Core {
     fn subscribe_to(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
         self.list_new();
         let depth = target.depth.unwrap_or(0);
-        let mode = target.mode.unwrap_or(Mode::All);
+        let terms = Terms {
+            mode: target.mode.unwrap_or(Mode::All),
+            lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of),
+        };
         let mut answer = Answer::new();
         // Carried out after the answer, so that its place is before the first snapshot.
         let mut todo = Vec::new();
@@ -180,14 +184,14 @@ impl Core {
                     }
                     let seq = self.newest_seq(&key);
                     let symbol = &self.market.entries[instrument as usize].info.symbol;
-                    answer.subscribed(symbol, target, mode, &self.hub.epoch, &[("seq", seq)]);
+                    answer.subscribed(symbol, target, terms, &self.hub.epoch, &[("seq", seq)]);
                     if !todo.contains(&key) {
                         todo.push(key);
                     }
                 }
                 Ok(Symbols::All(venue)) => {
                     let wildcard =
-                        Wildcard { session: id, channel: target.channel, depth, mode, venue };
+                        Wildcard { session: id, channel: target.channel, depth, terms, venue };
                     let known = wildcards.iter().chain(self.wildcards_of(id));
                     if !known.into_iter().any(|known| known.same(&wildcard)) {
                         if have >= most {
@@ -208,7 +212,7 @@ impl Core {
                         .filter(|entry| wildcard.matches(&entry.info))
                         .count();
                     let extra = [("matched", matched as u64)];
-                    answer.subscribed(&wildcard.pattern(), target, mode, &self.hub.epoch, &extra);
+                    answer.subscribed(&wildcard.pattern(), target, terms, &self.hub.epoch, &extra);
                     if !wildcards.contains(&wildcard) {
                         wildcards.push(wildcard);
                     }
@@ -220,7 +224,7 @@ impl Core {
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| frame::text(&answer, out));
         for key in todo {
-            self.subscribe_anew(id, key, mode, false);
+            self.subscribe_anew(id, key, terms, false);
         }
         for wildcard in wildcards {
             self.add_wildcard(wildcard);
@@ -243,19 +247,25 @@ impl Core {
     }
 
     /// Subscribes, or sends another snapshot of what is subscribed.
-    fn subscribe_anew(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+    fn subscribe_anew(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
         if self.is_subscribed(id, &key) {
-            self.resubscribe(id, key, mode, wild);
+            self.resubscribe(id, key, terms, wild);
         } else {
-            self.subscribe(id, key, mode, wild);
+            self.subscribe(id, key, terms, wild);
         }
     }
 
-    fn resubscribe(&mut self, id: u32, key: Key, mode: Mode, wild: bool) {
+    fn resubscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if let Some(have) = session.subs.get_mut(&key) {
-            have.mode = mode;
-            have.wild &= wild;
+        let Some(have) = session.subs.get_mut(&key) else { return };
+        have.wild &= wild;
+        let before = std::mem::replace(&mut have.terms, terms);
+        let entry = &mut self.market.entries[key.instrument as usize];
+        if before.lane != terms.lane
+            && let Some(topic) = entry.topic(key.channel, key.depth)
+            && topic.leave(id)
+        {
+            topic.join(id, terms.lane);
         }
         self.rejoin(id, key);
     }
@@ -263,9 +273,9 @@ impl Core {
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
-                let Wildcard { session, channel, depth, mode, .. } = wildcard;
+                let Wildcard { session, channel, depth, terms, .. } = wildcard;
                 let key = Key { instrument: index as u32, depth, channel };
-                self.subscribe_anew(session, key, mode, true);
+                self.subscribe_anew(session, key, terms, true);
             }
         }
         match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
@@ -333,7 +343,8 @@ impl Core {
             }
         }
         if any_gone && let Some(session) = self.sessions.get_mut(id as usize) {
-            session.joins.retain(|join| session.subs.contains(&join.key));
+            let Rest { joins, subs, .. } = &mut **session;
+            joins.retain(|join| subs.contains(&join.key));
         }
         self.count_subscriber(id);
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
@@ -370,9 +381,12 @@ impl Core {
 
     fn list_subscriptions(&mut self, id: u32, req_id: Option<&str>) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let one = |channel: Channel, symbol: &str, depth: u16, mode: Mode| {
-            let mut one =
-                json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode.as_str()});
+        let one = |channel: Channel, symbol: &str, depth: u16, terms: Terms| {
+            let mode = terms.mode.as_str();
+            let mut one = json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode});
+            if let Some(max_age_ms) = terms.lane.max_age_ms() {
+                one["max_age_ms"] = json!(max_age_ms);
+            }
             if channel == Channel::Book {
                 one["depth"] = if depth == 0 { json!("full") } else { json!(depth) };
             }
@@ -380,9 +394,9 @@ impl Core {
         };
         let explicit = session.subs.iter().filter(|(_, sub)| !sub.wild).map(|(key, sub)| {
             let symbol = &self.market.entries[key.instrument as usize].info.symbol;
-            one(key.channel, symbol, key.depth, sub.mode)
+            one(key.channel, symbol, key.depth, sub.terms)
         });
-        let wild = self.wildcards_of(id).map(|w| one(w.channel, &w.pattern(), w.depth, w.mode));
+        let wild = self.wildcards_of(id).map(|w| one(w.channel, &w.pattern(), w.depth, w.terms));
         let result: Vec<_> = explicit.chain(wild).collect();
         self.answer_list(id, "list_subscriptions", req_id, &result);
     }
@@ -466,15 +480,21 @@ impl Answer {
         &mut self,
         symbol: &str,
         target: &Target,
-        mode: Mode,
+        terms: Terms,
         epoch: &str,
         extra: &[(&str, u64)],
     ) {
         let depth = (target.channel == Channel::Book).then_some(target.depth.unwrap_or(0));
         self.entry(symbol, target.channel, depth);
         self.result.extend_from_slice(b",\"mode\":\"");
-        self.result.extend_from_slice(mode.as_str().as_bytes());
-        self.result.extend_from_slice(b"\",\"epoch\":\"");
+        self.result.extend_from_slice(terms.mode.as_str().as_bytes());
+        if let Some(max_age_ms) = terms.lane.max_age_ms() {
+            self.result.extend_from_slice(b"\",\"max_age_ms\":");
+            push_int(&mut self.result, max_age_ms);
+            self.result.extend_from_slice(b",\"epoch\":\"");
+        } else {
+            self.result.extend_from_slice(b"\",\"epoch\":\"");
+        }
         self.result.extend_from_slice(epoch.as_bytes());
         self.result.push(b'"');
         for (name, value) in extra {

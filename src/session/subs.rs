@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::reactor::lanes::Lane;
 use crate::wire::request::{Channel, Mode};
 
 /// What makes two subscriptions the same one.
@@ -15,10 +16,18 @@ pub(crate) struct Key {
     pub(crate) depth: u16,
 }
 
+/// How a subscription is to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) mode: Mode,
+    /// How long a tick of it may wait for others.
+    pub(crate) lane: Lane,
+}
+
 /// One subscription: a few bytes and no strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sub {
-    pub(crate) mode: Mode,
+    pub(crate) terms: Terms,
     /// Comes from a wildcard, which counts as one subscription.
     pub(crate) wild: bool,
     /// A snapshot is still to be sent.
@@ -83,7 +92,11 @@ mod tests {
 
     #[test]
     fn a_channel_s_subscriptions_are_found_by_instrument() {
-        let sub = Sub { mode: Mode::All, wild: false, waits: false };
+        let sub = Sub {
+            terms: Terms { mode: Mode::All, lane: Lane::SERVERS },
+            wild: false,
+            waits: false,
+        };
         let key = |channel, instrument, depth| Key { channel, instrument, depth };
         let mut subs = Subs::default();
         for one in [

@@ -63,6 +63,9 @@ pub struct Target {
     pub depth: Option<u16>,
     /// `None` where not given.
     pub mode: Option<Mode>,
+    /// How long an update may wait to share a send with others, milliseconds; `None` where not
+    /// given.
+    pub max_age_ms: Option<u64>,
 }
 
 /// A request that was understood.
@@ -231,8 +234,9 @@ fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
     let symbols = symbols(params.remove("symbol"))?;
     let depth = depth(channel, params.remove("depth"))?;
     let mode = mode(channel, params.remove("mode"))?;
-    no_more("params", &params, &["channel", "symbol", "depth", "mode"])?;
-    Ok(Target { channel, symbols, depth, mode })
+    let max_age_ms = max_age_ms(params.remove("max_age_ms"))?;
+    no_more("params", &params, &["channel", "symbol", "depth", "mode", "max_age_ms"])?;
+    Ok(Target { channel, symbols, depth, mode, max_age_ms })
 }
 
 fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
@@ -292,6 +296,19 @@ fn mode(channel: Channel, value: Option<Value>) -> Result<Option<Mode>, Error> {
             };
             Err(bad_value("mode", &other, expected))
         }
+    }
+}
+
+fn max_age_ms(value: Option<Value>) -> Result<Option<u64>, Error> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) => match other.as_u64() {
+            Some(ms) if ms <= limits::MAX_AGE_MS_MAX => Ok(Some(ms)),
+            _ => {
+                let expected = format!("0 to {} milliseconds", limits::MAX_AGE_MS_MAX);
+                Err(bad_value("max_age_ms", &other, &expected))
+            }
+        },
     }
 }
 
@@ -426,6 +443,16 @@ mod tests {
                 r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#,
                 "bad_value",
                 "`mode`",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","max_age_ms":1.5}}"#,
+                "bad_value",
+                "bad value 1.5 for `max_age_ms`, expected 0 to 1000 milliseconds",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","max_age_ms":1001}}"#,
+                "bad_value",
+                "1001",
             ),
         ] {
             let refusal = parse(text).unwrap_err();
