@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::frame::{self, FrameError, Head};
 use crate::measure::{Arrival, Group, NO_CODE};
-use crate::message::{Scanner, stream_key};
+use crate::message::{Kind, Scanner, stream_key};
 use crate::stream::Streams;
 
 /// The longest answer to the upgrade that is waited for, bytes.
@@ -96,6 +96,8 @@ pub struct Session {
     pub streams: Option<Streams>,
     mask: [u8; 4],
     closing: bool,
+    /// Snapshots that came on this connection.
+    pub snapshots: usize,
     /// The worst latency since it was last taken, nanoseconds.
     pub worst_ns: u64,
 }
@@ -110,6 +112,7 @@ impl Session {
             streams,
             mask,
             closing: false,
+            snapshots: 0,
             worst_ns: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Session {
         self.out.clear();
         self.fragments = None;
         self.closing = false;
+        self.snapshots = 0;
         if let Some(streams) = &mut self.streams {
             streams.restart();
         }
@@ -222,6 +226,7 @@ impl Session {
             return Ok(());
         }
         let message = scanner.scan(payload);
+        self.snapshots += usize::from(message.kind == Kind::Snapshot);
         if let Some(latency) = group.message(&message, frame_len, at, self.streams.as_mut()) {
             self.worst_ns = self.worst_ns.max(latency);
         }

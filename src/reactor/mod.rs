@@ -9,6 +9,7 @@
 //! and no reference count per delivery. Invariant: a turn's work is bounded, whatever is in the
 //! ring: an unbounded drain never ends once fan-out is slower than arrival.
 
+mod admission;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
@@ -39,6 +40,7 @@ use tokio::net::TcpStream;
 use crate::books::{self, Assembler, Changes};
 use crate::clock::{self, Now};
 use crate::limits;
+use crate::reactor::admission::Admission;
 use crate::reactor::encodings::Encodings;
 use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
@@ -64,6 +66,14 @@ pub(crate) struct Pending {
 
 /// Sessions with ticks pending, in the order of their oldest.
 pub(crate) type FlushQueue = VecDeque<Pending>;
+
+/// What became of the mailbox.
+enum Mail {
+    Read,
+    /// The rest waits for a turn that has time for it.
+    Left,
+    Stop,
+}
 
 /// What a turn left.
 enum Left {
@@ -94,6 +104,8 @@ pub(crate) struct Core {
     /// How many sessions hold back a paced feed.
     pub(crate) crowd: usize,
     pub(crate) report: Report,
+    /// What those who arrive may use of the time.
+    pub(crate) admission: Admission,
     pace: Pace,
     paced: Paced,
     /// The ingest's books and last values.
@@ -141,9 +153,11 @@ impl Reactor {
         let tend_every = Duration::from_millis(limits::TEND_MS);
         let mut tend_at = std::pin::pin!(tokio::time::sleep(tend_every));
         loop {
-            let left = self.core.borrow_mut().turn();
-            if !self.mail() {
-                return Ok(());
+            let mut left = self.core.borrow_mut().turn();
+            match self.mail() {
+                Mail::Read => {}
+                Mail::Left => left = Left::More,
+                Mail::Stop => return Ok(()),
             }
             // Asked of the clock, not of the timer, which nobody polls under load.
             if tokio::time::Instant::now() >= tend_at.deadline() {
@@ -173,23 +187,33 @@ impl Reactor {
         !self.link.mailbox.is_empty() || self.core.borrow().has_work()
     }
 
-    /// Reads the mailbox; false when told to stop.
-    fn mail(&self) -> bool {
-        while let Some(command) = self.link.mailbox.pop() {
+    /// Reads the mailbox, as far as newcomers may have the time.
+    fn mail(&self) -> Mail {
+        if self.link.mailbox.is_empty() {
+            return Mail::Read;
+        }
+        let mut began_ns = clock::now().mono_ns;
+        loop {
+            if !self.core.borrow().admission.is_open() {
+                self.core.borrow_mut().admission.put_off();
+                return Mail::Left;
+            }
+            let Some(command) = self.link.mailbox.pop() else { return Mail::Read };
             match command {
                 Command::Adopt(mut adopt) => {
                     let early = std::mem::take(&mut adopt.early);
-                    self.core.borrow_mut().adopt(*adopt, early);
+                    let mut core = self.core.borrow_mut();
+                    core.adopt(*adopt, early);
+                    began_ns = core.newcomer_took(began_ns);
                 }
                 Command::Connections(most, answer) => {
                     // The asker may be gone by now.
                     let _ = answer.send(self.core.borrow().connections(most));
                 }
                 Command::Drain => self.core.borrow_mut().drain(),
-                Command::Stop => return false,
+                Command::Stop => return Mail::Stop,
             }
         }
-        true
     }
 
     /// The task of one session: it waits for bytes and holds no buffer.
@@ -197,7 +221,24 @@ impl Reactor {
         if !early.is_empty() {
             self.read_early(id, early);
         }
-        while stream.readable().await.is_ok() && self.read(id, &stream) {}
+        while stream.readable().await.is_ok() {
+            while !self.may_read() {
+                // Another turn first; who waits here keeps its place.
+                tokio::task::yield_now().await;
+            }
+            if !self.read(id, &stream) {
+                return;
+            }
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let mut core = self.core.borrow_mut();
+        let may = core.admission.is_open();
+        if !may {
+            core.admission.put_off();
+        }
+        may
     }
 
     fn read_early(&self, id: u32, mut early: Vec<u8>) {
@@ -208,15 +249,26 @@ impl Reactor {
     /// Reads what there is, a bounded amount; false when the session is gone.
     fn read(&self, id: u32, stream: &Rc<TcpStream>) -> bool {
         let mut core = self.core.borrow_mut();
+        core.now = clock::now();
+        let began_ns = core.now.mono_ns;
+        let goes_on = self.read_into(&mut core, id, stream);
+        core.newcomer_took(began_ns);
+        drop(core);
+        if goes_on {
+            self.link.wake.knock();
+        }
+        goes_on
+    }
+
+    fn read_into(&self, core: &mut Core, id: u32, stream: &Rc<TcpStream>) -> bool {
         let is_ours = |core: &Core| {
             core.sessions
                 .get(id as usize)
                 .is_some_and(|session| Rc::ptr_eq(&session.stream, stream))
         };
-        if !is_ours(&core) {
+        if !is_ours(core) {
             return false;
         }
-        core.now = clock::now();
         let mut buffer = self.read_buffer.borrow_mut();
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
@@ -228,7 +280,7 @@ impl Reactor {
                 }
                 Ok(n) => {
                     core.received(id, &mut buffer[..n]);
-                    if !is_ours(&core) {
+                    if !is_ours(core) {
                         return false;
                     }
                     if n < buffer.len() {
@@ -242,8 +294,6 @@ impl Reactor {
                 }
             }
         }
-        drop(core);
-        self.link.wake.knock();
         true
     }
 }
@@ -277,6 +327,7 @@ impl Core {
             encodings: Encodings::new(),
             queue: FlushQueue::new(),
             urgent: VecDeque::new(),
+            admission: Admission::default(),
             pace,
             paced: Paced::default(),
             overflowing: Vec::new(),
@@ -298,6 +349,8 @@ impl Core {
     /// One turn.
     fn turn(&mut self) -> Left {
         self.now = clock::now();
+        let head_due = self.queue.front().is_some_and(|head| self.due_ns(head) <= self.now.mono_ns);
+        self.admission.turn(self.now.mono_ns, head_due || self.consumer.lag() > 0);
         let mut sends = 0;
         loop {
             let ticks = self.take_ticks();
@@ -306,6 +359,9 @@ impl Core {
             let flushed = self.flush_due(limits::SENDS_PER_POLL);
             sends += flushed;
             if ticks + joined + flushed == 0 {
+                if !self.joiners.is_empty() {
+                    return Left::More;
+                }
                 return self
                     .queue
                     .front()
@@ -316,6 +372,13 @@ impl Core {
             }
             self.now = clock::now();
         }
+    }
+
+    /// Charges the time since then to those who arrive; says what time it is.
+    pub(crate) fn newcomer_took(&mut self, since_ns: u64) -> u64 {
+        let now_ns = clock::now().mono_ns;
+        self.admission.spend(now_ns.saturating_sub(since_ns));
+        now_ns
     }
 
     fn has_work(&self) -> bool {
