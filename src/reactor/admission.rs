@@ -53,6 +53,11 @@ impl Admission {
         self.left_ns > self.slice_ns / 2
     }
 
+    /// Whether work was put off in this turn.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
     /// Work is left for a later turn.
     pub(crate) fn put_off(&mut self) {
         self.waiting = true;

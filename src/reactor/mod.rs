@@ -164,6 +164,10 @@ impl Reactor {
                 self.core.borrow_mut().tend();
                 tend_at.as_mut().reset(tokio::time::Instant::now() + tend_every);
             }
+            if self.core.borrow().admission.is_waiting() {
+                // The ingest may share this core: its ticks come before more newcomers.
+                std::thread::yield_now();
+            }
             match left {
                 // Polls the sockets too: reads and writable sockets get their turn.
                 Left::More => tokio::task::yield_now().await,
