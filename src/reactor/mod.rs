@@ -13,6 +13,7 @@ mod admission;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
+mod gate;
 mod hub;
 mod joins;
 pub(crate) mod market;
@@ -42,6 +43,7 @@ use crate::clock::{self, Now};
 use crate::limits;
 use crate::reactor::admission::Admission;
 use crate::reactor::encodings::Encodings;
+use crate::reactor::gate::Gate;
 use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
 use crate::reactor::tend::Paced;
@@ -125,6 +127,7 @@ pub(crate) struct Core {
 pub(crate) struct Reactor {
     pub(crate) core: RefCell<Core>,
     link: Arc<Link>,
+    gate: Gate,
     /// All sessions are read into this one buffer.
     read_buffer: RefCell<Vec<u8>>,
 }
@@ -142,6 +145,7 @@ pub(crate) fn run(
     let reactor = Rc::new_cyclic(|me| Reactor {
         core: RefCell::new(Core::new(me.clone(), hub, link.clone(), consumer, state)),
         link,
+        gate: Gate::default(),
         read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES]),
     });
     local.block_on(&runtime, reactor.turns())
@@ -163,6 +167,11 @@ impl Reactor {
             if tokio::time::Instant::now() >= tend_at.deadline() {
                 self.core.borrow_mut().tend();
                 tend_at.as_mut().reset(tokio::time::Instant::now() + tend_every);
+            }
+            if self.gate.waiting() > 0 {
+                left = Left::More;
+                self.let_in();
+                self.core.borrow_mut().admission.put_off();
             }
             if self.core.borrow().admission.is_waiting() {
                 // The ingest may share this core: its ticks come before more newcomers.
@@ -226,23 +235,23 @@ impl Reactor {
             self.read_early(id, early);
         }
         while stream.readable().await.is_ok() {
-            while !self.may_read() {
-                // Another turn first; who waits here keeps its place.
-                tokio::task::yield_now().await;
+            // Nobody overtakes those who wait.
+            if self.gate.waiting() > 0 || !self.core.borrow().admission.is_open() {
+                self.gate.wait().await;
             }
-            if !self.read(id, &stream) {
+            let goes_on = self.read(id, &stream);
+            self.let_in();
+            if !goes_on {
                 return;
             }
         }
     }
 
-    fn may_read(&self) -> bool {
-        let mut core = self.core.borrow_mut();
-        let may = core.admission.is_open();
-        if !may {
-            core.admission.put_off();
+    /// Lets one more session read, if one waits and there is time.
+    fn let_in(&self) {
+        if self.gate.waiting() > 0 && self.core.borrow().admission.is_open() {
+            self.gate.let_in();
         }
-        may
     }
 
     fn read_early(&self, id: u32, mut early: Vec<u8>) {
