@@ -28,6 +28,7 @@ pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -230,14 +231,12 @@ impl Reactor {
     }
 
     /// The task of one session: it waits for bytes and holds no buffer.
-    async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>, early: Vec<u8>) {
-        if !early.is_empty() {
-            self.read_early(id, early);
-        }
-        while stream.readable().await.is_ok() {
+    async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>) {
+        // Polled, since the future of `readable` would be most of an idle session's task.
+        while poll_fn(|cx| stream.poll_read_ready(cx)).await.is_ok() {
             // Nobody overtakes those who wait.
             if self.gate.waiting() > 0 || !self.core.borrow().admission.is_open() {
-                self.gate.wait().await;
+                Box::pin(self.gate.wait()).await;
             }
             let goes_on = self.read(id, &stream);
             self.let_in();
@@ -245,6 +244,11 @@ impl Reactor {
                 return;
             }
         }
+    }
+
+    /// Sessions with something to read that newcomers' time does not suffice for.
+    fn waiting(&self) -> usize {
+        self.gate.waiting()
     }
 
     /// Lets one more session read, if one waits and there is time.
@@ -449,7 +453,14 @@ impl Core {
         }) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
-            let task = tokio::task::spawn_local(me.read_session(id, stream, early));
+            let task = if early.is_empty() {
+                tokio::task::spawn_local(me.read_session(id, stream))
+            } else {
+                tokio::task::spawn_local(async move {
+                    me.read_early(id, early);
+                    me.read_session(id, stream).await;
+                })
+            };
             self.sessions[id as usize].task = Some(task.abort_handle());
         }
         if self.draining {
