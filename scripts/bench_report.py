@@ -2,13 +2,20 @@
 
 import json
 import math
+import re
 import statistics
 from html import escape
 
 BASE = "bare copy"
 # A server that delivers less falls behind: its figures are of another load. Not more, because some symbols have more
 # subscribers than others, and chance decides how many ticks of a window are theirs.
-HELD = 0.99
+HELD = 0.995
+# And for a rate to count as the highest, the latency must not be that of a queue that grows.
+HELD_P99_MS = 50
+# A load generator so busy may itself be what bounds a rate.
+LOAD_BUSY = 0.85
+# What the load generator says when a server lets its clients in too slowly.
+LATE = re.compile(r"only (\d+) of (\d+) clients were subscribed within (\d+) s")
 COLOURS = ["#555555", "#999999", "#e6820a", "#c8283c", "#8c1e78", "#2860b4", "#1e8c6e"]
 WHAT = {
     "W1": "1,000 clients on 1 symbol",
@@ -38,7 +45,20 @@ def figures(line):
         "closes": sum(good.get("closes", {}).values()),
         "rss": server["bytes_per_connection"],
         "connects": connecting["per_second"],
+        "busy": max((thread["busy_share"] for thread in load.get("threads", [])), default=math.nan),
     }
+
+
+def is_held(run):
+    """Whether a server kept up in this run."""
+    return run is not None and (run["reach"] or 0) >= HELD and run["p99"] < HELD_P99_MS and not run["closes"]
+
+
+def error_of(line):
+    """Why there is no result. That clients did not get in is one: the server fell behind."""
+    error = line.get("error", "no result")
+    late = LATE.search(error)
+    return "falls behind: " + late.group() if late else "FAILED: " + error
 
 
 def one_line(line):
@@ -46,7 +66,7 @@ def one_line(line):
     head = f"round {line['round'] + 1}  {line['workload']} {line['rate']:>6}/s  {line['server']:<24}"
     got = figures(line)
     if got is None:
-        text = "FAILED: " + line.get("error", "no result")
+        text = error_of(line)
     elif line["workload"] == "W3":
         text = f"{got['rss']:>8.0f} B/connection  {got['connects']:>8.0f} connects/s"
     else:
@@ -68,11 +88,18 @@ class Results:
         with open(path) as file:
             self.head, *self.lines = map(json.loads, file)
         self.points, self.servers, self.runs = [], [], {}
+        self.errors = {}
+        self.searches = Searches(line for line in self.lines if line.get("search"))
         for line in self.lines:
+            if line.get("search"):
+                continue
             point, server = (line["workload"], line["rate"]), line["server"]
             self.points += [point] if point not in self.points else []
             self.servers += [server] if server not in self.servers else []
-            self.runs.setdefault((point, server), {})[line["round"]] = figures(line)
+            run = figures(line)
+            self.runs.setdefault((point, server), {})[line["round"]] = run
+            if run is None:
+                self.errors.setdefault((point, server), []).append(error_of(line))
 
     def of(self, point):
         return [server for server in self.servers if (point, server) in self.runs]
@@ -94,8 +121,45 @@ class Results:
         return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
     def failed(self, point, server):
-        runs = self.runs[point, server]
-        return sum(run is None for run in runs.values())
+        """A note of the runs without a result."""
+        errors = self.errors.get((point, server), [])
+        late = [error for error in errors if error.startswith("falls behind")]
+        notes = [f"**{late[-1].replace(':', '**:', 1)}"] if late else []
+        return notes + ([f"{len(errors) - len(late)} runs failed"] if len(errors) > len(late) else [])
+
+
+class Searches:
+    """The searches for the highest rate: by server and round, the rates and what each try gave."""
+
+    def __init__(self, lines):
+        self.tried = {}
+        for line in lines:
+            rates = self.tried.setdefault(line["server"], {}).setdefault(line["round"], {})
+            rates.setdefault(line["rate"], []).append(line)
+
+    def best(self, server, number):
+        """The highest rate held in a round and the run that held it; 0 and None without any."""
+        held = [
+            (rate, figures(line)) for rate, lines in self.tried[server][number].items() for line in lines if is_held(figures(line))
+        ]
+        return max(held, key=lambda pair: pair[0], default=(0, None))
+
+    def end(self, server, number):
+        """What ended the search in a round: the lowest rate that was not held, as a text; None when every step was."""
+        highest, _ = self.best(server, number)
+        above = [rate for rate in self.tried[server][number] if rate > highest]
+        if not above:
+            return None
+        line = self.tried[server][number][min(above)][-1]
+        run = figures(line)
+        if run is None:
+            return f"{min(above):,}: {error_of(line)}"
+        text = f"{min(above):,}: {(run['reach'] or 0) * 100:.1f} % in time, p99 {run['p99']:,.0f} ms"
+        return text + (f", {run['closes']:,} closed" if run["closes"] else "") + load_note(run)
+
+
+def load_note(run):
+    return f", **load generator {run['busy'] * 100:.0f} % busy**" if run["busy"] > LOAD_BUSY else ""
 
 
 def number(value, digits):
@@ -116,8 +180,7 @@ def load_row(results, point, server):
         notes.append(f"{gaps:,} gaps")
     if closes := sum(run["closes"] for run in runs):
         notes.append(f"{closes:,} closed")
-    if failed := results.failed(point, server):
-        notes.append(f"{failed} runs failed")
+    notes += results.failed(point, server)
     cells = [server, number(median("cpu"), 3), times(results.ratio(point, server, "cpu"))]
     cells += [number(median("p50"), 2), number(median("p99"), 2), times(results.ratio(point, server, "p99"))]
     cells += [number(median("p999"), 2), number(median("core") * 100, 0), number(median("gen") * 100, 1)]
@@ -128,8 +191,34 @@ def load_row(results, point, server):
 def idle_row(results, point, server):
     median = lambda key: results.median(point, server, key)
     cells = [server, number(median("rss"), 0), number(median("connects"), 0), times(results.ratio(point, server, "connects"))]
-    failed = results.failed(point, server)
-    return "| " + " | ".join(cells + [f"{failed} runs failed" if failed else ""]) + " |"
+    return "| " + " | ".join([*cells, ", ".join(results.failed(point, server))]) + " |"
+
+
+def highest_row(searches, server):
+    best = {number: searches.best(server, number) for number in searches.tried[server]}
+    rates = sorted(rate for rate, _ in best.values())
+    runs = [run for _, run in best.values() if run]
+    median = lambda key: statistics.median([run[key] for run in runs]) if runs else math.nan
+    # The round whose rate is the median, or just below it.
+    number_shown = next(number for number, (rate, _) in best.items() if rate == rates[(len(rates) - 1) // 2])
+    ended = searches.end(server, number_shown) or "no step was too high"
+    cells = [server, f"{statistics.median(rates):,.0f} ({rates[0]:,}-{rates[-1]:,})"]
+    cells += [number(median("cpu"), 3), number(median("p50"), 1), number(median("p99"), 1), number(median("core") * 100, 0)]
+    cells += [number(median("gen") * 100, 0), number(median("busy") * 100, 0), ended]
+    return "| " + " | ".join(cells) + " |"
+
+
+def highest(searches):
+    lines = ["", f"## Highest rate held: {WHAT['W2']}", ""]
+    lines += [
+        f"Held: at least {HELD * 100:g} % delivered in time and p99 under {HELD_P99_MS} ms, in one of two tries. Rates in steps, then twice the middle "
+        "between held and not held; median of the rounds (least-most). The figures are those at the rate held; the last column is the lowest rate "
+        "that was not.",
+        "",
+        "| server | ticks/s | CPU us per delivery | p50 ms | p99 ms | core % | gen % | load busy % | not held |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    return lines + [highest_row(searches, server) for server in searches.tried]
 
 
 def about(results):
@@ -146,7 +235,8 @@ def about(results):
         f"`x` is the ratio to `{BASE}` of the same round: median (least-most).",
         "",
         "CPU is that of all the server's threads but those named gen*, which make the ticks and are stated apart; the bare server makes its ticks "
-        "inline. Reach is what was delivered of what was due; a server below 99 % falls behind, and its figures are those of another load.",
+        "inline. Reach is what was delivered of what was due, in time: until 0.3 s after the window; "
+        f"a server below {HELD * 100:g} % falls behind, and its figures are those of another load. Gaps are looked for at some of the clients.",
     ]
     if noisy:
         lines += ["", f"**NOT QUIET: before {noisy} of {len(results.lines)} runs other processes used more than 10 % of a core.**"]
@@ -166,6 +256,8 @@ def table(results):
         lines += ["| server | CPU us per delivery | x | p50 ms | p99 ms | x | p99.9 ms | core % | gen % | reach % | |"]
         lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
         lines += [load_row(results, point, server) for server in results.of(point)]
+    if results.searches.tried:
+        lines += highest(results.searches)
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,10 @@
 //! books, publishes, and wakes the reactors.
 //!
 //! Feeds run on threads of their own and hand over batches through a bounded channel: a feed that
-//! is ahead waits, the ring's writer never does (but for a paced replay, see [`Pace`]).
+//! is ahead waits, the ring's writer never does (but for a paced replay, which can wait).
+
+pub(crate) mod bench;
+mod recorder;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +14,11 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tickcast_feeds::feed::{Feed, RunContext};
-use tickcast_feeds::tick::{TICK_WORDS, flags};
-use tickcast_feeds::{FeedState, InstrumentId, Sink, SinkClosed, Stamp, Status, Stop, Tick};
+use tickcast_feeds::tick::TICK_WORDS;
+use tickcast_feeds::{Sink, SinkClosed, Stop, Tick};
 
-use crate::books::{Sequenced, Sequencers, Writer};
+use crate::books::Writer;
+use crate::ingest::recorder::Recorder;
 use crate::limits;
 use crate::reactor::Hub;
 use crate::ring::Producer;
@@ -47,6 +51,18 @@ pub(crate) struct FeedStats {
     pub(crate) rejects: Mutex<Vec<Reject>>,
 }
 
+impl FeedStats {
+    fn new(name: String) -> Self {
+        FeedStats {
+            name,
+            ticks: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            state: Mutex::new("running"),
+            rejects: Mutex::default(),
+        }
+    }
+}
+
 /// A cause for which messages were rejected.
 #[derive(Clone, Debug)]
 pub(crate) struct Reject {
@@ -66,6 +82,20 @@ struct FeedSink {
     to_ingest: Sender<Batch>,
     empty: Receiver<Vec<Tick>>,
     stats: Arc<FeedStats>,
+}
+
+impl FeedSink {
+    /// The sink of the feed of this number; `empty` is where buffers come back.
+    fn new(
+        feed: usize,
+        paced: bool,
+        to_ingest: Sender<Batch>,
+        empty: Receiver<Vec<Tick>>,
+        stats: Arc<FeedStats>,
+    ) -> Self {
+        let batch = Batch { ticks: Vec::new(), restart: false, paced, feed };
+        FeedSink { batch, to_ingest, empty, stats }
+    }
 }
 
 impl Sink for FeedSink {
@@ -142,16 +172,8 @@ impl Ingest {
         let report = Arc::new(Mutex::new(IngestReport::default()));
         let mut threads = Vec::new();
         let mut all_stats = Vec::new();
-        let worker = Worker {
-            hub: hub.clone(),
-            producer,
-            writer,
-            sequencers: Sequencers::new(),
-            sources: Vec::new(),
-            words: Vec::new(),
-            report: IngestReport::default(),
-            stop: stop.clone(),
-        };
+        let recorder = Recorder::new(producer, writer);
+        let worker = Worker { hub: hub.clone(), recorder, stop: stop.clone() };
         let shown = report.clone();
         let run = move || worker.run(&batches, &give_back, &shown);
         threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
@@ -159,18 +181,10 @@ impl Ingest {
             if feed.lossless() {
                 hub.paced.store(true, Ordering::Relaxed);
             }
-            let stats = Arc::new(FeedStats {
-                name: feed.name(),
-                ticks: AtomicU64::new(0),
-                rejected: AtomicU64::new(0),
-                state: Mutex::new("running"),
-                rejects: Mutex::default(),
-            });
+            let stats = Arc::new(FeedStats::new(feed.name()));
             all_stats.push(stats.clone());
-            let batch =
-                Batch { ticks: Vec::new(), restart: false, paced: feed.lossless(), feed: number };
-            let sink =
-                FeedSink { batch, to_ingest: to_ingest.clone(), empty: empty.clone(), stats };
+            let (to_ingest, empty) = (to_ingest.clone(), empty.clone());
+            let sink = FeedSink::new(number, feed.lossless(), to_ingest, empty, stats);
             let subscribers = hub.subscribers.clone();
             let context = RunContext::new(
                 stop.clone(),
@@ -215,13 +229,7 @@ fn run_feed(feed: Box<dyn Feed>, mut sink: FeedSink, context: &RunContext) {
 /// The ingest's thread.
 struct Worker {
     hub: Arc<Hub>,
-    producer: Producer<TICK_WORDS>,
-    writer: Writer,
-    sequencers: Sequencers,
-    /// By instrument, the feed that its newest event came from.
-    sources: Vec<usize>,
-    words: Vec<[u64; TICK_WORDS]>,
-    report: IngestReport,
+    recorder: Recorder,
     stop: Stop,
 }
 
@@ -233,114 +241,59 @@ impl Worker {
         shown: &Mutex<IngestReport>,
     ) {
         // Ends when the last feed has ended and dropped its sender.
-        while let Ok(mut batch) = batches.recv() {
-            if batch.restart {
-                self.restart(batch.feed);
-            }
-            for event in batch.ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
-                self.note_source(event, batch.feed);
-                self.event(event);
-            }
-            self.publish(batch.paced);
-            shown.lock().clone_from(&self.report);
-            batch.ticks.clear();
-            match give_back.try_send(batch.ticks) {
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-            }
+        while let Ok(batch) = batches.recv() {
+            self.take(batch, give_back, shown);
         }
     }
 
-    fn note_source(&mut self, event: &[Tick], feed: usize) {
-        let Some(first) = event.first() else { return };
-        let index = first.instrument.index();
-        if index >= self.sources.len() {
-            self.sources.resize(index + 1, usize::MAX);
+    /// Does all that is to be done with a batch.
+    fn take(
+        &mut self,
+        mut batch: Batch,
+        give_back: &Sender<Vec<Tick>>,
+        shown: &Mutex<IngestReport>,
+    ) {
+        if batch.restart {
+            self.recorder.restart(batch.feed);
         }
-        self.sources[index] = feed;
-    }
-
-    /// A feed starts over: the numbers of its instruments may go back, those of others may not.
-    fn restart(&mut self, feed: usize) {
-        for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
-            self.sequencers.restart_one(InstrumentId(index as u32));
-        }
-    }
-
-    /// Numbers an event, applies it to the state, and puts it in line for the ring.
-    fn event(&mut self, event: &mut [Tick]) {
-        for tick in &mut *event {
-            match self.sequencers.next(tick) {
-                Sequenced::Seq(seq) => tick.seq = seq,
-                Sequenced::Duplicate { .. } => {
-                    self.report.duplicates += 1;
-                    return;
-                }
-            }
-        }
-        let position = self.producer.position() + self.words.len() as u64;
-        match self.writer.apply_event(event, position) {
-            Ok(_) => self.words.extend(event.iter().map(Tick::to_words)),
-            Err(error) => self.refused(event, &error),
-        }
-    }
-
-    /// A book event that does not fit its book: the book is unknown from here to the next
-    /// snapshot, and everybody is told.
-    fn refused(&mut self, event: &[Tick], error: &crate::books::BookError) {
-        let Some(last) = event.last() else { return };
-        self.report.book_errors += 1;
-        if self.report.book_errors == 1 {
-            tracing::warn!(%error, instrument = last.instrument.0, "book event refused (further ones are counted)");
-        }
-        let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
-        let status = Status { state: FeedState::Resync, age_ms: 0 };
-        let mut tick = [Tick::status(last.instrument, stamp, status)];
-        if let Sequenced::Seq(seq) = self.sequencers.next(&tick[0]) {
-            tick[0].seq = seq;
-        }
-        let position = self.producer.position() + self.words.len() as u64;
-        if self.writer.apply_event(&tick, position).is_ok() {
-            self.words.push(tick[0].to_words());
+        self.recorder.record(&mut batch.ticks, batch.feed);
+        self.publish(batch.paced);
+        shown.lock().clone_from(&self.recorder.report);
+        batch.ticks.clear();
+        match give_back.try_send(batch.ticks) {
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
     }
 
     fn publish(&mut self, paced: bool) {
-        let words = std::mem::take(&mut self.words);
-        for chunk in words.chunks(self.producer.slots() / 4) {
-            if paced && !self.wait_for_room(chunk.len()) {
-                break;
-            }
-            self.producer.publish_batch(chunk);
-            self.report.ticks += chunk.len() as u64;
-            for link in &self.hub.links {
-                link.wake.wake();
-            }
-        }
-        self.words = words;
-        self.words.clear();
+        let Worker { hub, recorder, stop } = self;
+        let room = recorder.slots() as u64 / 2;
+        recorder.publish(
+            |end, report| !paced || wait_for_room(hub, stop, end, room, report),
+            || hub.links.iter().for_each(|link| link.wake.wake()),
+        );
     }
+}
 
-    /// Waits until every reactor has dealt with enough that the ring does not lap it; false when
-    /// the process stops.
-    fn wait_for_room(&mut self, count: usize) -> bool {
-        let room = self.producer.slots() as u64 / 2;
-        let mut waited = false;
-        loop {
-            let slowest = self.hub.links.iter().map(|link| link.position.load(Ordering::Acquire));
-            let slowest = slowest.min().unwrap_or(u64::MAX);
-            if self.producer.position() + count as u64 <= slowest.saturating_add(room) {
-                self.report.paced += u64::from(waited);
-                return true;
-            }
-            if self.stop.is_stopped() {
-                return false;
-            }
-            waited = true;
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the ingest serves no client, and waits for them"
-            )]
-            std::thread::sleep(limits::PACE_SLEEP);
+/// Waits until every reactor has dealt with enough that the ring does not lap it when it is filled
+/// up to `end`; false when the process stops.
+fn wait_for_room(hub: &Hub, stop: &Stop, end: u64, room: u64, report: &mut IngestReport) -> bool {
+    let mut waited = false;
+    loop {
+        let slowest = hub.links.iter().map(|link| link.position.load(Ordering::Acquire));
+        let slowest = slowest.min().unwrap_or(u64::MAX);
+        if end <= slowest.saturating_add(room) {
+            report.paced += u64::from(waited);
+            return true;
         }
+        if stop.is_stopped() {
+            return false;
+        }
+        waited = true;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the ingest serves no client, and waits for them"
+        )]
+        std::thread::sleep(limits::PACE_SLEEP);
     }
 }

@@ -20,3 +20,6 @@ pub mod wire;
 pub mod http;
 pub mod stats;
 pub mod watch;
+
+#[doc(hidden)]
+pub mod bench;

@@ -225,7 +225,11 @@ impl Session {
             self.phase = if answers == 1 { Phase::Live } else { Phase::Subscribing(answers - 1) };
             return Ok(());
         }
-        let message = scanner.scan(payload);
+        let message = if self.streams.is_some() {
+            scanner.scan(payload)
+        } else {
+            scanner.scan_unchecked(payload)
+        };
         self.snapshots += usize::from(message.kind == Kind::Snapshot);
         if let Some(latency) = group.message(&message, frame_len, at, self.streams.as_mut()) {
             self.worst_ns = self.worst_ns.max(latency);
@@ -350,7 +354,7 @@ mod tests {
         chunks: &[usize],
     ) -> Result<(), SessionError> {
         let scanner = Scanner::new(StampFormat::native(StampKey::Event), false);
-        let at = Arrival { now_ns: 1_000_000, start_ns: 0, end_ns: 1_000_000_000 };
+        let at = Arrival { start_ns: 0, end_ns: 1_000_000_000, ..Arrival::unmeasured(1_000_000) };
         let mut chunks = chunks.iter().copied().cycle();
         let (mut pending, mut rest) = (Vec::new(), stream);
         while !rest.is_empty() {

@@ -10,6 +10,7 @@
 //! ring: an unbounded drain never ends once fan-out is slower than arrival.
 
 mod admission;
+pub(crate) mod bench;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
@@ -29,6 +30,7 @@ pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,7 +56,7 @@ use crate::session::end::Reason;
 use crate::session::outbox::Outbox;
 use crate::session::reader::{ReadLimits, Reader};
 use crate::session::subs::Subs;
-use crate::session::{Session, cause};
+use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
 
 /// A session with something pending.
@@ -418,12 +420,33 @@ impl Core {
                 return;
             }
         };
+        let session = self.session(stream.clone(), adopt.peer, adopt.dialect);
+        let id = self.sessions.insert(session) as u32;
+        self.report.accepted += 1;
+        if let Some(me) = self.me.upgrade() {
+            let task = if early.is_empty() {
+                tokio::task::spawn_local(me.read_session(id, stream))
+            } else {
+                tokio::task::spawn_local(async move {
+                    me.read_early(id, early);
+                    me.read_session(id, stream).await;
+                })
+            };
+            self.sessions[id as usize].task = Some(task.abort_handle());
+        }
+        if self.draining {
+            self.drain_one(id);
+        }
+    }
+
+    /// A session at its beginning.
+    fn session(&self, stream: Rc<TcpStream>, peer: SocketAddr, dialect: Dialect) -> Session {
         let ms = self.now.ms;
-        let id = self.sessions.insert(Session {
-            stream: stream.clone(),
+        Session {
+            stream,
             task: None,
             waiter: None,
-            peer: adopt.peer,
+            peer,
             reader: Reader::new(),
             subs: Subs::default(),
             joins: VecDeque::new(),
@@ -443,28 +466,13 @@ impl Core {
             ping_ms: ms + self.hub.settings.ping_interval_ms,
             tokens: self.burst(),
             tokens_ms: ms,
-            dialect: adopt.dialect,
+            dialect,
             pinged: false,
             queued: false,
             joining: false,
             subscribed: false,
             overflowed: false,
             crowded: false,
-        }) as u32;
-        self.report.accepted += 1;
-        if let Some(me) = self.me.upgrade() {
-            let task = if early.is_empty() {
-                tokio::task::spawn_local(me.read_session(id, stream))
-            } else {
-                tokio::task::spawn_local(async move {
-                    me.read_early(id, early);
-                    me.read_session(id, stream).await;
-                })
-            };
-            self.sessions[id as usize].task = Some(task.abort_handle());
-        }
-        if self.draining {
-            self.drain_one(id);
         }
     }
 

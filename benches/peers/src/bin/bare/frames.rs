@@ -16,7 +16,12 @@ impl Range {
     /// Adds this to what is pending, as one piece with the last where they touch.
     pub(crate) fn append_to(self, pending: &mut Vec<Range>) {
         match pending.last_mut() {
-            Some(last) if last.start + last.len == self.start => last.len += self.len,
+            // Where the circle closes, what is adjacent in number is not so in memory.
+            Some(last)
+                if last.start + last.len == self.start && !self.start.is_multiple_of(CAPACITY) =>
+            {
+                last.len += self.len;
+            }
             _ => pending.push(self),
         }
     }
@@ -70,6 +75,22 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_on_both_sides_of_the_circles_end_stay_two_pieces() {
+        let mut frames = Frames::new();
+        // 8 MiB / 256 B: the last frame of the circle ends exactly where it closes.
+        let payload = [b'x'; 252];
+        let mut pending = Vec::new();
+        for number in 0..CAPACITY / 256 + 1 {
+            let range = frames.text(&payload);
+            if number + 2 >= CAPACITY / 256 {
+                range.append_to(&mut pending);
+            }
+        }
+        let lengths: Vec<usize> = pending.iter().map(|range| frames.bytes(*range).len()).collect();
+        assert_eq!(lengths, [512, 256]);
+    }
 
     #[test]
     fn frames_stay_as_they_are_until_the_circle_has_closed() {

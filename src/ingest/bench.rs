@@ -1,0 +1,100 @@
+//! The ingest without its threads: see [`crate::bench`].
+
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+use tickcast_feeds::tick::TICK_WORDS;
+use tickcast_feeds::{Instruments, Sink, Stop, Tick};
+
+use super::recorder::Recorder;
+use super::{Batch, FeedSink, FeedStats, Worker};
+use crate::books::State;
+use crate::limits;
+use crate::reactor::{Hub, Link, Settings};
+use crate::ring;
+use crate::stats::IngestReport;
+
+/// A feed's sink, the channel behind it, and the ingest's work up to the ring.
+pub struct FeedSide {
+    sink: FeedSink,
+    worker: Worker,
+    batches: Receiver<Batch>,
+    give_back: Sender<Vec<Tick>>,
+    shown: Mutex<IngestReport>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) ring: ring::Handle<TICK_WORDS>,
+    pub(crate) state: Arc<State>,
+}
+
+impl FeedSide {
+    /// One feed of these instruments, before a ring of the default size and one reactor.
+    pub fn new(instruments: Arc<Instruments>) -> Self {
+        let hub = Arc::new(Hub {
+            settings: settings(),
+            epoch: String::new(),
+            instruments,
+            paced: Default::default(),
+            subscribers: Default::default(),
+            links: vec![Arc::new(Link::new(0))],
+        });
+        let (producer, ring) = ring::channel(limits::RING_SLOTS).expect("a valid default");
+        let state = Arc::new(State::new());
+        let (to_ingest, batches) = bounded(limits::BATCHES);
+        let (give_back, empty) = bounded(limits::BATCHES);
+        let stats = Arc::new(FeedStats::new("bench".to_owned()));
+        let recorder = Recorder::new(producer, state.writer());
+        FeedSide {
+            sink: FeedSink::new(0, false, to_ingest, empty, stats),
+            worker: Worker { hub: hub.clone(), recorder, stop: Stop::new() },
+            batches,
+            give_back,
+            shown: Mutex::default(),
+            hub,
+            ring,
+            state,
+        }
+    }
+
+    /// Where the feed puts its ticks. Nobody takes them before [`FeedSide::ingest`]: what is
+    /// flushed more often than the channel is long, without that, waits for ever.
+    pub fn sink(&mut self) -> &mut dyn Sink {
+        &mut self.sink
+    }
+
+    /// What the ingest's thread does with all that was flushed so far.
+    pub fn ingest(&mut self) {
+        while let Ok(batch) = self.batches.try_recv() {
+            self.worker.take(batch, &self.give_back, &self.shown);
+        }
+    }
+
+    /// Puts ticks, flushes, ingests.
+    pub fn publish(&mut self, ticks: &[Tick]) {
+        ticks.iter().for_each(|tick| self.sink.put(tick));
+        // This side holds both ends of the channel: it is not closed.
+        let _ = self.sink.flush();
+        self.ingest();
+    }
+
+    /// What the ingest has counted.
+    pub fn report(&self) -> IngestReport {
+        self.shown.lock().clone()
+    }
+}
+
+/// The defaults, but for limits on what one client may have.
+fn settings() -> Settings {
+    Settings {
+        outbox_bytes: limits::OUTBOX_BYTES,
+        max_age_ns: limits::MAX_AGE_MS * 1_000_000,
+        conflate_quotes: false,
+        slow_grace_ms: 60_000,
+        max_subscriptions: 10_000,
+        request_rate: 1_000,
+        max_message_bytes: 64 * limits::KIB,
+        ping_interval_ms: 60_000,
+        ping_timeout_ms: 60_000,
+        drain_spread_ms: [0, 1],
+    }
+}

@@ -1,0 +1,204 @@
+//! What becomes of a feed's batch: numbered, kept in the state, in words for the ring.
+//!
+//! No thread, no channel, no clock and no reactor: what the ingest does is a function of what it
+//! is handed.
+
+use tickcast_feeds::tick::{TICK_WORDS, flags};
+use tickcast_feeds::{FeedState, InstrumentId, Stamp, Status, Tick};
+
+use crate::books::{BookError, Sequenced, Sequencers, Writer};
+use crate::ring::Producer;
+use crate::stats::IngestReport;
+
+/// The ingest's side of the ring and of the state.
+pub(super) struct Recorder {
+    producer: Producer<TICK_WORDS>,
+    writer: Writer,
+    sequencers: Sequencers,
+    /// By instrument, the feed that its newest event came from.
+    sources: Vec<usize>,
+    /// Recorded and not published yet.
+    words: Vec<[u64; TICK_WORDS]>,
+    pub(super) report: IngestReport,
+}
+
+impl Recorder {
+    pub(super) fn new(producer: Producer<TICK_WORDS>, writer: Writer) -> Self {
+        Recorder {
+            producer,
+            writer,
+            sequencers: Sequencers::new(),
+            sources: Vec::new(),
+            words: Vec::new(),
+            report: IngestReport::default(),
+        }
+    }
+
+    /// Records what a feed handed over: it is in the state then, and in line for the ring.
+    pub(super) fn record(&mut self, ticks: &mut [Tick], feed: usize) {
+        for event in ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
+            self.note_source(event, feed);
+            self.event(event);
+        }
+    }
+
+    fn note_source(&mut self, event: &[Tick], feed: usize) {
+        let Some(first) = event.first() else { return };
+        let index = first.instrument.index();
+        if index >= self.sources.len() {
+            self.sources.resize(index + 1, usize::MAX);
+        }
+        self.sources[index] = feed;
+    }
+
+    /// A feed starts over: the numbers of its instruments may go back, those of others may not.
+    pub(super) fn restart(&mut self, feed: usize) {
+        for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
+            self.sequencers.restart_one(InstrumentId(index as u32));
+        }
+    }
+
+    /// Numbers an event, applies it to the state, and puts it in line for the ring.
+    fn event(&mut self, event: &mut [Tick]) {
+        for tick in &mut *event {
+            match self.sequencers.next(tick) {
+                Sequenced::Seq(seq) => tick.seq = seq,
+                Sequenced::Duplicate { .. } => {
+                    self.report.duplicates += 1;
+                    return;
+                }
+            }
+        }
+        let position = self.producer.position() + self.words.len() as u64;
+        match self.writer.apply_event(event, position) {
+            Ok(_) => self.words.extend(event.iter().map(Tick::to_words)),
+            Err(error) => self.refused(event, &error),
+        }
+    }
+
+    /// A book event that does not fit its book: the book is unknown from here to the next
+    /// snapshot, and everybody is told.
+    fn refused(&mut self, event: &[Tick], error: &BookError) {
+        let Some(last) = event.last() else { return };
+        self.report.book_errors += 1;
+        if self.report.book_errors == 1 {
+            tracing::warn!(%error, instrument = last.instrument.0, "book event refused (further ones are counted)");
+        }
+        let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
+        let status = Status { state: FeedState::Resync, age_ms: 0 };
+        let mut tick = [Tick::status(last.instrument, stamp, status)];
+        if let Sequenced::Seq(seq) = self.sequencers.next(&tick[0]) {
+            tick[0].seq = seq;
+        }
+        let position = self.producer.position() + self.words.len() as u64;
+        if self.writer.apply_event(&tick, position).is_ok() {
+            self.words.push(tick[0].to_words());
+        }
+    }
+
+    /// Publishes what was recorded, a quarter of the ring at a time. Before each part `room` is
+    /// asked, with the position after it, whether to go on; after it `published` is called.
+    pub(super) fn publish(
+        &mut self,
+        mut room: impl FnMut(u64, &mut IngestReport) -> bool,
+        mut published: impl FnMut(),
+    ) {
+        for part in self.words.chunks(self.producer.slots() / 4) {
+            let end = self.producer.position() + part.len() as u64;
+            if !room(end, &mut self.report) {
+                break;
+            }
+            self.producer.publish_batch(part);
+            self.report.ticks += part.len() as u64;
+            published();
+        }
+        self.words.clear();
+    }
+
+    /// How many ticks the ring holds.
+    pub(super) fn slots(&self) -> usize {
+        self.producer.slots()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::books::State;
+    use crate::ring::{self, Consumer, Poll};
+    use tickcast_feeds::{Decimal, Kind, Level, Side, Trade};
+
+    fn recorder(slots: usize) -> (Recorder, Consumer<TICK_WORDS>) {
+        let (producer, ring) = ring::channel(slots).unwrap();
+        (Recorder::new(producer, Arc::new(State::new()).writer()), ring.consumer())
+    }
+
+    fn stamp(seq: u64) -> Stamp {
+        Stamp { event: 0, recv: seq, seq }
+    }
+
+    fn trade(instrument: u32, seq: u64) -> Tick {
+        let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
+        let trade = Trade { price, size, id: seq, side: Side::Buy };
+        Tick::trade(InstrumentId(instrument), stamp(seq), &trade)
+    }
+
+    /// Publishes all and reads it: kind, instrument and sequence of each tick.
+    fn published(
+        recorder: &mut Recorder,
+        ring: &mut Consumer<TICK_WORDS>,
+    ) -> Vec<(Kind, u32, u64)> {
+        recorder.publish(|_, _| true, || {});
+        let mut words = [[0; TICK_WORDS]; 64];
+        let count = match ring.poll(&mut words) {
+            Poll::Read(count) => count,
+            Poll::Empty | Poll::Lapped(_) => 0,
+        };
+        let tick = |words: &[u64; TICK_WORDS]| Tick::from_words(*words);
+        let ticks = words[..count].iter().map(tick);
+        ticks.map(|tick| (tick.kind, tick.instrument.0, tick.seq)).collect()
+    }
+
+    #[test]
+    fn a_restart_lets_the_numbers_of_its_own_instruments_go_back() {
+        let (mut recorder, mut ring) = recorder(64);
+        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0);
+        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.restart(0);
+        recorder.record(&mut [trade(0, 5)], 0);
+        recorder.record(&mut [trade(1, 9)], 1);
+        let expected = [(0, 5), (0, 6), (1, 9), (0, 7)].map(|(id, seq)| (Kind::Trade, id, seq));
+        assert_eq!(published(&mut recorder, &mut ring), expected);
+        assert_eq!((recorder.report.ticks, recorder.report.duplicates), (4, 2));
+    }
+
+    #[test]
+    fn a_book_event_without_its_book_becomes_a_status() {
+        let (mut recorder, mut ring) = recorder(64);
+        let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
+        let level = Level { side: Side::Buy, price, size, first: 0 };
+        let event = Tick::level(InstrumentId(0), stamp(3), flags::FIRST | flags::LAST, &level);
+        recorder.record(&mut [event, trade(0, 4)], 0);
+        let expected = [(Kind::Status, 0, 1), (Kind::Trade, 0, 4)];
+        assert_eq!(published(&mut recorder, &mut ring), expected);
+        assert_eq!(recorder.report.book_errors, 1);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_published() {
+        let (mut recorder, _ring) = recorder(64);
+        let mut ticks: Vec<Tick> = (1..=50).map(|seq| trade(0, seq)).collect();
+        recorder.record(&mut ticks, 0);
+        let (mut ends, mut bells) = (Vec::new(), 0);
+        let room = |end, _: &mut IngestReport| {
+            ends.push(end);
+            end <= 32
+        };
+        recorder.publish(room, || bells += 1);
+        assert_eq!((ends, bells, recorder.report.ticks), (vec![16, 32, 48], 2, 32));
+        recorder.publish(|_, _| true, || bells += 1);
+        assert_eq!((bells, recorder.report.ticks), (2, 32), "the rest was dropped");
+    }
+}
