@@ -63,11 +63,9 @@ pub const SCRATCH_BYTES: usize = MIB;
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
 
-/// Snapshots that a reactor encodes before it looks at the ring again.
-pub const JOINS_PER_POLL: usize = 64;
-
-/// Bytes of snapshots after which it does so in any case: about 0.3 ms of encoding.
-pub const SNAPSHOT_BYTES_PER_POLL: usize = 256 * KIB;
+/// Bytes of snapshots that a reactor gathers for one client before it writes them and turns to the
+/// next: some dozen snapshots, since a write costs as much as several of them, and some 0.05 ms.
+pub const SNAPSHOTS_BYTES_PER_WRITE: usize = 32 * KIB;
 
 /// How often, in milliseconds, a reactor looks after its sessions' clocks and publishes its report.
 pub const TEND_MS: u64 = 100;

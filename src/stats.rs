@@ -66,6 +66,12 @@ pub struct Report {
     pub encodings_bytes: u64,
     /// Bytes of outboxes held.
     pub outbox_bytes: u64,
+    /// Turns that put off work of newcomers: their time was used up.
+    pub admission_paced: u64,
+    /// Time that newcomers took, nanoseconds: sockets taken over, requests read, snapshots.
+    pub admission_ns: u64,
+    /// Newcomers' work that waits now: sockets, sessions with something to read, sessions with snapshots to get.
+    pub admission_waiting: u64,
     /// Sessions that hold back a paced feed.
     pub crowd: u64,
     /// How long ticks wait for others to the same client now, nanoseconds.
@@ -106,6 +112,9 @@ impl Default for Report {
             ring_lag: 0,
             encodings_bytes: 0,
             outbox_bytes: 0,
+            admission_paced: 0,
+            admission_ns: 0,
+            admission_waiting: 0,
             crowd: 0,
             window_ns: 0,
             load_permille: 0,

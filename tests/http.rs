@@ -190,6 +190,21 @@ fn histogram_buckets_are_cumulative_and_end_with_the_count() {
 }
 
 #[test]
+fn metrics_tell_what_newcomers_take() {
+    let server = server();
+    let mut client = Client::native(&server);
+    client.subscribe("quote", &["*"]);
+    server.wait_metric("tickcast_admission_seconds_total", "", |seconds| seconds > 0.0);
+    server.wait_metric("tickcast_admission_waiting", "", |waiting| waiting == 0.0);
+    // Who asks is under way, and nobody else: an upgraded connection is a session.
+    assert_eq!(server.metric("tickcast_handshakes", ""), 1.0);
+    let (_, text) = server.get("/metrics");
+    for name in ["tickcast_admission_paced_total{", "tickcast_accept_paced_total "] {
+        assert!(text.contains(&format!("\n{name}")), "{text}");
+    }
+}
+
+#[test]
 fn counters_move_as_clients_do() {
     let server = server();
     let count = |name: &str| server.metric(name, "");

@@ -55,7 +55,7 @@ fn a_subscription_s_own_bound_of_waiting_is_confirmed_listed_and_changed() {
     let mut client = Client::native(&server);
     let mut subscribe = |max_age_ms: Value| {
         let params =
-            json!({"channel": "trade", "symbol": ["sim:BTC-USD", "*"], "max_age_ms": max_age_ms});
+            json!({"channel": "trade", "symbol": ["sim:S0001-USD", "*"], "max_age_ms": max_age_ms});
         let answer = client.ask(&json!({"method": "subscribe", "params": params}));
         assert_eq!(answer["success"], true, "{answer}");
         let told: Vec<Value> = (0..2).map(|i| answer["result"][i]["max_age_ms"].clone()).collect();

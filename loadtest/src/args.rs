@@ -225,6 +225,15 @@ pub struct Args {
     #[arg(long, value_name = "MILLISECONDS", help_heading = "Thresholds (exit 1 when one fails)")]
     pub assert_p99: Option<f64>,
 
+    /// Fail when the good clients' p99 during the storm is over so many times that before it
+    #[arg(
+        long,
+        value_name = "TIMES",
+        requires = "storm",
+        help_heading = "Thresholds (exit 1 when one fails)"
+    )]
+    pub assert_storm: Option<f64>,
+
     /// Write the result as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,

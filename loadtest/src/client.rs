@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::frame::{self, FrameError, Head};
 use crate::measure::{Arrival, Group, NO_CODE};
-use crate::message::{Scanner, stream_key};
+use crate::message::{Kind, Scanner, stream_key};
 use crate::stream::Streams;
 
 /// The longest answer to the upgrade that is waited for, bytes.
@@ -96,6 +96,8 @@ pub struct Session {
     pub streams: Option<Streams>,
     mask: [u8; 4],
     closing: bool,
+    /// Snapshots that came on this connection.
+    pub snapshots: usize,
     /// The worst latency since it was last taken, nanoseconds.
     pub worst_ns: u64,
 }
@@ -110,6 +112,7 @@ impl Session {
             streams,
             mask,
             closing: false,
+            snapshots: 0,
             worst_ns: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Session {
         self.out.clear();
         self.fragments = None;
         self.closing = false;
+        self.snapshots = 0;
         if let Some(streams) = &mut self.streams {
             streams.restart();
         }
@@ -226,6 +230,7 @@ impl Session {
         } else {
             scanner.scan_unchecked(payload)
         };
+        self.snapshots += usize::from(message.kind == Kind::Snapshot);
         if let Some(latency) = group.message(&message, frame_len, at, self.streams.as_mut()) {
             self.worst_ns = self.worst_ns.max(latency);
         }
@@ -349,7 +354,7 @@ mod tests {
         chunks: &[usize],
     ) -> Result<(), SessionError> {
         let scanner = Scanner::new(StampFormat::native(StampKey::Event), false);
-        let at = Arrival { now_ns: 1_000_000, start_ns: 0, end_ns: 1_000_000_000 };
+        let at = Arrival { start_ns: 0, end_ns: 1_000_000_000, ..Arrival::unmeasured(1_000_000) };
         let mut chunks = chunks.iter().copied().cycle();
         let (mut pending, mut rest) = (Vec::new(), stream);
         while !rest.is_empty() {

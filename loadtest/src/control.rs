@@ -42,6 +42,8 @@ pub(crate) struct Schedule {
     pub(crate) end: u64,
     /// When the storm breaks, by the monotonic clock.
     pub(crate) storm: u64,
+    /// The same by the stamps' clock.
+    pub(crate) stamp_storm: u64,
 }
 
 /// One thread's progress, written by it once per turn.
@@ -62,7 +64,7 @@ pub(crate) struct Progress {
 }
 
 /// What the threads of a run share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Control {
     /// The schedule, as soon as all clients are subscribed.
     pub(crate) schedule: OnceLock<Schedule>,
@@ -74,6 +76,10 @@ pub(crate) struct Control {
     pub(crate) subscribed: AtomicUsize,
     /// When the last of them was upgraded, monotonic nanoseconds.
     pub(crate) upgraded_at: AtomicU64,
+    /// Clients that the storm drops and that are not back yet.
+    pub(crate) away: AtomicUsize,
+    /// When the last of them was back, nanoseconds of the stamps' clock; `u64::MAX` until then.
+    pub(crate) storm_over: AtomicU64,
     /// The window is over: whoever stopped reading reads what is left.
     pub(crate) draining: AtomicBool,
     /// The run is over.
@@ -82,11 +88,19 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// For so many threads.
-    pub(crate) fn new(threads: usize) -> Self {
+    /// For so many threads and clients of the storm.
+    pub(crate) fn new(threads: usize, storm: usize) -> Self {
         Control {
+            schedule: OnceLock::new(),
             progress: (0..threads).map(|_| Progress::default()).collect(),
-            ..Control::default()
+            upgraded: AtomicUsize::new(0),
+            subscribed: AtomicUsize::new(0),
+            upgraded_at: AtomicU64::new(0),
+            away: AtomicUsize::new(storm),
+            storm_over: AtomicU64::new(u64::MAX),
+            draining: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            failure: Mutex::new(None),
         }
     }
 

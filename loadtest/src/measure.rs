@@ -28,12 +28,23 @@ pub struct Arrival {
     pub start_ns: u64,
     /// The window's end, exclusive.
     pub end_ns: u64,
+    /// The storm's begin and end by the same clock; `u64::MAX` while it is not known.
+    pub storm_ns: [u64; 2],
 }
+
+/// Parts of a window with a storm: before it, until the last is back, and after.
+pub const STORM_PHASES: usize = 3;
 
 impl Arrival {
     /// Nothing is measured.
     pub fn unmeasured(now_ns: u64) -> Self {
-        Arrival { now_ns, start_ns: u64::MAX, end_ns: u64::MAX }
+        Arrival { now_ns, start_ns: u64::MAX, end_ns: u64::MAX, storm_ns: [u64::MAX; 2] }
+    }
+
+    /// Which part of the window a stamp falls into. Whoever is back has been so before the end is known,
+    /// so a tick that was stamped during the storm is never counted to the calm after it.
+    fn phase(&self, stamp_ns: u64) -> usize {
+        self.storm_ns.iter().filter(|&&edge| stamp_ns >= edge).count()
     }
 
     fn within(&self, time_ns: u64) -> bool {
@@ -48,6 +59,8 @@ pub struct Group {
     pub clients: u64,
     /// Nanoseconds from stamp to arrival of the updates stamped within the window.
     pub latency: Histogram<u64>,
+    /// The same by [part of a window with a storm](STORM_PHASES); empty without one.
+    pub phases: Vec<Histogram<u64>>,
     /// Updates stamped within the window.
     pub deliveries: u64,
     /// Updates that arrived within the window, whatever their stamp: what the server's CPU is divided by.
@@ -91,6 +104,7 @@ impl Default for Group {
         Group {
             clients: 0,
             latency: histogram(),
+            phases: Vec::new(),
             deliveries: 0,
             arrived: 0,
             updates: 0,
@@ -114,6 +128,11 @@ impl Default for Group {
 }
 
 impl Group {
+    /// Keeps latencies before, during and after a storm apart.
+    pub fn expect_storm(&mut self) {
+        self.phases = (0..STORM_PHASES).map(|_| histogram()).collect();
+    }
+
     /// Counts one message of `frame_len` bytes. The latency is returned when it has one.
     #[inline]
     pub fn message(
@@ -164,6 +183,10 @@ impl Group {
             self.deliveries += 1;
             if let Some(latency) = latency {
                 self.latency.saturating_record(latency);
+                let phase = message.stamp_ns.map_or(0, |stamp| at.phase(stamp));
+                if let Some(phase) = self.phases.get_mut(phase) {
+                    phase.saturating_record(latency);
+                }
             }
         }
         if let Some(streams) = streams {
@@ -183,6 +206,11 @@ impl Group {
 
     fn merge(&mut self, other: &Group) {
         add(&mut self.latency, &other.latency);
+        if self.phases.is_empty() {
+            self.phases.clone_from(&other.phases);
+        } else {
+            self.phases.iter_mut().zip(&other.phases).for_each(|(sum, part)| add(sum, part));
+        }
         add(&mut self.recovery, &other.recovery);
         for (sum, part) in [
             (&mut self.clients, other.clients),
@@ -284,7 +312,11 @@ mod tests {
     #[test]
     fn the_stamp_decides_what_is_measured_however_late_it_comes() {
         let mut group = Group::default();
-        let at = |now_ns| Arrival { now_ns, start_ns: 1_000_000, end_ns: 2_000_000 };
+        let at = |now_ns| Arrival {
+            start_ns: 1_000_000,
+            end_ns: 2_000_000,
+            ..Arrival::unmeasured(now_ns)
+        };
         for (stamp, now) in [
             (999_999, 1_500_000),
             (1_000_000, 1_400_000),
@@ -306,16 +338,35 @@ mod tests {
     #[test]
     fn without_a_stamp_the_arrival_decides_and_no_latency_is_made_up() {
         let mut group = Group::default();
-        let at = Arrival { now_ns: 5, start_ns: 0, end_ns: 10 };
+        let at = Arrival { start_ns: 0, end_ns: 10, ..Arrival::unmeasured(5) };
         assert_eq!(group.message(&update(None), 1, &at, None), None);
         assert_eq!((group.deliveries, group.unstamped, group.latency.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn a_storm_parts_the_window_by_the_stamps() {
+        let mut group = Group::default();
+        group.expect_storm();
+        let mut at = Arrival { start_ns: 0, end_ns: 9_000, ..Arrival::unmeasured(8_000) };
+        at.storm_ns = [3_000, u64::MAX];
+        for stamp in [2_999, 3_000, 3_001] {
+            group.message(&update(Some(stamp)), 1, &at, None);
+        }
+        // The last is back: what was stamped before that and comes only now is the storm's.
+        at.storm_ns[1] = 5_000;
+        for stamp in [4_999, 5_000] {
+            group.message(&update(Some(stamp)), 1, &at, None);
+        }
+        let counts: Vec<u64> = group.phases.iter().map(Histogram::len).collect();
+        assert_eq!((counts, group.latency.len()), (vec![1, 3, 1], 5));
     }
 
     #[test]
     fn merging_adds_everything() {
         let mut parts = [Measure::default(), Measure::default()];
         for part in &mut parts {
-            let at = Arrival { now_ns: 5_000, start_ns: 0, end_ns: 10_000 };
+            let at = Arrival { start_ns: 0, end_ns: 10_000, ..Arrival::unmeasured(5_000) };
+            part.groups[0].expect_storm();
             part.groups[0].message(&update(Some(6_000)), 7, &at, None);
             part.groups[1].closed(4008);
             part.efforts.push(Effort::default());
@@ -327,6 +378,7 @@ mod tests {
             (2, 2, 14)
         );
         assert_eq!(sum.groups[0].latency.len(), 2);
+        assert_eq!(sum.groups[0].phases[0].len(), 2);
         assert_eq!(sum.groups[1].closes, BTreeMap::from([(4008, 2)]));
         assert_eq!((sum.efforts.len(), sum.arrived()), (2, 2));
     }

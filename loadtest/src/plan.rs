@@ -198,6 +198,16 @@ impl Dialect {
         }
     }
 
+    /// Snapshots that a client of so many symbols asks for: every channel but trades has a state.
+    pub fn snapshots(&self, symbols: usize) -> usize {
+        match self {
+            Dialect::Idle | Dialect::Text(_) => 0,
+            Dialect::Native { channels, .. } => {
+                symbols * channels.iter().filter(|&&channel| channel != Channel::Trade).count()
+            }
+        }
+    }
+
     /// The requests of one client, and how many answers they get.
     pub fn requests(&self, symbols: &[String], chosen: &[u32]) -> (Vec<String>, usize) {
         let names: Vec<&str> =
@@ -318,6 +328,7 @@ mod tests {
     fn requests_follow_the_protocol() {
         let dialect = Dialect::of(&args("--channel trade --channel book --depth 25"));
         let (requests, answers) = dialect.requests(&numbered(250), &(0..250).collect::<Vec<u32>>());
+        assert_eq!(dialect.snapshots(250), 250, "trades have none");
         assert_eq!((requests.len(), answers), (4, 4), "two channels, each in two batches");
         let book: serde_json::Value = serde_json::from_str(&requests[3]).unwrap();
         assert_eq!(book["method"], "subscribe");

@@ -18,7 +18,8 @@ use crate::plan::{self, Dialect, Plan, Profile};
 use crate::progress::ProgressLine;
 use crate::server::{Cpu, resident_bytes};
 use crate::summary::{
-    Connecting, GroupSummary, Parameters, SCHEMA, ServerSummary, Summary, ThreadSummary,
+    Connecting, GroupSummary, Latency, Parameters, SCHEMA, ServerSummary, StormSummary, Summary,
+    ThreadSummary,
 };
 use crate::symbols;
 
@@ -94,7 +95,8 @@ fn read_server(pid: Option<u32>) -> Result<Option<Reading>, RunError> {
 
 impl<'a> Run<'a> {
     fn new(args: &'a Args, target: Target, plan: Plan) -> Result<Run<'a>, RunError> {
-        let control = Arc::new(Control::new(args.threads));
+        let storm = plan.clients.iter().filter(|client| client.profile == Profile::Storm).count();
+        let control = Arc::new(Control::new(args.threads, storm));
         let began_unix =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let progress = ProgressLine::new(Arc::clone(&control), args.quiet, plan.clients.len());
@@ -144,6 +146,7 @@ impl<'a> Run<'a> {
                 zero_mask: self.args.zero_mask,
                 slow_rcvbuf: self.args.slow_rcvbuf,
                 seed: self.args.seed,
+                storm: self.args.storm > 0,
             })?;
             let name = format!("load-{index}");
             let thread = thread::Builder::new().name(name).spawn(move || engine.run());
@@ -213,6 +216,7 @@ impl<'a> Run<'a> {
             start,
             end: start + duration,
             storm: start + duration / 2,
+            stamp_storm: stamp_start + duration / 2,
         };
         *self.control.schedule.get_or_init(|| wanted)
     }
@@ -269,6 +273,19 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn storm(&self, measure: &Measure) -> Option<StormSummary> {
+        let [before, during, after] = measure.groups[0].phases.as_slice() else { return None };
+        let schedule = self.control.schedule.get()?;
+        let over = self.control.storm_over.load(Ordering::Relaxed);
+        let clients = measure.groups[Profile::Storm.group()].clients;
+        Some(StormSummary::of(
+            clients,
+            clients - self.control.away.load(Ordering::Relaxed) as u64,
+            (over != u64::MAX).then(|| over.saturating_sub(schedule.stamp_storm) as f64 / 1e9),
+            [before, during, after].map(Latency::of),
+        ))
+    }
+
     fn sum_up(
         self,
         measure: Measure,
@@ -297,6 +314,7 @@ impl<'a> Run<'a> {
             connecting,
             window_seconds,
             reach_by_rate: None,
+            storm: self.storm(&measure),
             groups,
             server,
             warnings: Vec::new(),

@@ -134,6 +134,41 @@ pub struct Connecting {
     pub subscribed_seconds: f64,
 }
 
+/// What a storm did to the good clients. A tick belongs to the part of the window that it was stamped in.
+#[derive(Debug, Clone, Serialize)]
+pub struct StormSummary {
+    /// Clients that were dropped.
+    pub clients: u64,
+    /// Of these, how many are back: subscribed, with as many snapshots as before.
+    pub back: u64,
+    /// Seconds until the last was; `None` when not all are.
+    pub seconds: Option<f64>,
+    /// The good clients' latency in the window before the storm.
+    pub before_us: Option<Latency>,
+    /// From the storm's begin until the last is back.
+    pub during_us: Option<Latency>,
+    /// From then to the end of the window.
+    pub after_us: Option<Latency>,
+    /// p99 during the storm / p99 before it.
+    pub p99_ratio: Option<f64>,
+}
+
+impl StormSummary {
+    /// From the good clients' latencies before, during and after.
+    pub fn of(
+        clients: u64,
+        back: u64,
+        seconds: Option<f64>,
+        [before_us, during_us, after_us]: [Option<Latency>; 3],
+    ) -> StormSummary {
+        let p99_ratio = before_us
+            .as_ref()
+            .zip(during_us.as_ref())
+            .map(|(before, during)| during.p99 / before.p99.max(f64::MIN_POSITIVE));
+        StormSummary { clients, back, seconds, before_us, during_us, after_us, p99_ratio }
+    }
+}
+
 /// What clients of one kind saw.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupSummary {
@@ -325,6 +360,8 @@ pub struct Summary {
     pub connecting: Connecting,
     /// Length of the window, seconds.
     pub window_seconds: f64,
+    /// Before, during and after the storm, when there was one.
+    pub storm: Option<StormSummary>,
     /// By kind of client; kinds without clients are left out.
     pub groups: Vec<GroupSummary>,
     /// Good clients' deliveries / what `--expect-rate` promises them.
@@ -383,6 +420,18 @@ impl Summary {
                     latency.p99 / 1e3
                 )),
                 None => failed.push("--assert-p99: there is no latency".to_string()),
+            }
+        }
+        if let Some(most) = args.assert_storm {
+            match self.storm.as_ref().map(|storm| (storm.seconds, storm.p99_ratio)) {
+                Some((Some(_), Some(ratio))) if ratio <= most => {}
+                Some((Some(_), Some(ratio))) => failed.push(format!(
+                    "p99 during the storm is {ratio:.2} times that before, over --assert-storm {most}"
+                )),
+                Some((None, _)) => {
+                    failed.push("--assert-storm: not everybody came back in the window".to_string());
+                }
+                _ => failed.push("--assert-storm: there is no latency to compare".to_string()),
             }
         }
         self.failed = failed;

@@ -102,6 +102,12 @@ fn churning_and_storming_clients_come_back_and_are_subscribed_again() {
     assert!(groups["churn"].closes.is_empty(), "a close that was asked for is not the server's");
     assert_eq!((groups["storm"].reconnects, groups["storm"].open_at_end), (4, 4));
     assert_eq!(groups["storm"].recovery_us.as_ref().unwrap().count, 4);
+    let storm = outcome.summary.storm.as_ref().unwrap();
+    assert_eq!((storm.clients, storm.back), (4, 4));
+    assert!(storm.seconds.unwrap() > 0.0 && storm.p99_ratio.unwrap() > 0.0);
+    let parts = [&storm.before_us, &storm.during_us, &storm.after_us];
+    let counted: u64 = parts.iter().map(|part| part.as_ref().map_or(0, |l| l.count)).sum();
+    assert_eq!(counted, groups["good"].latency_us.as_ref().unwrap().count);
     assert_eq!((groups["good"].gaps, groups["good"].reconnects), (0, 0));
     assert_eq!(
         groups["churn"].gaps + groups["storm"].gaps,

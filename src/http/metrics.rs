@@ -22,7 +22,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 23] = [
+const FAMILIES: [Family; 25] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -92,6 +92,18 @@ const FAMILIES: [Family; 23] = [
         "gauge",
         |r| r.load_permille,
     ),
+    (
+        "tickcast_admission_paced_total",
+        "Turns that put off work of newcomers so that ticks come first.",
+        "counter",
+        |r| r.admission_paced,
+    ),
+    (
+        "tickcast_admission_waiting",
+        "Newcomers' work that waits: sockets to take over, sessions to read from or to send snapshots to.",
+        "gauge",
+        |r| r.admission_waiting,
+    ),
     ("tickcast_encodings_bytes", "Bytes of encodings held.", "gauge", |r| r.encodings_bytes),
     ("tickcast_outboxes_bytes", "Bytes of outboxes held.", "gauge", |r| r.outbox_bytes),
 ];
@@ -120,6 +132,12 @@ pub(super) fn text(plane: &Plane) -> String {
     family(&mut out, name, "How long ticks wait for others to the same client.", "gauge");
     for report in &reports {
         let seconds = report.window_ns as f64 / 1e9;
+        let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {seconds}", report.reactor);
+    }
+    let name = "tickcast_admission_seconds_total";
+    family(&mut out, name, "Time that sockets, requests and snapshots took.", "counter");
+    for report in &reports {
+        let seconds = report.admission_ns as f64 / 1e9;
         let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {seconds}", report.reactor);
     }
     ended(&mut out, &reports);
@@ -245,9 +263,17 @@ fn label(name: &str, value: &str) -> String {
 
 fn control(out: &mut String, plane: &Plane) {
     let counters = &plane.counters;
+    let name = "tickcast_handshakes";
+    family(out, name, "Handshakes and plain requests under way.", "gauge");
+    line(out, name, "", counters.handshakes.load(Ordering::Relaxed));
     for (name, help, value) in [
         ("tickcast_connections_accepted_total", "Connections accepted.", &counters.accepted),
         ("tickcast_accept_errors_total", "Accepts that failed.", &counters.accept_errors),
+        (
+            "tickcast_accept_paced_total",
+            "Times that accepting waited because --max-handshakes were under way.",
+            &counters.accept_paced,
+        ),
         ("tickcast_http_requests_total", "HTTP requests, upgrades included.", &counters.requests),
         ("tickcast_upgrades_total", "Upgrades to a WebSocket.", &counters.upgrades),
         ("tickcast_upgrades_refused_total", "Bad upgrades refused.", &counters.upgrades_refused),

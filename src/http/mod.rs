@@ -54,6 +54,10 @@ pub(crate) struct Plane {
 pub(crate) struct Counters {
     pub(crate) accepted: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    /// Times that accepting waited for a handshake to end.
+    pub(crate) accept_paced: AtomicU64,
+    /// Handshakes and plain requests under way.
+    pub(crate) handshakes: AtomicU64,
     pub(crate) requests: AtomicU64,
     pub(crate) upgrades: AtomicU64,
     pub(crate) upgrades_refused: AtomicU64,
@@ -64,6 +68,9 @@ pub(crate) struct Counters {
 pub(crate) async fn accept(plane: Rc<Plane>, listener: TcpListener) {
     let handshakes = Arc::new(Semaphore::new(plane.max_handshakes));
     loop {
+        if handshakes.available_permits() == 0 {
+            plane.counters.accept_paced.fetch_add(1, Ordering::Relaxed);
+        }
         // Beyond the cap, connections wait in the kernel's queue, which costs nothing.
         let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
         match listener.accept().await {
@@ -91,6 +98,7 @@ async fn connection(
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
+    plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     let service = service_fn({
         let plane = plane.clone();
         move |request| {
@@ -120,6 +128,7 @@ async fn connection(
     if let Err(error) = result {
         tracing::debug!(%error, %peer, "connection failed");
     }
+    plane.counters.handshakes.fetch_sub(1, Ordering::Relaxed);
     drop(permit);
 }
 

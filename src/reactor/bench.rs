@@ -31,6 +31,7 @@ impl Reactor {
         let reactor = Rc::new_cyclic(|me| super::Reactor {
             core: Core::new(me.clone(), hub, Arc::clone(&link), consumer, state).into(),
             link,
+            gate: Default::default(),
             read_buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
         });
         reactor.core.borrow_mut().list_new();
@@ -86,6 +87,7 @@ impl Reactor {
             for number in 0..count {
                 before(number);
                 self.reactor.core.borrow_mut().turn();
+                self.reactor.let_in();
                 tokio::task::yield_now().await;
             }
         });

@@ -28,7 +28,8 @@ impl Core {
     /// Flushes a session soon: what is pending is not a tick that may wait for others.
     pub(crate) fn enqueue(&mut self, id: u32) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        if !session.out.is_blocked() {
+        // A request's answer and its snapshots are pushed one after the other.
+        if !session.out.is_blocked() && self.urgent.back() != Some(&id) {
             self.urgent.push_back(id);
         }
     }

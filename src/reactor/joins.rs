@@ -5,9 +5,12 @@
 //! at a time, and only while the client's outbox is far from its bound, so that `book` of `*`
 //! neither stalls a turn nor evicts the client.
 
+use std::collections::VecDeque;
+
 use super::Core;
 use super::lanes::Lane;
 use super::market::{Topic, Wildcard};
+use crate::clock;
 use crate::limits;
 use crate::session::Join;
 use crate::session::subs::{Key, Sub, Terms};
@@ -86,35 +89,56 @@ impl Core {
         }
     }
 
-    /// Does a bounded number of joins; says how many.
+    /// Does joins, one client after the other, as far as newcomers may have the time; says how many.
     pub(super) fn do_joins(&mut self) -> usize {
+        if self.joiners.is_empty() {
+            return 0;
+        }
         let mut done = 0;
-        let mut bytes = 0;
-        while done < limits::JOINS_PER_POLL && bytes < limits::SNAPSHOT_BYTES_PER_POLL {
+        let mut began_ns = clock::now().mono_ns;
+        while !self.joiners.is_empty() {
+            if !self.admission.is_open_for_snapshots() {
+                self.admission.put_off();
+                break;
+            }
             let Some(id) = self.joiners.pop_front() else { break };
-            let room = self.hub.settings.outbox_bytes / 4;
-            let Some(session) = self.sessions.get_mut(id as usize) else { continue };
+            done += self.join_some(id);
+            began_ns = self.newcomer_took(began_ns);
+        }
+        done
+    }
+
+    /// One write's worth of a client's joins: a write costs more than a snapshot.
+    fn join_some(&mut self, id: u32) -> usize {
+        let room = self.hub.settings.outbox_bytes / 4;
+        let mut done = 0;
+        loop {
+            let Some(session) = self.sessions.get_mut(id as usize) else { return done };
             // With a full outbox the flush puts it back in line.
             if session.out.len() > room || session.out.is_blocked() {
                 session.joining = false;
                 session.special = true;
-                continue;
+                break;
             }
-            let before = session.out.len();
+            if done > 0 && session.out.len() >= limits::SNAPSHOTS_BYTES_PER_WRITE {
+                self.joiners.push_back(id);
+                break;
+            }
             let Some(join) = session.joins.pop_front() else {
                 session.joining = false;
-                session.joins = Default::default();
-                continue;
+                session.joins = VecDeque::new();
+                break;
             };
-            self.joiners.push_back(id);
             let Some(sub) = session.subs.get_mut(&join.key) else { continue };
             sub.waits = false;
             let lane = sub.terms.lane;
             self.join(id, join, lane);
             done += 1;
-            bytes +=
-                self.sessions.get(id as usize).map_or(0, |s| s.out.len().saturating_sub(before));
         }
+        if self.urgent.back() == Some(&id) {
+            self.urgent.pop_back();
+        }
+        self.flush(id);
         done
     }
 

@@ -9,10 +9,12 @@
 //! and no reference count per delivery. Invariant: a turn's work is bounded, whatever is in the
 //! ring: an unbounded drain never ends once fan-out is slower than arrival.
 
+mod admission;
 pub(crate) mod bench;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
+mod gate;
 mod hub;
 mod joins;
 pub(crate) mod lanes;
@@ -29,6 +31,7 @@ pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -43,7 +46,9 @@ use tokio::net::TcpStream;
 use crate::books::{self, Assembler, Changes};
 use crate::clock::{self, Now};
 use crate::limits;
+use crate::reactor::admission::Admission;
 use crate::reactor::encodings::Encodings;
+use crate::reactor::gate::Gate;
 use crate::reactor::lanes::Lanes;
 use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
@@ -54,6 +59,14 @@ use crate::session::end::Reason;
 use crate::session::reader::ReadLimits;
 use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
+
+/// What became of the mailbox.
+enum Mail {
+    Read,
+    /// The rest waits for a turn that has time for it.
+    Left,
+    Stop,
+}
 
 /// What a turn left.
 enum Left {
@@ -84,6 +97,8 @@ pub(crate) struct Core {
     /// How many sessions hold back a paced feed.
     pub(crate) crowd: usize,
     pub(crate) report: Report,
+    /// What those who arrive may use of the time.
+    pub(crate) admission: Admission,
     pace: Pace,
     paced: Paced,
     /// The ingest's books and last values.
@@ -103,6 +118,7 @@ pub(crate) struct Core {
 pub(crate) struct Reactor {
     pub(crate) core: RefCell<Core>,
     link: Arc<Link>,
+    gate: Gate,
     /// All sessions are read into this one buffer.
     read_buffer: RefCell<Vec<u8>>,
 }
@@ -120,6 +136,7 @@ pub(crate) fn run(
     let reactor = Rc::new_cyclic(|me| Reactor {
         core: RefCell::new(Core::new(me.clone(), hub, link.clone(), consumer, state)),
         link,
+        gate: Gate::default(),
         read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES]),
     });
     local.block_on(&runtime, reactor.turns())
@@ -131,14 +148,25 @@ impl Reactor {
         let tend_every = Duration::from_millis(limits::TEND_MS);
         let mut tend_at = std::pin::pin!(tokio::time::sleep(tend_every));
         loop {
-            let left = self.core.borrow_mut().turn();
-            if !self.mail() {
-                return Ok(());
+            let mut left = self.core.borrow_mut().turn();
+            match self.mail() {
+                Mail::Read => {}
+                Mail::Left => left = Left::More,
+                Mail::Stop => return Ok(()),
             }
             // Asked of the clock, not of the timer, which nobody polls under load.
             if tokio::time::Instant::now() >= tend_at.deadline() {
                 self.core.borrow_mut().tend();
                 tend_at.as_mut().reset(tokio::time::Instant::now() + tend_every);
+            }
+            if self.gate.waiting() > 0 {
+                left = Left::More;
+                self.let_in();
+                self.core.borrow_mut().admission.put_off();
+            }
+            if self.core.borrow().admission.is_waiting() {
+                // The ingest may share this core: its ticks come before more newcomers.
+                std::thread::yield_now();
             }
             match left {
                 // Polls the sockets too: reads and writable sockets get their turn.
@@ -163,31 +191,61 @@ impl Reactor {
         !self.link.mailbox.is_empty() || self.core.borrow().has_work()
     }
 
-    /// Reads the mailbox; false when told to stop.
-    fn mail(&self) -> bool {
-        while let Some(command) = self.link.mailbox.pop() {
+    /// Reads the mailbox, as far as newcomers may have the time.
+    fn mail(&self) -> Mail {
+        if self.link.mailbox.is_empty() {
+            return Mail::Read;
+        }
+        let mut began_ns = clock::now().mono_ns;
+        loop {
+            if !self.core.borrow().admission.is_open() {
+                self.core.borrow_mut().admission.put_off();
+                return Mail::Left;
+            }
+            let Some(command) = self.link.mailbox.pop() else { return Mail::Read };
             match command {
                 Command::Adopt(mut adopt) => {
                     let early = std::mem::take(&mut adopt.early);
-                    self.core.borrow_mut().adopt(*adopt, early);
+                    let mut core = self.core.borrow_mut();
+                    core.adopt(*adopt, early);
+                    began_ns = core.newcomer_took(began_ns);
                 }
                 Command::Connections(most, answer) => {
                     // The asker may be gone by now.
                     let _ = answer.send(self.core.borrow().connections(most));
                 }
                 Command::Drain => self.core.borrow_mut().drain(),
-                Command::Stop => return false,
+                Command::Stop => return Mail::Stop,
             }
         }
-        true
     }
 
     /// The task of one session: it waits for bytes and holds no buffer.
-    async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>, early: Vec<u8>) {
-        if !early.is_empty() {
-            self.read_early(id, early);
+    async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>) {
+        // Polled, since the future of `readable` would be most of an idle session's task.
+        while poll_fn(|cx| stream.poll_read_ready(cx)).await.is_ok() {
+            // Nobody overtakes those who wait.
+            if self.gate.waiting() > 0 || !self.core.borrow().admission.is_open() {
+                Box::pin(self.gate.wait()).await;
+            }
+            let goes_on = self.read(id, &stream);
+            self.let_in();
+            if !goes_on {
+                return;
+            }
         }
-        while stream.readable().await.is_ok() && self.read(id, &stream) {}
+    }
+
+    /// Sessions with something to read that newcomers' time does not suffice for.
+    fn waiting(&self) -> usize {
+        self.gate.waiting()
+    }
+
+    /// Lets one more session read, if one waits and there is time.
+    fn let_in(&self) {
+        if self.gate.waiting() > 0 && self.core.borrow().admission.is_open() {
+            self.gate.let_in();
+        }
     }
 
     fn read_early(&self, id: u32, mut early: Vec<u8>) {
@@ -198,15 +256,26 @@ impl Reactor {
     /// Reads what there is, a bounded amount; false when the session is gone.
     fn read(&self, id: u32, stream: &Rc<TcpStream>) -> bool {
         let mut core = self.core.borrow_mut();
+        core.now = clock::now();
+        let began_ns = core.now.mono_ns;
+        let goes_on = self.read_into(&mut core, id, stream);
+        core.newcomer_took(began_ns);
+        drop(core);
+        if goes_on {
+            self.link.wake.knock();
+        }
+        goes_on
+    }
+
+    fn read_into(&self, core: &mut Core, id: u32, stream: &Rc<TcpStream>) -> bool {
         let is_ours = |core: &Core| {
             core.sessions
                 .get(id as usize)
                 .is_some_and(|session| Rc::ptr_eq(&session.stream, stream))
         };
-        if !is_ours(&core) {
+        if !is_ours(core) {
             return false;
         }
-        core.now = clock::now();
         let mut buffer = self.read_buffer.borrow_mut();
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
@@ -218,7 +287,7 @@ impl Reactor {
                 }
                 Ok(n) => {
                     core.received(id, &mut buffer[..n]);
-                    if !is_ours(&core) {
+                    if !is_ours(core) {
                         return false;
                     }
                     if n < buffer.len() {
@@ -232,8 +301,6 @@ impl Reactor {
                 }
             }
         }
-        drop(core);
-        self.link.wake.knock();
         true
     }
 }
@@ -267,6 +334,7 @@ impl Core {
             encodings: Encodings::new(),
             queue: Lanes::new(),
             urgent: VecDeque::new(),
+            admission: Admission::default(),
             pace,
             paced: Paced::default(),
             overflowing: Vec::new(),
@@ -288,6 +356,9 @@ impl Core {
     /// One turn.
     fn turn(&mut self) -> Left {
         self.now = clock::now();
+        let due = self.queue.due(self.pace.window_ns());
+        let head_due = due.is_some_and(|(_, due_ns)| due_ns <= self.now.mono_ns);
+        self.admission.turn(self.now.mono_ns, head_due || self.consumer.lag() > 0);
         let mut sends = 0;
         loop {
             let ticks = self.take_ticks();
@@ -296,6 +367,9 @@ impl Core {
             let flushed = self.flush_due(limits::SENDS_PER_POLL);
             sends += flushed;
             if ticks + joined + flushed == 0 {
+                if !self.joiners.is_empty() {
+                    return Left::More;
+                }
                 return self
                     .queue
                     .due(self.pace.window_ns())
@@ -306,6 +380,13 @@ impl Core {
             }
             self.now = clock::now();
         }
+    }
+
+    /// Charges the time since then to those who arrive; says what time it is.
+    pub(crate) fn newcomer_took(&mut self, since_ns: u64) -> u64 {
+        let now_ns = clock::now().mono_ns;
+        self.admission.spend(now_ns.saturating_sub(since_ns));
+        now_ns
     }
 
     fn has_work(&self) -> bool {
@@ -332,7 +413,14 @@ impl Core {
         let id = self.sessions.insert(session) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
-            let task = tokio::task::spawn_local(me.read_session(id, stream, early));
+            let task = if early.is_empty() {
+                tokio::task::spawn_local(me.read_session(id, stream))
+            } else {
+                tokio::task::spawn_local(async move {
+                    me.read_early(id, early);
+                    me.read_session(id, stream).await;
+                })
+            };
             self.sessions[id as usize].task = Some(task.abort_handle());
         }
         if self.draining {

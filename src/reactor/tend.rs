@@ -142,6 +142,11 @@ impl Core {
         self.report.ring_lag = self.consumer.lag();
         self.report.encodings_bytes = self.encodings.held() as u64;
         self.report.crowd = self.crowd as u64;
+        self.report.admission_paced = self.admission.paced;
+        self.report.admission_ns = self.admission.spent_ns;
+        let reading = self.me.upgrade().map_or(0, |me| me.waiting());
+        let waiting = self.link.mailbox.len() + reading + self.joiners.len();
+        self.report.admission_waiting = waiting as u64;
         self.report.ending = 0;
         self.report.outbox_bytes = 0;
         for (_, session) in &self.sessions {

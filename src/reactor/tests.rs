@@ -285,3 +285,13 @@ fn a_lap_does_not_make_a_feed_stale_that_never_said_so() {
     assert_eq!(bench.core.report.lapped, 1);
     assert_eq!(bench.core.market.entries[0].feed, before);
 }
+
+#[test]
+fn an_idle_session_s_task_is_small() {
+    fn size<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    // With its own fields tokio makes 256 bytes of it, in steps of 128.
+    let size = size(super::Reactor::read_session);
+    assert!(size <= 96, "{size}");
+}

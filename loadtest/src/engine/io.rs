@@ -105,7 +105,13 @@ impl Engine {
         self.effort.reads += 1;
         let at = match schedule {
             Some(schedule) if peer.mode != Mode::Remains => {
-                Arrival { now_ns: now, start_ns: schedule.stamp_start, end_ns: schedule.stamp_end }
+                let storm_over = self.setup.control.storm_over.load(Ordering::Relaxed);
+                Arrival {
+                    now_ns: now,
+                    start_ns: schedule.stamp_start,
+                    end_ns: schedule.stamp_end,
+                    storm_ns: [schedule.stamp_storm, storm_over],
+                }
             }
             _ => Arrival::unmeasured(now),
         };
@@ -122,6 +128,9 @@ impl Engine {
         }
         if before != Phase::Live && after == Phase::Live {
             self.live(index);
+        }
+        if self.peers[index].left_at.is_some() {
+            self.maybe_back(index);
         }
         if !self.peers[index].session.out.is_empty() {
             self.flush(index);

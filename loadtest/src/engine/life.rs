@@ -3,16 +3,31 @@
 use super::*;
 
 impl Engine {
-    pub(super) fn storm(&mut self, now: u64) {
-        for index in 0..self.peers.len() {
-            if self.peers[index].client.profile == Profile::Storm
-                && self.peers[index].socket.is_some()
-            {
-                self.drop_connection(index);
-                self.peers[index].left_at = Some(now);
-                self.to_open.push_back(index);
+    /// The storm breaks: who is to be dropped.
+    pub(super) fn storm(&mut self) {
+        let peers = self.peers.iter().enumerate();
+        self.to_drop = peers
+            .filter(|(_, peer)| peer.client.profile == Profile::Storm && peer.socket.is_some())
+            .map(|(index, _)| index)
+            .collect();
+    }
+
+    /// Drops some: all in one turn would be this program's own stall of a tenth of a second.
+    pub(super) fn drop_more(&mut self, now: u64) -> bool {
+        let most = self.to_drop.len().min(DROPS_PER_TURN);
+        for index in self.to_drop.drain(..most).collect::<Vec<_>>() {
+            if self.peers[index].socket.is_none() {
+                continue;
             }
+            self.drop_connection(index);
+            let peer = &mut self.peers[index];
+            // A server that sends more of them than were asked for, after a gap, owes only those.
+            let asked = self.setup.dialect.snapshots(peer.client.symbols.len());
+            peer.owed = peer.session.snapshots.min(asked);
+            peer.left_at = Some(now);
+            self.to_open.push_back(index);
         }
+        most > 0
     }
 
     /// The first connects are limited; whoever comes back does so at once.
@@ -105,11 +120,6 @@ impl Engine {
         self.set_stage(index, Stage::Open);
         let now = monotonic_ns();
         let peer = &mut self.peers[index];
-        let group = &mut self.measure.groups[peer.client.profile.group()];
-        if let Some(left_at) = peer.left_at.take() {
-            group.reconnects += 1;
-            group.recovery.saturating_record(now.saturating_sub(left_at));
-        }
         if !peer.known {
             peer.known = true;
             self.setup.control.subscribed.fetch_add(1, Ordering::Release);
@@ -133,6 +143,25 @@ impl Engine {
                 let stay = period / 2 + self.random.number() % period.max(1);
                 self.timers.push(Reverse((now + stay, index, peer.life)));
             }
+        }
+    }
+
+    /// Whoever left is back once it is subscribed and has as many snapshots as before.
+    pub(super) fn maybe_back(&mut self, index: usize) {
+        let peer = &mut self.peers[index];
+        let there = peer.session.phase() == Phase::Live && !peer.session.closing();
+        if !there || peer.session.snapshots < peer.owed {
+            return;
+        }
+        let Some(left_at) = peer.left_at.take() else { return };
+        let group = &mut self.measure.groups[peer.client.profile.group()];
+        group.reconnects += 1;
+        group.recovery.saturating_record(monotonic_ns().saturating_sub(left_at));
+        let control = &self.setup.control;
+        if peer.client.profile == Profile::Storm
+            && control.away.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            control.storm_over.store(now_ns(self.setup.stamp_clock), Ordering::Relaxed);
         }
     }
 

@@ -33,6 +33,8 @@ const READ: usize = 256 << 10;
 const EVENTS: usize = 1024;
 /// Connections opened in one turn at most: each takes about 15 µs, during which nobody is read.
 const OPENS_PER_TURN: usize = 32;
+/// Connections dropped in one turn at most: each takes about 10 µs.
+const DROPS_PER_TURN: usize = 32;
 /// The longest wait, so that the schedule and the stop are noticed.
 const LONGEST_WAIT_NS: u64 = 20_000_000;
 /// A slow client reads this often.
@@ -72,6 +74,8 @@ struct Peer {
     known: bool,
     /// When it left or was dropped, to come back.
     left_at: Option<u64>,
+    /// Snapshots that make it whole again when it comes back.
+    owed: usize,
     interest: EventFlags,
     stage: Stage,
 }
@@ -101,6 +105,8 @@ pub(crate) struct Setup {
     pub(crate) zero_mask: bool,
     pub(crate) slow_rcvbuf: Option<usize>,
     pub(crate) seed: u64,
+    /// Whether there will be a storm, in this thread or another.
+    pub(crate) storm: bool,
 }
 
 /// One thread's loop.
@@ -110,6 +116,8 @@ pub(crate) struct Engine {
     peers: Vec<Peer>,
     /// Who is to be connected, in order.
     to_open: VecDeque<usize>,
+    /// Who is to be dropped by the storm.
+    to_drop: VecDeque<usize>,
     /// Who is between connect and subscription.
     opening: usize,
     /// Who is subscribed.
@@ -152,19 +160,25 @@ impl Engine {
                 life: 0,
                 known: false,
                 left_at: None,
+                owed: 0,
                 interest: EventFlags::empty(),
                 stage: Stage::None,
             })
             .collect();
+        let mut measure = Measure::default();
+        if setup.storm {
+            measure.groups[Profile::Good.group()].expect_storm();
+        }
         Ok(Engine {
             epoll,
             to_open: (0..peers.len()).collect(),
+            to_drop: VecDeque::new(),
             peers,
             opening: 0,
             open: 0,
             timers: BinaryHeap::new(),
             buffer: vec![0; BUFFER],
-            measure: Measure::default(),
+            measure,
             effort: Effort::default(),
             busy_ns: 0,
             random,
@@ -187,6 +201,7 @@ impl Engine {
                 self.scheduled(schedule, turn_began, &mut effort_start, &mut measured);
             }
             worked |= self.fire(turn_began);
+            worked |= self.drop_more(turn_began);
             worked |= self.open_more(turn_began);
             let before_wait = monotonic_ns();
             if worked {
@@ -245,7 +260,7 @@ impl Engine {
         }
         if !self.storm_over && now >= schedule.storm {
             self.storm_over = true;
-            self.storm(now);
+            self.storm();
         }
         if !self.drained && self.setup.control.draining.load(Ordering::Acquire) {
             self.drained = true;
@@ -259,7 +274,12 @@ impl Engine {
 
     fn timeout(&self, now: u64) -> Timespec {
         let wait = match self.timers.peek() {
-            _ if self.setup.spin || (!self.to_open.is_empty() && self.may_open()) => 0,
+            _ if self.setup.spin
+                || !self.to_drop.is_empty()
+                || (!self.to_open.is_empty() && self.may_open()) =>
+            {
+                0
+            }
             Some(Reverse((due, ..))) => due.saturating_sub(now).min(LONGEST_WAIT_NS),
             None => LONGEST_WAIT_NS,
         };

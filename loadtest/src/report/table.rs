@@ -154,6 +154,26 @@ pub(crate) fn facts(summary: &Summary) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if let Some(storm) = &summary.storm {
+        let p99 = |latency: &Option<Latency>| {
+            latency.as_ref().map_or("-".into(), |latency| time(latency.p99))
+        };
+        let back = match storm.seconds {
+            Some(seconds) => format!("the last back after {seconds:.3} s"),
+            None => format!("only {} back", thousands(storm.back as f64)),
+        };
+        let ratio = storm.p99_ratio.map_or(String::new(), |ratio| format!(" ({ratio:.2} times)"));
+        facts.push((
+            "storm",
+            format!(
+                "{} dropped, {back}; good clients' p99 {} before, {} meanwhile{ratio}, {} after",
+                thousands(storm.clients as f64),
+                p99(&storm.before_us),
+                p99(&storm.during_us),
+                p99(&storm.after_us),
+            ),
+        ));
+    }
     if let Some(server) = &summary.server {
         let each = server
             .cpu_us_per_delivery
