@@ -106,9 +106,7 @@ impl Encodings {
 
     /// The bytes of a list that is one range.
     pub(crate) fn whole(&self, list: &List) -> Option<&[u8]> {
-        let mut ranges = self.runs.iter(list);
-        let first = ranges.next()?;
-        ranges.next().is_none().then(|| self.bytes(first))
+        self.runs.only(list).map(|range| self.bytes(range))
     }
 
     /// The number of the oldest chunk held.

@@ -48,7 +48,7 @@ const GATHER_LOAD: f64 = 0.85;
 /// Load below which that ends; lower, so that a load at the border does not flap.
 const ALONE_LOAD: f64 = 0.70;
 /// What the whole of `--max-age-ms` is worth in cores.
-const AGE_WEIGHT: f64 = 0.5;
+const AGE_WEIGHT: f64 = 0.4;
 /// Room for jitter in a gap between two messages.
 const GAP_SLACK: f64 = 1.1;
 /// Weight of the newest observation: a step in the load is followed to 90 % in some 5 observations.
@@ -155,7 +155,7 @@ mod tests {
         let mut pace = Pace::new(5 * MS);
         let windows = settle(&mut pace, 1000.0, 500.0);
         let last = *windows.last().unwrap();
-        assert!((2 * MS..3 * MS).contains(&last), "{windows:?}");
+        assert!((2 * MS..4 * MS).contains(&last), "{windows:?}");
         // A step is followed within a second, and then nothing moves by more than a tenth.
         for pair in windows[10..].windows(2) {
             assert!(pair[0].abs_diff(pair[1]) * 10 <= pair[0], "{windows:?}");
@@ -233,6 +233,6 @@ mod tests {
             all.rate = (1000.0 * 500.0 * 500.0 + 9000.0) / (1000.0 * 500.0 + 9000.0);
             pace.observe(&all);
         }
-        assert!((2 * MS..3 * MS).contains(&pace.window_ns()), "{}", pace.window_ns());
+        assert!((2 * MS..4 * MS).contains(&pace.window_ns()), "{}", pace.window_ns());
     }
 }

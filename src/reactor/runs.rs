@@ -1,11 +1,15 @@
 //! What sessions have pending of the shared encodings: a list of ranges for each, all in one pool.
 //!
 //! A list of a session's own would be two more places in memory that every delivery touches, far
-//! from all else; the pool's nodes lie together and the next free one was used last.
+//! from all else. The pool's nodes are a cache line each, of a few ranges, and the next free one
+//! was used last: a client that gets little has one node, one that gets much walks along few.
 
 use super::encodings::Range;
 
 const NONE: u32 = u32::MAX;
+
+/// Ranges in a node.
+const RANGES: usize = 5;
 
 /// One session's pending ranges; its nodes are in the [`Runs`].
 #[derive(Clone, Copy, Debug)]
@@ -13,11 +17,13 @@ pub(crate) struct List {
     first: u32,
     last: u32,
     bytes: u32,
+    /// Ranges in the last node; all before it are full.
+    filled: u32,
 }
 
 impl Default for List {
     fn default() -> Self {
-        List { first: NONE, last: NONE, bytes: 0 }
+        List { first: NONE, last: NONE, bytes: 0, filled: 0 }
     }
 }
 
@@ -32,11 +38,16 @@ impl List {
     }
 }
 
+#[repr(align(64))]
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    range: Range,
+    ranges: [Range; RANGES],
     next: u32,
 }
+
+const _: () = assert!(size_of::<Node>() == 64);
+
+const EMPTY: Node = Node { ranges: [Range { chunk: 0, start: 0, len: 0 }; RANGES], next: NONE };
 
 /// The pool.
 #[derive(Debug)]
@@ -45,8 +56,8 @@ pub(crate) struct Runs {
     free: u32,
 }
 
-/// Nodes that are kept for reuse when none is in use; 16 bytes each.
-const KEPT_NODES: usize = 1 << 16;
+/// Nodes that are kept for reuse when none is in use.
+const KEPT_NODES: usize = 1 << 14;
 
 impl Runs {
     pub(crate) fn new() -> Self {
@@ -56,29 +67,39 @@ impl Runs {
     /// Appends a range, merged with the last one where it can be.
     pub(crate) fn append(&mut self, list: &mut List, range: Range) {
         list.bytes += range.len;
-        if let Some(last) = self.nodes.get_mut(list.last as usize)
-            && last.range.merge(range)
-        {
-            return;
+        let filled = list.filled as usize;
+        if let Some(last) = self.nodes.get_mut(list.last as usize) {
+            if last.ranges[filled - 1].merge(range) {
+                return;
+            }
+            if filled < RANGES {
+                last.ranges[filled] = range;
+                list.filled += 1;
+                return;
+            }
         }
-        let node = Node { range, next: NONE };
-        let at = self.free;
-        let at = match self.nodes.get_mut(at as usize) {
-            Some(free) => {
-                self.free = free.next;
-                *free = node;
-                at
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() as u32 - 1
-            }
-        };
+        let at = self.take_node();
+        self.nodes[at as usize].ranges[0] = range;
         match self.nodes.get_mut(list.last as usize) {
             Some(last) => last.next = at,
             None => list.first = at,
         }
-        list.last = at;
+        (list.last, list.filled) = (at, 1);
+    }
+
+    /// A node with nothing behind it.
+    fn take_node(&mut self) -> u32 {
+        let at = self.free;
+        match self.nodes.get_mut(at as usize) {
+            Some(node) => {
+                self.free = std::mem::replace(&mut node.next, NONE);
+                at
+            }
+            None => {
+                self.nodes.push(EMPTY);
+                self.nodes.len() as u32 - 1
+            }
+        }
     }
 
     /// Empties a list.
@@ -92,12 +113,21 @@ impl Runs {
 
     /// The ranges of a list, oldest first.
     pub(crate) fn iter(&self, list: &List) -> impl Iterator<Item = Range> + '_ {
-        let mut at = list.first;
-        std::iter::from_fn(move || {
+        let List { first, last, filled, .. } = *list;
+        let mut at = first;
+        let nodes = std::iter::from_fn(move || {
             let node = self.nodes.get(at as usize)?;
-            at = node.next;
-            Some(node.range)
-        })
+            let count = if at == last { filled as usize } else { RANGES };
+            at = if at == last { NONE } else { node.next };
+            Some(&node.ranges[..count])
+        });
+        nodes.flatten().copied()
+    }
+
+    /// The range of a list that has just one.
+    pub(crate) fn only(&self, list: &List) -> Option<Range> {
+        let one = list.first == list.last && list.filled == 1;
+        one.then(|| self.nodes[list.first as usize].ranges[0])
     }
 
     /// No list has anything: memory of a burst is given back.
@@ -147,7 +177,7 @@ mod tests {
             prop_assert!(runs.nodes.len() <= 300);
             lists.iter_mut().for_each(|list| runs.forget(list));
             let nodes = runs.nodes.len();
-            for i in 0..nodes {
+            for i in 0..nodes * RANGES {
                 runs.append(&mut lists[0], range(0, 10 * i as u32, 3));
             }
             prop_assert_eq!(runs.nodes.len(), nodes, "a freed node is used again");
