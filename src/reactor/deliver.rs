@@ -43,18 +43,13 @@ struct Message {
 impl FanOut<'_> {
     fn send(&mut self, encodings: &mut Encodings, topic: &mut Topic, message: Message) {
         let since_ns = self.since_ns(message.recv_ns);
-        let count = topic.subs.len();
-        if count > 0 {
-            topic.turn = (topic.turn + 1) % count;
-            let (last, first) = topic.subs.split_at(topic.turn);
-            for &id in first.iter().chain(last) {
-                self.deliver(encodings, id, Lane::SERVERS, since_ns, message);
-            }
+        for id in topic.in_turn() {
+            self.deliver(encodings, id, Lane::SERVERS, since_ns, message);
         }
         for &(id, lane) in &topic.impatient {
             self.deliver(encodings, id, lane, since_ns, message);
         }
-        self.report.deliveries += (count + topic.impatient.len()) as u64;
+        self.report.deliveries += (topic.subs.len() + topic.impatient.len()) as u64;
         self.report.encoded += 1;
     }
 

@@ -48,7 +48,7 @@ const GATHER_LOAD: f64 = 0.85;
 /// Load below which that ends; lower, so that a load at the border does not flap.
 const ALONE_LOAD: f64 = 0.70;
 /// What the whole of `--max-age-ms` is worth in cores.
-const AGE_WEIGHT: f64 = 0.4;
+const AGE_WEIGHT: f64 = 0.5;
 /// Room for jitter in a gap between two messages.
 const GAP_SLACK: f64 = 1.1;
 /// Weight of the newest observation: a step in the load is followed to 90 % in some 5 observations.

@@ -74,7 +74,7 @@ pub(crate) struct Session {
     pub(crate) turn: u8,
 }
 
-const _: () = assert!(size_of::<Session>() == 64);
+const _: () = assert!(size_of::<Session>() == 64 && size_of::<Option<Session>>() == 64);
 
 /// The part of a [`Session`] that steady fan-out leaves alone.
 pub(crate) struct Rest {
