@@ -69,23 +69,22 @@ impl FanOut<'_> {
         message: Message,
     ) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        if session.special {
-            return self.deliver_specially(encodings, id, lane, since_ns, message);
+        if session.special && !self.takes_more(encodings, id, message) {
+            return;
         }
-        let mut bound = self.limit;
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if message.snapshot {
             session.special = true;
-            session.allowance = message.range.len as usize;
-            bound += session.allowance;
+            session.allowance = session.allowance.max(message.range.len as usize);
         }
+        let allowance = if session.special { session.allowance } else { 0 };
         session.fresh_delivered += 1;
         session.out.push(message.range, encodings);
-        let over = session.out.len() > bound;
-        self.wait(id, lane, since_ns, message);
         // The socket may take it: whether this client is slow shows when it is flushed.
-        if over {
+        if session.out.len() > self.limit + allowance {
             self.overflowing.push(id);
         }
+        self.wait(id, lane, since_ns, message);
     }
 
     /// Puts a session in line for its flush, unless it stands there already and waits no longer.
@@ -103,42 +102,30 @@ impl FanOut<'_> {
         self.queue.push(lane, Pending { session: id, chunk, since_ns, turn });
     }
 
-    fn deliver_specially(
-        &mut self,
-        encodings: &mut Encodings,
-        id: u32,
-        lane: Lane,
-        since_ns: u64,
-        message: Message,
-    ) {
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+    /// Whether a special session is to be delivered to like any other. If not, this has been dealt
+    /// with: it is ending, or the message is held back, or waits behind what its socket refused.
+    fn takes_more(&mut self, encodings: &mut Encodings, id: u32, message: Message) -> bool {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
         if session.is_ending() || session.overflowed {
-            return;
+            return false;
         }
         if let Some((instrument, prev)) = message.quote
             && session.holds_back(instrument, self.conflate_quotes)
         {
-            return session.conflated.get_or_insert_default().hold(instrument, prev);
+            session.conflated.get_or_insert_default().hold(instrument, prev);
+            return false;
+        }
+        if !session.out.is_blocked() {
+            return true;
         }
         let len = message.range.len as usize;
         if message.snapshot {
             session.allowance = session.allowance.max(len);
         }
-        let bound = self.limit + session.allowance;
-        if !session.out.is_blocked() {
-            session.fresh_delivered += 1;
-            session.out.push(message.range, encodings);
-            let over = session.out.len() > bound;
-            self.wait(id, lane, since_ns, message);
-            if over {
-                self.overflowing.push(id);
-            }
-            return;
-        }
-        if session.out.len() + len > bound {
+        if session.out.len() + len > self.limit + session.allowance {
             session.overflowed = true;
             self.overflowing.push(id);
-            return;
+            return false;
         }
         session.fresh_delivered += 1;
         session.out.push(message.range, encodings);
@@ -146,6 +133,7 @@ impl FanOut<'_> {
             session.crowded = true;
             *self.crowd += 1;
         }
+        false
     }
 }
 

@@ -71,6 +71,7 @@ impl Core {
     fn note_rate(&mut self, id: u32) {
         let now_ms = self.now.ms;
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        debug_assert!(session.special || !session.is_special(), "found by who looks at it whole");
         let span_ms = now_ms.saturating_sub(session.rated_ms);
         let fresh = std::mem::take(&mut session.fresh_delivered);
         let bytes = std::mem::take(&mut session.fresh_bytes);
@@ -149,7 +150,8 @@ impl Core {
         self.report.admission_waiting = waiting as u64;
         self.report.ending = 0;
         self.report.outbox_bytes = 0;
-        for (_, session) in &self.sessions {
+        // Others hold nothing and are not ending: their rest is not touched.
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.special) {
             self.report.outbox_bytes += session.held() as u64;
             self.report.ending += u64::from(session.is_ending());
         }
