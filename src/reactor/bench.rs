@@ -63,7 +63,7 @@ impl Reactor {
     ) -> std::io::Result<Vec<u32>> {
         let peer = stream.peer_addr()?;
         let _runtime = self.runtime.enter();
-        let stream = Rc::new(super::set_up(stream)?);
+        let stream = Rc::new(super::arrivals::set_up(stream)?);
         let mut core = self.reactor.core.borrow_mut();
         let ids = (0..clients).map(|_| {
             let session = core.session(stream.clone(), peer, Dialect::Native);
