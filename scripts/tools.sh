@@ -41,12 +41,13 @@ need_rust() {
 python_package() {
     [ "$("$venv/bin/python" -c "import importlib.metadata as m; print(m.version('$1'))" 2>/dev/null)" = "$2" ] && return
     apt_package python3 python3
-    if ! [ -x "$venv/bin/pip" ]; then
+    # Through python: the pip script names the folder it was made in, and a checkout may be moved.
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
         rm -rf "$venv" && python3 -m venv "$venv" || die "could not make target/venv"
     fi
     installing "$1 $2 (PyPI, in target/venv)"
-    "$venv/bin/pip" install -q --disable-pip-version-check "$1==$2" || die "could not install $1"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check "$1==$2" || die "could not install $1"
 }
 
 need_typos() {
