@@ -76,7 +76,7 @@ impl Path {
     /// A round of messages, from the text to the ring. As in a replay that loops, the venue's
     /// numbers may go back to where they were.
     fn run(&mut self, messages: &[String], flush: usize) {
-        let context = Context { symbol: Some("BTCUSDT"), url: None };
+        let context = Context { symbol: Some("BTCUSDT"), ..Context::default() };
         self.parser.restart();
         self.side.sink().restart();
         for batch in messages.chunks(flush) {

@@ -10,7 +10,7 @@ use tickcast_feeds::{Instruments, Kind, Tick, VecSink};
 /// it put whole events or nothing, a rejected one put nothing, and its text was kept.
 pub fn stream(venue: &str, input: &[u8]) {
     let instruments = Arc::new(Instruments::new());
-    let mut parser = venue::by_name(venue, &instruments).expect("a known venue");
+    let mut parser = venue::find(venue).expect("a known venue").parser(&instruments);
     let mut sink = VecSink::default();
     for line in input.split(|&byte| byte == b'\n') {
         let (ticks, rejects) = (sink.ticks.len(), sink.rejects.len());

@@ -85,7 +85,7 @@ impl Feed {
             messages: Messages::new(WARM_UP + ROUNDS),
         };
         for symbol in ["BTCUSDT", "ETHUSDT"] {
-            let context = Context { symbol: Some(symbol), url: None };
+            let context = Context { symbol: Some(symbol), ..Context::default() };
             feed.parser.message(SNAPSHOT.as_bytes(), RECV_NS, context, feed.side.sink());
         }
         feed.side.sink().flush().unwrap();
@@ -179,7 +179,7 @@ fn real_messages_of_binance_are_parsed_without_allocations() {
         let mut parser = Binance::new(Arc::new(Instruments::new()));
         let mut sink = Count::default();
         let mut read = |messages: &[Vec<u8>]| {
-            let context = Context { symbol: Some(symbol), url: None };
+            let context = Context { symbol: Some(symbol), ..Context::default() };
             for text in messages {
                 parser.message(text, RECV_NS, context, &mut sink);
             }
@@ -229,7 +229,7 @@ fn up_to_the_ring_real_messages_allocate_only_for_books_and_rarely() {
     let messages = messages(&folder.join("binance_spot/binance_spot_btcusdt_20240808.jsonl.gz"));
     let instruments = Arc::new(Instruments::new());
     let (mut parser, mut side) = (Binance::new(instruments.clone()), FeedSide::new(instruments));
-    let context = Context { symbol: Some("BTCUSDT"), url: None };
+    let context = Context { symbol: Some("BTCUSDT"), ..Context::default() };
     let sums = allocating(&messages, b"depthUpdate", |text| {
         parser.message(text, RECV_NS, context, side.sink());
         side.sink().flush().unwrap();

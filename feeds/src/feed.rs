@@ -8,6 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::instrument::Instruments;
+use crate::live::{MakeTap, Tap, Tapped};
 use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
 use crate::spec::FeedSpec;
@@ -58,6 +59,7 @@ impl FeedSpec {
         Ok(match self {
             FeedSpec::Synthetic(spec) => Box::new(SyntheticFeed::open(spec, instruments)),
             FeedSpec::Replay(spec) => Box::new(ReplayFeed::open(spec, make)?),
+            FeedSpec::Live(_) => unreachable!("no venue has rules yet"),
         })
     }
 }
@@ -68,13 +70,24 @@ pub struct RunContext {
     /// Tells the feed to stop.
     pub stop: Stop,
     subscribers: Arc<dyn Fn() -> usize + Send + Sync>,
+    taps: Option<Arc<MakeTap>>,
 }
 
 impl RunContext {
     /// A context of this stop handle; `subscribers` answers how many clients are subscribed to
     /// something at the moment.
     pub fn new(stop: Stop, subscribers: Arc<dyn Fn() -> usize + Send + Sync>) -> Self {
-        RunContext { stop, subscribers }
+        RunContext { stop, subscribers, taps: None }
+    }
+
+    /// The same, and what live feeds receive is shown to the taps that `make` makes.
+    pub fn with_taps(self, make: Arc<MakeTap>) -> Self {
+        RunContext { taps: Some(make), ..self }
+    }
+
+    /// The tap for a feed, if what it receives is to be kept.
+    pub fn tap(&self, feed: Tapped<'_>) -> Option<Box<dyn Tap>> {
+        self.taps.as_ref().and_then(|make| make(feed))
     }
 
     /// How many clients are subscribed to something at the moment.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::decimal::Decimal;
+
 /// A dense number for an instrument, given in the order of listing from 0. Valid for the life of
 /// the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,48 @@ pub struct Instrument {
     pub base: String,
     /// What it is priced in: `USDT`.
     pub quote: String,
+    /// The step of its prices, in units of the quote currency; `None` where the venue did not say.
+    pub tick_size: Option<Decimal>,
+    /// The step of its quantities, in units of the base currency; `None` where the venue did not say.
+    pub lot_size: Option<Decimal>,
+    /// Whether its quotes are derived from its book, because the venue sends none.
+    pub quotes_from_book: bool,
+}
+
+/// What a venue says of an instrument when it lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The venue's own name for it: `BTCUSDT`, `BTC/USD`, `BTC-USDT-SWAP`.
+    pub native: String,
+    /// What is traded: `BTC`.
+    pub base: String,
+    /// What it is priced in: `USDT`.
+    pub quote: String,
+    /// What tells it from the spot pair of the same two: `SWAP`, `260327`. The symbol is then
+    /// `venue:BASE-QUOTE-CONTRACT`.
+    pub contract: Option<String>,
+    /// The step of its prices, in units of the quote currency.
+    pub tick_size: Option<Decimal>,
+    /// The step of its quantities, in units of the base currency.
+    pub lot_size: Option<Decimal>,
+    /// Whether its quotes are to be derived from its book, because the venue sends none.
+    pub quotes_from_book: bool,
+}
+
+impl Listing {
+    /// A pair of which only the names are known.
+    pub fn pair(native: &str, base: &str, quote: &str) -> Self {
+        let (native, base, quote) = (native.to_owned(), base.to_owned(), quote.to_owned());
+        Listing { native, base, quote, ..Listing::default() }
+    }
+
+    /// `BASE-QUOTE`, or `BASE-QUOTE-CONTRACT`.
+    pub fn pair_name(&self) -> String {
+        match &self.contract {
+            Some(contract) => format!("{}-{}-{contract}", self.base, self.quote),
+            None => format!("{}-{}", self.base, self.quote),
+        }
+    }
 }
 
 /// Every instrument that any feed has listed: append-only and shared.
@@ -71,11 +115,20 @@ impl Instruments {
     /// The id of `base`-`quote` at `venue`, listed now if it was not; `native` is the venue's own
     /// name for it. Listing again is harmless and keeps the first id.
     pub fn list(&self, venue: &str, native: &str, base: &str, quote: &str) -> InstrumentId {
+        match self.find_native(venue, native) {
+            Some(id) => id,
+            None => self.list_as(venue, &Listing::pair(native, base, quote)),
+        }
+    }
+
+    /// The same with all that the venue says of it. What was listed first stays as it is.
+    pub fn list_as(&self, venue: &str, listing: &Listing) -> InstrumentId {
+        let native = listing.native.as_str();
         if let Some(id) = self.find_native(venue, native) {
             return id;
         }
         let mut inner = self.inner.write();
-        let symbol = format!("{venue}:{base}-{quote}");
+        let symbol = format!("{venue}:{}", listing.pair_name());
         if let Some(&id) = inner.by_symbol.get(&symbol) {
             inner.by_native.insert((venue.to_owned(), native.to_owned()), id);
             return id;
@@ -86,8 +139,11 @@ impl Instruments {
             symbol: symbol.clone(),
             venue: venue.to_owned(),
             native: native.to_owned(),
-            base: base.to_owned(),
-            quote: quote.to_owned(),
+            base: listing.base.clone(),
+            quote: listing.quote.clone(),
+            tick_size: listing.tick_size,
+            lot_size: listing.lot_size,
+            quotes_from_book: listing.quotes_from_book,
         }));
         inner.by_symbol.insert(symbol, id);
         inner.by_native.insert((venue.to_owned(), native.to_owned()), id);
@@ -135,5 +191,25 @@ mod tests {
         assert_eq!(all.find_native("binance", "btcusdt"), Some(a));
         assert_eq!(all.since(1).len(), 1);
         assert_eq!(all.get(a).unwrap().symbol, "binance:BTC-USDT");
+    }
+
+    #[test]
+    fn a_listing_is_kept_and_a_contract_is_no_spot_pair() {
+        let all = Instruments::new();
+        let spot = Listing::pair("BTC-USDT", "BTC", "USDT");
+        let swap = Listing {
+            native: "BTC-USDT-SWAP".to_owned(),
+            contract: Some("SWAP".to_owned()),
+            tick_size: Some("0.1".parse().unwrap()),
+            ..spot.clone()
+        };
+        let (a, b) = (all.list_as("okx", &spot), all.list_as("okx", &swap));
+        assert_eq!((a, b), (InstrumentId(0), InstrumentId(1)));
+        let listed = all.get(b).unwrap();
+        assert_eq!(
+            (listed.symbol.as_str(), listed.tick_size),
+            ("okx:BTC-USDT-SWAP", swap.tick_size)
+        );
+        assert_eq!(all.list_as("okx", &Listing { tick_size: None, ..swap }), b);
     }
 }

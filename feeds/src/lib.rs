@@ -8,6 +8,7 @@ pub mod clock;
 pub mod decimal;
 pub mod feed;
 pub mod instrument;
+pub mod live;
 pub mod replay;
 pub mod sink;
 pub mod spec;
@@ -18,7 +19,7 @@ pub mod venue;
 
 pub use decimal::{Decimal, DecimalError};
 pub use feed::{Feed, FeedError, RunContext};
-pub use instrument::{Instrument, InstrumentId, Instruments};
+pub use instrument::{Instrument, InstrumentId, Instruments, Listing};
 pub use sink::{Sink, SinkClosed, Stop, VecSink};
-pub use spec::{FeedSpec, ReplaySpec, SpecError, SyntheticSpec};
+pub use spec::{FeedSpec, LiveSpec, ReplaySpec, SpecError, SyntheticSpec};
 pub use tick::{FeedState, Kind, Level, Quote, Side, Stamp, Status, Tick, Trade};

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
+use crate::instrument::InstrumentId;
 use crate::tick::Tick;
 
 /// The other side takes no more: the process is stopping. A feed that gets this returns.
@@ -35,6 +36,13 @@ pub trait Sink {
 
     /// The source starts over (a replay loops): venue sequences may go back.
     fn restart(&mut self);
+
+    /// Moves to `out` the instruments of which a book event was put that does not fit the book (it
+    /// crosses it, say) since this was last asked. Their book is not known from there on: whoever
+    /// can get a new snapshot does. Cheap, to be asked after every message.
+    fn refused(&mut self, out: &mut Vec<InstrumentId>) {
+        let _ = out;
+    }
 }
 
 /// Tells a feed to stop; cloned into each feed's thread.

@@ -12,9 +12,12 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::decimal::Decimal;
+use crate::venue;
 
+mod live;
 mod parts;
 
+pub use live::LiveSpec;
 use parts::{Parts, nearest};
 
 /// What a feed is to be, before anything is opened.
@@ -24,6 +27,8 @@ pub enum FeedSpec {
     Synthetic(SyntheticSpec),
     /// Captures of real traffic.
     Replay(ReplaySpec),
+    /// A venue to connect to.
+    Live(LiveSpec),
 }
 
 /// The synthetic market: `synthetic[:symbols=N,rate=R,only=K+K,zipf=Z,names=N,seed=S,bursts=B]`.
@@ -111,7 +116,7 @@ impl Kinds {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// Not one of the feeds.
-    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]` or `replay:FILE[+FILE...][,key=value,...]`{}", hint(.near))]
+    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]`, `replay:FILE[+FILE...][,key=value,...]`, or a venue with its symbols as `binance:BTCUSDT,ETHUSDT`{}", hint(.near))]
     UnknownFeed {
         /// What was given.
         given: String,
@@ -161,6 +166,32 @@ pub enum SpecError {
     /// A replay of nothing.
     #[error("feed `replay` names no file: expected replay:FILE[+FILE...][,key=value,...]")]
     NoFile,
+    /// A venue without a symbol.
+    #[error(
+        "feed `{feed}` names no symbol: expected {feed}:SYMBOL[,SYMBOL...][,key=value,...], `*` for all"
+    )]
+    NoSymbol {
+        /// The venue.
+        feed: &'static str,
+    },
+    /// More symbols than a spec may have.
+    #[error("feed `{feed}` names {given} symbols, expected at most {most}: use `*`")]
+    TooManySymbols {
+        /// The venue.
+        feed: &'static str,
+        /// How many.
+        given: usize,
+        /// How many there may be.
+        most: usize,
+    },
+    /// Something that the venue does not have.
+    #[error("feed `{feed}`: {why}")]
+    Rules {
+        /// The venue.
+        feed: &'static str,
+        /// What was given and what the venue takes.
+        why: String,
+    },
 }
 
 impl Default for SyntheticSpec {
@@ -204,10 +235,18 @@ impl FromStr for FeedSpec {
         match kind {
             SYNTHETIC => parse_synthetic(rest).map(FeedSpec::Synthetic),
             REPLAY => parse_replay(rest).map(FeedSpec::Replay),
-            _ => Err(SpecError::UnknownFeed {
-                given: kind.to_owned(),
-                near: nearest(kind, &[SYNTHETIC, REPLAY]),
-            }),
+            _ => match venue::find(kind).filter(|venue| venue.is_live()) {
+                Some(venue) => LiveSpec::read(venue, rest).map(FeedSpec::Live),
+                None => {
+                    let live = venue::VENUES.iter().filter(|venue| venue.is_live());
+                    let mut names = vec![SYNTHETIC, REPLAY];
+                    names.extend(live.map(|venue| venue.name));
+                    Err(SpecError::UnknownFeed {
+                        given: kind.to_owned(),
+                        near: nearest(kind, &names),
+                    })
+                }
+            },
         }
     }
 }
@@ -270,6 +309,7 @@ impl fmt::Display for FeedSpec {
         match self {
             FeedSpec::Synthetic(spec) => spec.fmt(f),
             FeedSpec::Replay(spec) => spec.fmt(f),
+            FeedSpec::Live(spec) => spec.fmt(f),
         }
     }
 }

@@ -1,9 +1,15 @@
 //! Keeps one book's events in an unbroken chain, from a snapshot on.
 //!
-//! The procedure is Binance's, "How to manage a local order book correctly":
-//! <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly>.
-//! What comes out is always a snapshot with the update id `L`, then diffs of which the first has
-//! `U <= L+1 <= u` and every later one reaches back to the end of the one before it.
+//! Venues come in three kinds, and each has its way in:
+//! - Diffs are numbered, the snapshot is fetched ([`BookSync::snapshot`], [`BookSync::diff`]). The
+//!   procedure is Binance's, "How to manage a local order book correctly":
+//!   <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams#how-to-manage-a-local-order-book-correctly>.
+//!   What comes out is a snapshot with the update id `L`, then diffs of which the first has
+//!   `U <= L+1 <= u` and every later one reaches back to the end of the one before it.
+//! - Diffs are numbered, the snapshot comes in the stream ([`BookSync::start`],
+//!   [`BookSync::diff`]): Bybit, OKX.
+//! - Diffs have no numbers ([`BookSync::start`], [`BookSync::follow`]): Coinbase, Kraken. Then
+//!   one connection owns the book, for two that are interleaved would go back and forth.
 //!
 //! Invariant: no diff is put whose predecessors are not all in the book.
 
@@ -38,6 +44,10 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct BookSync {
     state: State,
+    /// Whether a connection is to carry this book: until it does, somebody must get a snapshot.
+    expected: bool,
+    /// The connection whose unnumbered diffs are taken.
+    owner: Option<u16>,
     /// The last update id put: of the chain when live, else of the newest partial book.
     last: u64,
     /// While waiting: a snapshot must reach at least to here.
@@ -53,6 +63,9 @@ enum State {
     Fresh,
     /// The book is complete up to `last`.
     Live,
+    /// It was, when the last connection that carried it went. What comes next tells whether
+    /// something is missing.
+    Suspended,
     /// The chain broke after a snapshot.
     Resync,
 }
@@ -81,9 +94,81 @@ impl BookSync {
         self.state == State::Live
     }
 
-    /// Whether diffs wait for a snapshot that somebody must fetch.
+    /// The last update id of the book, or of the newest partial one; 0 where there is none.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Whether somebody must get a snapshot: diffs wait for it, the chain broke, or a connection
+    /// carries the book ([`BookSync::expect`]) and none has come.
     pub fn wants_snapshot(&self) -> bool {
-        !self.waiting.is_empty() || self.state == State::Resync
+        match self.state {
+            State::Live => false,
+            State::Resync => true,
+            State::Fresh | State::Suspended => self.expected || !self.waiting.is_empty(),
+        }
+    }
+
+    /// A connection carries this book from here on.
+    pub fn expect(&mut self) {
+        self.expected = true;
+    }
+
+    /// Nobody carries the book any more: it is stale, and whether it can be gone on with will show.
+    pub fn suspend(&mut self, instrument: InstrumentId, recv_ns: u64, sink: &mut dyn Sink) {
+        if self.state == State::Live {
+            self.state = State::Suspended;
+        }
+        (self.expected, self.owner) = (false, None);
+        put_state(instrument, Stamp { recv: recv_ns, ..Stamp::default() }, FeedState::Stale, sink);
+    }
+
+    /// The book is found to be wrong (a checksum, a crossed book), or its owner is gone: it is
+    /// worth nothing until the next snapshot.
+    pub fn discard(&mut self, instrument: InstrumentId, recv_ns: u64, sink: &mut dyn Sink) {
+        if matches!(self.state, State::Live | State::Suspended) {
+            let stamp = Stamp { recv: recv_ns, ..Stamp::default() };
+            put_state(instrument, stamp, FeedState::Resync, sink);
+        }
+        self.state = State::Resync;
+        self.owner = None;
+        self.floor = 0;
+        self.waiting.clear();
+        self.ticks.clear();
+    }
+
+    /// Whether this connection alone carries the book.
+    pub fn is_owned_by(&self, link: u16) -> bool {
+        self.owner == Some(link)
+    }
+
+    /// Takes a snapshot that came in the stream: a new chain begins, whatever was before. `last` is
+    /// its update id, 0 where the venue has none; then `owner` is the connection that it came on,
+    /// and only that one's diffs are taken.
+    pub fn start(
+        &mut self,
+        owner: Option<u16>,
+        last: u64,
+        event: &[Tick],
+        sink: &mut dyn Sink,
+    ) -> Step {
+        let was_live = self.state == State::Live;
+        put(event, sink);
+        (self.state, self.last, self.owner, self.floor) = (State::Live, last, owner, 0);
+        self.put_waiting(sink);
+        if !was_live {
+            put_status(event, FeedState::Live, sink);
+        }
+        Step::Applied
+    }
+
+    /// Takes a diff without numbers, if the connection owns the book.
+    pub fn follow(&mut self, link: u16, event: &[Tick], sink: &mut dyn Sink) -> Step {
+        if self.owner != Some(link) {
+            return if self.owner.is_some() { Step::Duplicate } else { Step::Waiting };
+        }
+        put(event, sink);
+        Step::Applied
     }
 
     /// Takes a diff that covers the update ids `first..=last`. `event` is its ticks, at least one.
@@ -91,7 +176,7 @@ impl BookSync {
     /// A diff that overlaps the end of the chain is put whole: its levels are totals as of
     /// `last`, and after a reconnect the venue cuts its batches at other ids.
     pub fn diff(&mut self, first: u64, last: u64, event: &[Tick], sink: &mut dyn Sink) -> Step {
-        if self.state != State::Live {
+        if matches!(self.state, State::Fresh | State::Resync) {
             return self.wait(first, last, event);
         }
         if last <= self.last {
@@ -105,6 +190,10 @@ impl BookSync {
         }
         self.last = last;
         put(event, sink);
+        if self.state == State::Suspended {
+            self.state = State::Live;
+            put_status(event, FeedState::Live, sink);
+        }
         Step::Applied
     }
 
@@ -120,7 +209,8 @@ impl BookSync {
             put(event, sink);
             return Step::Applied;
         }
-        if last < self.floor {
+        let shown = if self.state == State::Suspended { self.last } else { 0 };
+        if last < self.floor.max(shown) {
             return Step::TooOld;
         }
         put(event, sink);
@@ -181,14 +271,17 @@ impl BookSync {
         }
     }
 
-    /// Puts the waiting diffs that the snapshot just put does not hold.
+    /// Puts the waiting diffs that the snapshot just put does not hold. Those that do not follow it
+    /// (never after a fetched one: the floor sees to that) are of a chain that has ended.
     fn put_waiting(&mut self, sink: &mut dyn Sink) {
         for diff in std::mem::take(&mut self.waiting) {
             let event = self.ticks.drain(..diff.len);
             if diff.last <= self.last {
                 continue;
             }
-            debug_assert!(diff.first <= self.last + 1, "the floor and the queue allow no gap");
+            if diff.first > self.last.saturating_add(1) {
+                break;
+            }
             self.last = diff.last;
             event.for_each(|tick| sink.put(&tick));
         }
@@ -208,6 +301,16 @@ fn put_status(event: &[Tick], state: FeedState, sink: &mut dyn Sink) {
         event.first().map_or((InstrumentId::default(), Stamp::default()), |tick| {
             (tick.instrument, Stamp { event: tick.ts_event, recv: tick.ts_recv, seq: 0 })
         });
+    put_state(instrument, stamp, state, sink);
+}
+
+/// Puts a state of an instrument's feed.
+pub(crate) fn put_state(
+    instrument: InstrumentId,
+    stamp: Stamp,
+    state: FeedState,
+    sink: &mut dyn Sink,
+) {
     sink.put(&Tick::status(instrument, stamp, Status { state, age_ms: 0 }));
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::Value;
 use tickcast_feeds::tick::flags;
-use tickcast_feeds::venue::{self, Context};
+use tickcast_feeds::venue::{self, Context, How};
 use tickcast_feeds::{FeedState, Instruments, Kind, Tick, VecSink};
 
 const RECV: u64 = 1_723_161_253_937_085_768;
@@ -47,11 +47,11 @@ const STREAMS: [(&str, &[&str]); 2] = [("binance", BINANCE), ("coinbase", COINBA
 
 /// What a stream of messages becomes, and how many were left out on purpose.
 fn parse<T: AsRef<[u8]>>(venue: &str, messages: &[T]) -> (VecSink, u64) {
-    let mut parser = venue::by_name(venue, &Arc::new(Instruments::new())).unwrap();
+    let mut parser = venue::find(venue).unwrap().parser(&Arc::new(Instruments::new()));
     let mut sink = VecSink::default();
     for message in messages {
         // The REST snapshot of the stream belongs to this symbol; the other messages name theirs.
-        let context = Context { symbol: Some("btcusdt"), url: None };
+        let context = Context { symbol: Some("btcusdt"), ..Context::default() };
         parser.message(message.as_ref(), RECV, context, &mut sink);
     }
     (sink, parser.ignored().iter().map(|(_, count)| count).sum())
@@ -129,8 +129,8 @@ fn coinbase_messages_become_ticks() {
             "#0 level Buy 100 x 1.5 from 0 seq 0 at 0 first+snapshot",
             "#0 level Sell 101 x 2 from 0 seq 0 at 0 snapshot",
             "#0 level Sell 102 x 0.5 from 0 seq 0 at 0 last+snapshot",
-            "#0 quote 100 x 1.5, 101 x 2 seq 0 at 0 first+last",
             "#0 live seq 0 at 0 first+last",
+            "#0 quote 100 x 1.5, 101 x 2 seq 0 at 0 first+last",
             "#0 level Buy 100 x 0 from 0 seq 0 at 1618677817100000000 first",
             "#0 level Buy 99.5 x 3.25 from 0 seq 0 at 1618677817100000000 last",
             "#0 quote 99.5 x 3.25, 101 x 2 seq 0 at 1618677817100000000 first+last",
@@ -183,7 +183,7 @@ fn no_quote_is_put_twice() {
 
 #[test]
 fn a_restart_lets_sequences_go_back() {
-    let mut parser = venue::by_name("binance", &Arc::new(Instruments::new())).unwrap();
+    let mut parser = venue::find("binance").unwrap().parser(&Arc::new(Instruments::new()));
     let mut sink = VecSink::default();
     for _ in 0..2 {
         for message in [trade(8), trade(9)] {
@@ -197,7 +197,7 @@ fn a_restart_lets_sequences_go_back() {
 #[test]
 fn a_gap_in_the_depth_stream_asks_for_a_snapshot() {
     let instruments = Arc::new(Instruments::new());
-    let mut parser = venue::by_name("binance", &instruments).unwrap();
+    let mut parser = venue::find("binance").unwrap().parser(&instruments);
     let mut sink = VecSink::default();
     let diff = |first: u64, last: u64| {
         format!(
@@ -208,7 +208,10 @@ fn a_gap_in_the_depth_stream_asks_for_a_snapshot() {
     // Without a symbol in the context, the only one known is meant.
     let mut send = |text: String| {
         parser.message(text.as_bytes(), RECV, Context::default(), &mut sink);
-        parser.wants_snapshot().len()
+        let mut wants = Vec::new();
+        parser.wants(&mut wants);
+        assert!(wants.iter().all(|want| want.how == How::Fetch));
+        wants.len()
     };
     assert_eq!([diff(1, 2), snapshot(1)].map(&mut send), [1, 0]);
     assert_eq!([diff(4, 5), snapshot(2), snapshot(4)].map(&mut send), [1, 1, 0]);
@@ -225,7 +228,7 @@ fn exchange_info_splits_names_that_no_rule_can() {
         [(vec![info, &trade], "binance:AUSD-T"), (vec![&*trade], "binance:A-USDT")]
     {
         let instruments = Arc::new(Instruments::new());
-        let mut parser = venue::by_name("binance", &instruments).unwrap();
+        let mut parser = venue::find("binance").unwrap().parser(&instruments);
         let mut sink = VecSink::default();
         for message in messages {
             parser.message(message.as_bytes(), RECV, Context::default(), &mut sink);
@@ -366,7 +369,7 @@ fn what_cannot_be_understood_is_rejected_by_kind_with_its_text() {
 
 #[test]
 fn a_snapshot_of_nobody_is_rejected() {
-    let mut parser = venue::by_name("binance", &Arc::new(Instruments::new())).unwrap();
+    let mut parser = venue::find("binance").unwrap().parser(&Arc::new(Instruments::new()));
     let mut sink = VecSink::default();
     let snapshot = br#"{"lastUpdateId":1,"bids":[],"asks":[]}"#;
     let eth = trade(1).replace("BTC", "ETH");

@@ -19,21 +19,23 @@ struct Run {
 
 /// Parses everything as the venue that the capture is recognised as; nothing may be rejected.
 fn run(expected_venue: &str, lines: &[Line]) -> Run {
-    let name = lines.iter().find_map(|line| venue::recognise(line.json.as_bytes())).unwrap();
-    assert_eq!(name, expected_venue);
+    let entry = lines.iter().find_map(|line| venue::recognise(line.json.as_bytes())).unwrap();
+    assert_eq!(entry.name, expected_venue);
     let instruments = Arc::new(Instruments::new());
-    let mut parser = venue::by_name(name, &instruments).unwrap();
+    let mut parser = entry.parser(&instruments);
     let mut sink = VecSink::default();
     for line in lines {
         feed(&mut *parser, line, &mut sink);
     }
     assert!(sink.rejects.is_empty(), "{:?}", sink.rejects.first());
-    assert!(parser.wants_snapshot().is_empty(), "{:?}", parser.wants_snapshot());
+    let mut wants = Vec::new();
+    parser.wants(&mut wants);
+    assert!(wants.is_empty(), "{wants:?}");
     Run { ticks: sink.ticks, ignored: parser.ignored().clone(), instruments }
 }
 
 fn feed(parser: &mut dyn Venue, line: &Line, sink: &mut VecSink) {
-    let context = Context { symbol: None, url: line.url.as_deref() };
+    let context = Context { url: line.url.as_deref(), ..Context::default() };
     parser.message(line.json.as_bytes(), line.recv, context, sink);
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::instrument::Instruments;
 use crate::sink::Sink;
-use crate::venue::{self, Context, NAMES, Venue};
+use crate::venue::{self, Context, Entry, VENUES, Venue};
 
 use super::Decoder;
 
@@ -38,10 +38,10 @@ impl VenueDecoder {
             let (_, rest) = url?.split_once("://")?;
             // `api.binance.com`, `api.binance.us`, `api.pro.coinbase.com`: one label is the venue.
             let labels = || rest.split('/').next().into_iter().flat_map(|host| host.split('.'));
-            NAMES.into_iter().find(|name| labels().any(|label| label == *name))
+            VENUES.iter().find(|entry| labels().any(|label| label == entry.name))
         };
-        let name = by_url().or_else(|| venue::recognise(text))?;
-        venue::by_name(name, &self.instruments)
+        let entry: &Entry = by_url().or_else(|| venue::recognise(text))?;
+        Some(entry.parser(&self.instruments))
     }
 }
 
@@ -51,9 +51,12 @@ impl Decoder for VenueDecoder {
             self.venue = self.recognise(text, url);
         }
         match &mut self.venue {
-            Some(venue) => venue.message(text, recv_ns, Context { url, symbol: None }, sink),
+            Some(venue) => {
+                venue.message(text, recv_ns, Context { url, ..Context::default() }, sink);
+            }
             None => {
-                let detail = format!("expected a message of {}", NAMES.join(" or "));
+                let names: Vec<&str> = venue::names().collect();
+                let detail = format!("expected a message of {}", names.join(" or "));
                 sink.reject(UNKNOWN_VENUE, &detail, text);
             }
         }

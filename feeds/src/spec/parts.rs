@@ -77,6 +77,20 @@ impl Part<'_> {
         number.ok_or_else(|| self.bad(expected))
     }
 
+    /// A base URL of one of these schemes, without the slash at its end.
+    pub(super) fn url(
+        &self,
+        schemes: &[&str],
+        expected: &'static str,
+    ) -> Result<String, SpecError> {
+        let url = self.value.trim_end_matches('/');
+        let host = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+        match host.filter(|host| !host.is_empty()) {
+            Some(_) => Ok(url.to_owned()),
+            None => Err(self.bad(expected)),
+        }
+    }
+
     pub(super) fn zipf(&self) -> Result<f64, SpecError> {
         let number = self.value.parse().ok().filter(|n| (0.0..=5.0).contains(n));
         // `-0` is in the range and would not display as it was read.

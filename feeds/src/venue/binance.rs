@@ -5,14 +5,15 @@
 
 use std::sync::Arc;
 
+use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
 use super::json::{Fault, Field, Reader, boolean, decimal, integer, text, wrong};
 use super::names::{Listed, split_joined};
-use super::slots::Slots;
+use super::slots::{HasBook, Slots};
 use super::time::from_epoch;
-use super::{Context, Ignored, Venue};
+use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
 use crate::sink::Sink;
 use crate::sync::{BookSync, Step};
@@ -56,6 +57,16 @@ struct State {
     book: BookSync,
 }
 
+impl HasBook for State {
+    fn book(&self) -> &BookSync {
+        &self.book
+    }
+
+    fn book_mut(&mut self) -> &mut BookSync {
+        &mut self.book
+    }
+}
+
 impl Binance {
     /// The name that symbols start with.
     pub const NAME: &str = "binance";
@@ -78,11 +89,17 @@ impl Venue for Binance {
         Self::NAME
     }
 
-    fn message(&mut self, text: &[u8], recv_ns: u64, context: Context<'_>, sink: &mut dyn Sink) {
+    fn message(
+        &mut self,
+        text: &[u8],
+        recv_ns: u64,
+        context: Context<'_>,
+        sink: &mut dyn Sink,
+    ) -> Heard {
         let Binance { reader, core } = self;
-        let read = reader.read(text, |root| core.message(root, recv_ns, context, sink));
-        if let Err(fault) = read {
-            sink.reject(fault.kind(), &fault.to_string(), text);
+        match reader.read(text, |root| core.message(root, recv_ns, context, sink)) {
+            Ok(heard) => heard,
+            Err(fault) => fault.reject(text, sink),
         }
     }
 
@@ -94,10 +111,31 @@ impl Venue for Binance {
         &self.core.ignored
     }
 
-    fn wants_snapshot(&self) -> Vec<&str> {
-        let waiting = self.core.slots.iter().filter(|slot| slot.state.book.wants_snapshot());
-        waiting.map(|slot| &*slot.native).collect()
+    fn expect(&mut self, natives: &[Box<str>], book: bool, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.expect(natives, book, recv_ns, sink);
     }
+
+    fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.lost(link, orphans, recv_ns, sink);
+    }
+
+    fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.distrust(native, recv_ns, sink);
+    }
+
+    fn wants(&self, out: &mut Vec<Want>) {
+        self.core.slots.wants(How::Fetch, out);
+    }
+}
+
+/// Whether an object is one of this venue's: it has `stream`, `e`, `lastUpdateId`, or the five keys
+/// of a book ticker.
+pub(super) fn recognise(object: &Object<'_, '_>) -> bool {
+    let has = |key: &str| object.get(key).is_some();
+    (has("stream") && has("data"))
+        || object.get("e").is_some_and(|e| e.as_str().is_some())
+        || has("lastUpdateId")
+        || ["u", "s", "b", "B", "a", "A"].into_iter().all(has)
 }
 
 /// The fields of a payload that are read, under their own names. A letter means different things
@@ -189,38 +227,44 @@ impl Core {
         recv: u64,
         context: Context<'_>,
         sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
+    ) -> Result<Heard, Fault> {
         let (stream, payload) = unwrap_combined(root)?;
         let Some(object) = payload.as_object() else {
             // The streams of all symbols (`!miniTicker@arr`) and REST lists.
-            return if payload.is_array() { self.ignore("array") } else { Err(Fault::Unknown) };
+            let array = payload.is_array().then(|| self.ignore("array")).ok_or(Fault::Unknown)?;
+            return array.map(|()| Heard::Alive);
         };
         let fields = Fields::of(&object);
-        if fields.e.is_some() {
-            return match text("e", fields.e)? {
+        let done = if fields.e.is_some() {
+            match text("e", fields.e)? {
                 "trade" => self.trade(&fields, recv, sink),
                 "aggTrade" => self.aggregate(&fields, recv, sink),
                 "depthUpdate" => self.depth(&fields, recv, sink),
                 "bookTicker" => self.quote(&fields, recv, sink),
+                // "The server is about to be shut down": ten minutes before it is.
+                "serverShutdown" => {
+                    self.ignore("serverShutdown")?;
+                    return Ok(Heard::Leaving);
+                }
                 other => self.ignore(other),
-            };
-        }
-        if fields.last_update_id.is_some() {
-            return match stream {
+            }
+        } else if fields.last_update_id.is_some() {
+            match stream {
                 Some(stream) => self.partial(stream, &fields, recv, sink),
                 None => self.snapshot(&fields, recv, context, sink),
-            };
-        }
-        if fields.is_book_ticker() {
-            return self.quote(&fields, recv, sink);
-        }
-        self.answer(&fields)
+            }
+        } else if fields.is_book_ticker() {
+            self.quote(&fields, recv, sink)
+        } else {
+            return self.answer(&fields);
+        };
+        done.map(|()| Heard::Alive)
     }
 
     /// What comes without a symbol: answers to requests, and the list of symbols.
-    fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<(), Fault> {
+    fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
         if fields.symbols.is_some() {
-            return self.exchange_info(fields);
+            return self.exchange_info(fields).map(|()| Heard::Alive);
         }
         if fields.msg.is_some() {
             return Err(Fault::Venue(text("msg", fields.msg)?.to_owned()));
@@ -229,7 +273,10 @@ impl Core {
             let message = error.as_object().and_then(|error| error.get("msg"));
             return Err(Fault::Venue(text("msg", message)?.to_owned()));
         }
-        if fields.result.is_some() { self.ignore("answer") } else { Err(Fault::Unknown) }
+        if fields.result.is_none() {
+            return Err(Fault::Unknown);
+        }
+        self.ignore("answer").map(|()| Heard::Confirmed)
     }
 
     fn ignore(&mut self, name: &str) -> Result<(), Fault> {

@@ -10,13 +10,14 @@ use simd_json::tape::{Object, Value};
 use super::event::{Event, array};
 use super::json::{Fault, Field, Reader, decimal, integer, text, wrong};
 use super::names::split_dashed;
-use super::slots::{Slot, Slots};
+use super::slots::{HasBook, Slot, Slots};
 use super::time::from_rfc3339;
 use super::top::{Change, TopBook};
-use super::{Context, Ignored, Venue};
+use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
 use crate::sink::Sink;
-use crate::tick::{FeedState, Quote, Side, Stamp, Status, Tick, Trade, flags};
+use crate::sync::{BookSync, Step};
+use crate::tick::{Quote, Side, Stamp, Tick, Trade, flags};
 
 /// The parser of Coinbase Exchange.
 ///
@@ -39,6 +40,8 @@ pub struct Coinbase {
 struct Core {
     slots: Slots<State>,
     event: Event,
+    /// The connection that the message came on.
+    link: u16,
     ignored: Ignored,
 }
 
@@ -50,7 +53,18 @@ struct State {
     /// The newest ticker put as a quote.
     ticker: Option<u64>,
     /// The book since its first snapshot.
-    book: Option<TopBook>,
+    top: Option<TopBook>,
+    book: BookSync,
+}
+
+impl HasBook for State {
+    fn book(&self) -> &BookSync {
+        &self.book
+    }
+
+    fn book_mut(&mut self) -> &mut BookSync {
+        &mut self.book
+    }
 }
 
 impl Coinbase {
@@ -60,7 +74,7 @@ impl Coinbase {
     /// A parser that lists its symbols in `instruments`.
     pub fn new(instruments: Arc<Instruments>) -> Self {
         let slots = Slots::new(Self::NAME, instruments);
-        let core = Core { slots, event: Event::default(), ignored: Ignored::default() };
+        let core = Core { slots, event: Event::default(), link: 0, ignored: Ignored::default() };
         Coinbase { reader: Reader::new(), core }
     }
 }
@@ -70,11 +84,18 @@ impl Venue for Coinbase {
         Self::NAME
     }
 
-    fn message(&mut self, text: &[u8], recv_ns: u64, _: Context<'_>, sink: &mut dyn Sink) {
+    fn message(
+        &mut self,
+        text: &[u8],
+        recv_ns: u64,
+        context: Context<'_>,
+        sink: &mut dyn Sink,
+    ) -> Heard {
         let Coinbase { reader, core } = self;
-        let read = reader.read(text, |root| core.message(root, recv_ns, sink));
-        if let Err(fault) = read {
-            sink.reject(fault.kind(), &fault.to_string(), text);
+        core.link = context.link;
+        match reader.read(text, |root| core.message(root, recv_ns, sink)) {
+            Ok(heard) => heard,
+            Err(fault) => fault.reject(text, sink),
         }
     }
 
@@ -86,10 +107,28 @@ impl Venue for Coinbase {
         &self.core.ignored
     }
 
-    /// None: the venue sends the snapshot by itself on subscription.
-    fn wants_snapshot(&self) -> Vec<&str> {
-        Vec::new()
+    fn expect(&mut self, natives: &[Box<str>], book: bool, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.expect(natives, book, recv_ns, sink);
     }
+
+    fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.lost(link, orphans, recv_ns, sink);
+    }
+
+    fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.distrust(native, recv_ns, sink);
+    }
+
+    fn wants(&self, out: &mut Vec<Want>) {
+        self.core.slots.wants(How::Resubscribe, out);
+    }
+}
+
+/// Whether an object is one of this venue's: it has `type` and `product_id` (or `channels`, in its
+/// first answer).
+pub(super) fn recognise(object: &Object<'_, '_>) -> bool {
+    let has = |key: &str| object.get(key).is_some();
+    has("type") && (has("product_id") || has("channels"))
 }
 
 /// The fields that are read.
@@ -156,10 +195,14 @@ impl Core {
         root: Value<'_, '_>,
         recv: u64,
         sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
+    ) -> Result<Heard, Fault> {
         let Some(object) = root.as_object() else {
             // REST lists (`/products`).
-            return if root.is_array() { self.ignore("array") } else { Err(Fault::Unknown) };
+            return if root.is_array() {
+                self.ignore("array").map(|()| Heard::Alive)
+            } else {
+                Err(Fault::Unknown)
+            };
         };
         let fields = Fields::of(&object);
         if fields.kind.is_none() {
@@ -171,8 +214,13 @@ impl Core {
             "l2update" => self.update(&fields, recv, sink),
             "snapshot" => self.snapshot(&fields, recv, sink),
             "error" => Err(Fault::Venue(text("message", fields.message)?.to_owned())),
+            "subscriptions" => {
+                self.ignore("subscriptions")?;
+                return Ok(Heard::Confirmed);
+            }
             other => self.ignore(other),
         }
+        .map(|()| Heard::Alive)
     }
 
     fn ignore(&mut self, name: &str) -> Result<(), Fault> {
@@ -226,7 +274,7 @@ impl Core {
         let stamp = fields.stamp(recv, seq)?;
         let mut tick = Tick::quote(Default::default(), stamp, &quote).ok_or(Fault::Spread)?;
         let slot = self.slot(fields)?;
-        if slot.state.book.is_some() {
+        if slot.state.book.is_live() {
             return self.ignore("ticker beside a book");
         }
         if slot.state.ticker.is_some_and(|last| seq <= last) {
@@ -250,14 +298,9 @@ impl Core {
         self.event.levels("asks", Side::Sell, fields.asks)?;
         let product = text("product_id", fields.product_id)?;
         let slot = self.slots.resolve(product, split_dashed)?;
-        let is_first = slot.state.book.is_none();
-        let book = slot.state.book.get_or_insert_default();
         let event = self.event.finish(slot.id, flags::SNAPSHOT);
-        let change = put(event, book, stamp, sink);
-        if is_first {
-            let live = Status { state: FeedState::Live, age_ms: 0 };
-            sink.put(&Tick::status(slot.id, stamp, live));
-        }
+        slot.state.book.start(Some(self.link), 0, event, sink);
+        let change = quote(event, slot.state.top.get_or_insert_default(), stamp, sink);
         self.note(change)
     }
 
@@ -278,11 +321,13 @@ impl Core {
         }
         let product = text("product_id", fields.product_id)?;
         let slot = self.slots.resolve(product, split_dashed)?;
-        let Some(book) = &mut slot.state.book else {
-            return self.ignore("l2update before a snapshot");
-        };
         let event = self.event.finish(slot.id, 0);
-        let change = put(event, book, stamp, sink);
+        match slot.state.book.follow(self.link, event, sink) {
+            Step::Applied => {}
+            Step::Duplicate => return self.ignore("l2update of another connection"),
+            _ => return self.ignore("l2update before a snapshot"),
+        }
+        let change = quote(event, slot.state.top.get_or_insert_default(), stamp, sink);
         self.note(change)
     }
 
@@ -291,9 +336,8 @@ impl Core {
     }
 }
 
-/// Puts a book event, and the quote where it changed the best bid or ask.
-fn put(event: &[Tick], book: &mut TopBook, stamp: Stamp, sink: &mut dyn Sink) -> Change {
-    event.iter().for_each(|tick| sink.put(tick));
+/// Puts the quote where a book event changed the best bid or ask.
+fn quote(event: &[Tick], book: &mut TopBook, stamp: Stamp, sink: &mut dyn Sink) -> Change {
     let change = book.apply(event);
     if let (Change::Quote(quote), Some(tick)) = (change, event.first()) {
         // A pair that fits no one exponent (18 digits between best bid and ask) has no quote.

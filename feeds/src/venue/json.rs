@@ -9,7 +9,9 @@ use simd_json::tape::{Tape, Value};
 use simd_json::{Buffers, INPUT_PADDING, fill_tape_padded};
 use thiserror::Error;
 
+use super::Heard;
 use crate::decimal::Decimal;
+use crate::sink::Sink;
 
 /// How much of an offending value an error shows, in characters.
 const SHOWN: usize = 64;
@@ -44,6 +46,16 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Gives the message to the sink as one that is kept out of the stream.
+    #[cold]
+    pub(super) fn reject(&self, text: &[u8], sink: &mut dyn Sink) -> Heard {
+        sink.reject(self.kind(), &self.to_string(), text);
+        match self {
+            Fault::Venue(_) => Heard::Refused,
+            _ => Heard::Alive,
+        }
+    }
+
     /// The short name under which sinks count the cause.
     pub(super) const fn kind(&self) -> &'static str {
         match self {

@@ -1,13 +1,19 @@
-//! The venues' parsers: a message as received in, ticks out.
+//! The venues: what they send and what they demand.
 //!
-//! A parser is pure: it reads no clock, no socket and no file. It keeps what a stream needs to be
-//! understood (the symbols met, the chain of each book), so there is one parser per connection or
-//! capture, fed in the order of arrival. A message that cannot be understood goes to
-//! [`Sink::reject`] with the text as received and puts no tick at all.
+//! A [`Venue`] is a parser, pure: it reads no clock, no socket and no file. It keeps what a stream
+//! needs to be understood (the symbols met, the chain of each book), so there is one parser per feed
+//! or capture, fed in the order of arrival. A message that cannot be understood goes to
+//! [`Sink::reject`] with the text as received and puts no tick at all. [`Rules`] are what a venue
+//! demands of those who connect. [`VENUES`] is the table of both: a venue is its file and its line
+//! there.
+//!
+//! Invariant: what a parser puts is a function of the [`Input`]s that it was given, so that a
+//! recording of them is enough to get the same ticks again.
 
 use std::sync::Arc;
 
 use simd_json::prelude::*;
+use simd_json::tape::Object;
 
 use crate::instrument::Instruments;
 use crate::sink::Sink;
@@ -17,15 +23,72 @@ mod coinbase;
 mod event;
 mod json;
 mod names;
+pub mod rules;
 mod slots;
 mod time;
 mod top;
 
 pub use binance::Binance;
 pub use coinbase::Coinbase;
+pub use rules::{Options, Rules};
 
-/// The venues that [`by_name`] knows.
-pub const NAMES: [&str; 2] = [Binance::NAME, Coinbase::NAME];
+/// A venue that is known here.
+#[derive(Debug)]
+pub struct Entry {
+    /// The short name that its symbols start with: `binance`.
+    pub name: &'static str,
+    parser: fn(Arc<Instruments>) -> Box<dyn Venue>,
+    rules: Option<MakeRules>,
+    recognise: fn(&Object<'_, '_>) -> bool,
+}
+
+type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
+
+/// Every venue, by name.
+pub static VENUES: [Entry; 2] = [
+    Entry {
+        name: Coinbase::NAME,
+        parser: |instruments| Box::new(Coinbase::new(instruments)),
+        rules: None,
+        recognise: coinbase::recognise,
+    },
+    Entry {
+        name: Binance::NAME,
+        parser: |instruments| Box::new(Binance::new(instruments)),
+        rules: None,
+        recognise: binance::recognise,
+    },
+];
+
+impl Entry {
+    /// Its parser, which lists symbols in `instruments` when a message first names them.
+    pub fn parser(&self, instruments: &Arc<Instruments>) -> Box<dyn Venue> {
+        (self.parser)(Arc::clone(instruments))
+    }
+
+    /// Whether it can be connected to.
+    pub fn is_live(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// Its rules; `None` where it cannot be connected to.
+    ///
+    /// # Errors
+    /// What is wrong with the options: `depth=20: expected 10, 25, ...`.
+    pub fn rules(&self, options: Options) -> Option<Result<Box<dyn Rules>, String>> {
+        self.rules.map(|make| make(options))
+    }
+}
+
+/// The names of [`VENUES`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    VENUES.iter().map(|entry| entry.name)
+}
+
+/// The venue of this name, case ignored.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    VENUES.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
+}
 
 /// What is known about a message besides its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +100,8 @@ pub struct Context<'a> {
     /// The URL that the message answers, where it is a REST reply: its `symbol=` parameter is taken
     /// where [`symbol`](Self::symbol) is absent.
     pub url: Option<&'a str>,
+    /// The connection that it came on. No two that are open at the same time have the same number.
+    pub link: u16,
 }
 
 impl<'a> Context<'a> {
@@ -47,6 +112,37 @@ impl<'a> Context<'a> {
             query.split('&').find_map(|pair| pair.strip_prefix("symbol="))
         })
     }
+}
+
+/// What a message means for the connection that it came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing but that it is alive.
+    Alive,
+    /// A subscription was confirmed.
+    Confirmed,
+    /// A request was refused; the message went to [`Sink::reject`].
+    Refused,
+    /// The venue is about to close it: another one is to be opened before.
+    Leaving,
+}
+
+/// What a parser needs for an instrument whose book is not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The venue's name of the instrument.
+    pub native: Box<str>,
+    /// How to get it.
+    pub how: How,
+}
+
+/// How a venue gives a snapshot of a book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Over REST: [`Rules::snapshot`].
+    Fetch,
+    /// In the stream, to who subscribes anew.
+    Resubscribe,
 }
 
 /// A venue's parser.
@@ -60,53 +156,101 @@ pub trait Venue: Send {
     /// `recv_ns` is when it was received, in nanoseconds since the Unix epoch. A message that
     /// cannot be understood goes to [`Sink::reject`]; one that carries nothing for the stream is
     /// counted in [`Venue::ignored`]. The sink is not flushed.
-    fn message(&mut self, text: &[u8], recv_ns: u64, context: Context<'_>, sink: &mut dyn Sink);
+    fn message(
+        &mut self,
+        text: &[u8],
+        recv_ns: u64,
+        context: Context<'_>,
+        sink: &mut dyn Sink,
+    ) -> Heard;
 
     /// Forgets sequences and books, because the source starts over (a replay loops). The symbols
-    /// stay listed. Not for a reconnect: what was missed is found by the sequences.
+    /// stay listed. Not for a reconnect: that is [`Venue::lost`].
     fn restart(&mut self);
 
     /// The messages that were understood and left out on purpose.
     fn ignored(&self) -> &Ignored;
 
-    /// The native names of the symbols whose book waits for a snapshot that somebody must fetch.
-    /// Walks over all symbols: to be asked now and then, not per message.
-    fn wants_snapshot(&self) -> Vec<&str>;
+    /// A subscription to these symbols was confirmed: their data come from now on, among them the
+    /// book if `book`. Without one they are live now.
+    fn expect(&mut self, natives: &[Box<str>], book: bool, recv_ns: u64, sink: &mut dyn Sink);
+
+    /// A connection is gone. The `orphans` are carried by no other: they are stale from here on.
+    fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink);
+
+    /// The book of this symbol has turned out to be wrong (see [`Sink::refused`]).
+    fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink);
+
+    /// Appends what is needed to complete the books that are not. Walks over all symbols: to be
+    /// asked now and then, not per message. What is needed is said until it has come.
+    fn wants(&self, out: &mut Vec<Want>);
 }
 
-/// The parser of a venue by its short name, case ignored; `None` for a name that is not in
-/// [`NAMES`]. Symbols are listed in `instruments` when a message first names them.
-pub fn by_name(name: &str, instruments: &Arc<Instruments>) -> Option<Box<dyn Venue>> {
-    if name.eq_ignore_ascii_case(Binance::NAME) {
-        Some(Box::new(Binance::new(Arc::clone(instruments))))
-    } else if name.eq_ignore_ascii_case(Coinbase::NAME) {
-        Some(Box::new(Coinbase::new(Arc::clone(instruments))))
-    } else {
-        None
+/// All that can happen to a parser, in one type: what a recording holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// A message of a connection: [`Venue::message`].
+    Message {
+        /// The connection.
+        link: u16,
+        /// As received.
+        text: &'a [u8],
+    },
+    /// The reply to a REST request: [`Venue::message`].
+    Reply {
+        /// The request, path and query.
+        url: &'a str,
+        /// As received.
+        text: &'a [u8],
+    },
+    /// [`Venue::expect`].
+    Expect {
+        /// The venue's names of the symbols.
+        natives: &'a [Box<str>],
+        /// Whether books are among the data.
+        book: bool,
+    },
+    /// [`Venue::lost`].
+    Lost {
+        /// The connection.
+        link: u16,
+        /// The symbols that no other carries.
+        orphans: &'a [Box<str>],
+    },
+    /// [`Venue::distrust`].
+    Distrust {
+        /// The venue's name of the symbol.
+        native: &'a str,
+    },
+}
+
+impl Input<'_> {
+    /// Gives it to a parser.
+    pub fn apply(&self, venue: &mut dyn Venue, recv_ns: u64, sink: &mut dyn Sink) -> Heard {
+        match *self {
+            Input::Message { link, text } => {
+                let context = Context { link, ..Context::default() };
+                return venue.message(text, recv_ns, context, sink);
+            }
+            Input::Reply { url, text } => {
+                let context = Context { url: Some(url), ..Context::default() };
+                return venue.message(text, recv_ns, context, sink);
+            }
+            Input::Expect { natives, book } => venue.expect(natives, book, recv_ns, sink),
+            Input::Lost { link, orphans } => venue.lost(link, orphans, recv_ns, sink),
+            Input::Distrust { native } => venue.distrust(native, recv_ns, sink),
+        }
+        Heard::Alive
     }
 }
 
-/// The name of the venue that sent `text`, for [`by_name`]: Binance's objects have `stream`, `e`,
-/// `lastUpdateId` or the five keys of a book ticker, Coinbase's have `type` and `product_id` (or
-/// `channels`, in its first answer). `None` for what could be anybody's: try the next message.
-/// Allocates: for the first messages of a capture.
-pub fn recognise(text: &[u8]) -> Option<&'static str> {
+/// The venue that sent `text`, by the keys of its objects. `None` for what could be anybody's: try
+/// the next message. Allocates: for the first messages of a capture.
+pub fn recognise(text: &[u8]) -> Option<&'static Entry> {
     let mut text = text.to_vec();
     let tape = simd_json::to_tape(&mut text).ok()?;
     let object = tape.as_value().as_object()?;
-    let has = |key: &str| object.get(key).is_some();
-    let book_ticker = ["u", "s", "b", "B", "a", "A"];
-    if has("type") && (has("product_id") || has("channels")) {
-        Some(Coinbase::NAME)
-    } else if (has("stream") && has("data"))
-        || object.get("e").is_some_and(|e| e.is_str())
-        || has("lastUpdateId")
-        || book_ticker.into_iter().all(has)
-    {
-        Some(Binance::NAME)
-    } else {
-        None
-    }
+    VENUES.iter().find(|entry| (entry.recognise)(&object))
 }
 
 /// How often messages were left out on purpose, by name: kinds that carry nothing for the stream
@@ -165,22 +309,26 @@ mod tests {
             ("", None),
             ("{", None),
         ] {
-            assert_eq!(recognise(text.as_bytes()), venue, "{text}");
+            assert_eq!(recognise(text.as_bytes()).map(|entry| entry.name), venue, "{text}");
         }
         let instruments = Arc::new(Instruments::new());
-        for name in NAMES {
-            assert_eq!(by_name(name, &instruments).unwrap().name(), name);
+        for name in names() {
+            let entry = find(&name.to_uppercase()).unwrap();
+            assert_eq!((entry.name, entry.parser(&instruments).name()), (name, name));
         }
-        assert!(by_name("Kraken", &instruments).is_none());
+        assert!(find("mtgox").is_none());
     }
 
     #[test]
     fn a_url_names_the_symbol() {
         let url = "https://api.binance.com/api/v3/depth?limit=1000&symbol=NKNUSDT";
-        let context = Context { url: Some(url), symbol: None };
+        let context = Context { url: Some(url), ..Context::default() };
         assert_eq!(context.symbol(), Some("NKNUSDT"));
         assert_eq!(Context { symbol: Some("BTCUSDT"), ..context }.symbol(), Some("BTCUSDT"));
-        assert_eq!(Context { url: Some("https://example.com/"), symbol: None }.symbol(), None);
+        assert_eq!(
+            Context { url: Some("https://example.com/"), ..Context::default() }.symbol(),
+            None
+        );
     }
 
     #[test]

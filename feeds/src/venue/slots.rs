@@ -6,7 +6,11 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::json::Fault;
+use super::{How, Want};
 use crate::instrument::{InstrumentId, Instruments};
+use crate::sink::Sink;
+use crate::sync::{BookSync, put_state};
+use crate::tick::{FeedState, Stamp};
 
 /// More instruments than any venue lists (Binance spot: about 3,500 with the delisted ones), so
 /// that a stream of invented names cannot grow the registry for ever.
@@ -63,12 +67,18 @@ impl<S: Default> Slots<S> {
         if self.slots.len() >= MAX_INSTRUMENTS {
             return Err(Fault::Full { symbol: shown(), limit: MAX_INSTRUMENTS });
         }
-        let (base, quote) = Some(native)
-            .filter(|name| name.len() <= MAX_NAME)
-            .and_then(split)
-            .filter(|(base, quote)| is_asset(base) && is_asset(quote))
-            .ok_or_else(|| Fault::Symbol(shown()))?;
-        let id = self.instruments.list(self.venue, native, base, quote);
+        // What a live feed has listed needs no guess at its parts.
+        let id = match self.instruments.find_native(self.venue, native) {
+            Some(id) => id,
+            None => {
+                let (base, quote) = Some(native)
+                    .filter(|name| name.len() <= MAX_NAME)
+                    .and_then(split)
+                    .filter(|(base, quote)| is_asset(base) && is_asset(quote))
+                    .ok_or_else(|| Fault::Symbol(shown()))?;
+                self.instruments.list(self.venue, native, base, quote)
+            }
+        };
         let at = self.slots.len();
         self.slots.push(Slot { id, native: native.into(), state: S::default() });
         self.index.insert(native.into(), at);
@@ -83,15 +93,76 @@ impl<S: Default> Slots<S> {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot<S>> {
-        self.slots.iter()
-    }
-
     /// Forgets every state; the instruments stay listed.
     pub(super) fn restart(&mut self) {
         for slot in &mut self.slots {
             slot.state = S::default();
         }
+    }
+}
+
+/// A parser's state that holds the chain of the instrument's book.
+pub(super) trait HasBook {
+    /// The chain.
+    fn book(&self) -> &BookSync;
+    /// The chain, to be changed.
+    fn book_mut(&mut self) -> &mut BookSync;
+}
+
+/// What all parsers do alike with the books of their instruments; see [`super::Venue`].
+impl<S: Default + HasBook> Slots<S> {
+    /// See [`super::Venue::expect`]. What was never listed is passed over.
+    pub(super) fn expect(
+        &mut self,
+        natives: &[Box<str>],
+        book: bool,
+        recv_ns: u64,
+        sink: &mut dyn Sink,
+    ) {
+        for native in natives {
+            let Ok(slot) = self.resolve(native, |_| None) else { continue };
+            if book {
+                slot.state.book_mut().expect();
+            } else {
+                let stamp = Stamp { recv: recv_ns, ..Stamp::default() };
+                put_state(slot.id, stamp, FeedState::Live, sink);
+            }
+        }
+    }
+
+    /// See [`super::Venue::lost`].
+    pub(super) fn lost(
+        &mut self,
+        link: u16,
+        orphans: &[Box<str>],
+        recv_ns: u64,
+        sink: &mut dyn Sink,
+    ) {
+        for native in orphans {
+            if let Some(&at) = self.index.get(native) {
+                let slot = &mut self.slots[at];
+                slot.state.book_mut().suspend(slot.id, recv_ns, sink);
+            }
+        }
+        for slot in &mut self.slots {
+            if slot.state.book().is_owned_by(link) {
+                slot.state.book_mut().discard(slot.id, recv_ns, sink);
+            }
+        }
+    }
+
+    /// See [`super::Venue::distrust`].
+    pub(super) fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
+        if let Some(&at) = self.index.get(native) {
+            let slot = &mut self.slots[at];
+            slot.state.book_mut().discard(slot.id, recv_ns, sink);
+        }
+    }
+
+    /// See [`super::Venue::wants`].
+    pub(super) fn wants(&self, how: How, out: &mut Vec<Want>) {
+        let waiting = self.slots.iter().filter(|slot| slot.state.book().wants_snapshot());
+        out.extend(waiting.map(|slot| Want { native: slot.native.clone(), how }));
     }
 }
 
