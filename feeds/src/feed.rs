@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::instrument::Instruments;
-use crate::live::{MakeTap, Tap, Tapped};
+use crate::live::{LiveError, LiveFeed, LiveStats, MakeTap, Tap, Tapped};
 use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
 use crate::spec::FeedSpec;
@@ -25,6 +25,11 @@ pub trait Feed: Send {
     /// Whether it may be slowed by its consumers: then [`Sink::flush`] is to block until they
     /// have room, and nobody who keeps reading loses anything. A live feed answers `false`.
     fn lossless(&self) -> bool;
+
+    /// What can be seen of a live feed while it runs; `None` for others.
+    fn live(&self) -> Option<Arc<LiveStats>> {
+        None
+    }
 
     /// Runs until the source ends or the context says stop; everything put has been flushed
     /// when it returns `Ok`. A closed sink is a stop, not an error.
@@ -53,13 +58,13 @@ impl FeedSpec {
     /// As [`FeedSpec::open`].
     pub fn open_with(
         self,
-        instruments: &Instruments,
+        instruments: &Arc<Instruments>,
         make: &mut MakeDecoder<'_>,
     ) -> Result<Box<dyn Feed>, FeedError> {
         Ok(match self {
             FeedSpec::Synthetic(spec) => Box::new(SyntheticFeed::open(spec, instruments)),
             FeedSpec::Replay(spec) => Box::new(ReplayFeed::open(spec, make)?),
-            FeedSpec::Live(_) => unreachable!("no venue has rules yet"),
+            FeedSpec::Live(spec) => Box::new(LiveFeed::open(spec, instruments)?),
         })
     }
 }
@@ -129,6 +134,9 @@ pub enum FeedError {
         "no message in `{0}`: expected lines of `<receive ns> <json>` or `<receive s>: <json>`"
     )]
     Empty(String),
+    /// A live feed.
+    #[error(transparent)]
+    Live(#[from] LiveError),
     /// A directory without a capture.
     #[error("no capture in directory `{}`", .0.display())]
     EmptyDirectory(PathBuf),

@@ -22,6 +22,8 @@ pub struct LiveSpec {
     /// How many connections carry each symbol, 1 or 2; 1 by default. With two, what comes on both
     /// is put once, and the death of one loses nothing.
     pub lines: u8,
+    /// The age at which a connection is replaced, seconds, in place of what the venue's rules say.
+    pub life: Option<u32>,
     /// The base URL of the WebSocket, in place of the venue's.
     pub url: Option<String>,
     /// The base URL of the REST API, in place of the venue's.
@@ -30,7 +32,7 @@ pub struct LiveSpec {
     pub ca: Option<PathBuf>,
 }
 
-const KEYS: [&str; 6] = ["channels", "depth", "lines", "url", "rest", "ca"];
+const KEYS: [&str; 7] = ["channels", "depth", "lines", "life", "url", "rest", "ca"];
 
 /// The longest list of symbols in one spec.
 const MAX_SYMBOLS: usize = 10_000;
@@ -44,6 +46,7 @@ impl LiveSpec {
             channels: Kinds::ALL,
             depth: None,
             lines: 1,
+            life: None,
             url: None,
             rest: None,
             ca: None,
@@ -103,6 +106,9 @@ impl fmt::Display for LiveSpec {
         }
         if self.lines != 1 {
             write!(f, ",lines={}", self.lines)?;
+        }
+        if let Some(life) = self.life {
+            write!(f, ",life={life}")?;
         }
         for (key, value) in [("url", &self.url), ("rest", &self.rest)] {
             if let Some(value) = value {

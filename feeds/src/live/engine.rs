@@ -1,0 +1,389 @@
+//! What the connections of one feed share: the parser, the sink, the budgets, who carries what.
+//!
+//! All of it is on the feed's thread, and every connection is a future there: nothing is locked, and
+//! a message goes from the socket's buffer to the parser without a copy or a queue between.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::budget::Budget;
+use super::endpoint::{Dialer, Endpoint};
+use super::recovery::Recovery;
+use super::rest;
+use super::shard::Shard;
+use super::stats::{LiveStats, add, bump};
+use super::tap::Tap;
+use crate::clock::{Clock, SystemClock};
+use crate::instrument::{InstrumentId, Instruments};
+use crate::sink::Sink;
+use crate::spec::{Kinds, LiveSpec};
+use crate::venue::rules::{Ask, Get, Limits};
+use crate::venue::{Heard, How, Input, Rules, Venue, Want};
+
+/// Flush at least after so many messages.
+const FLUSH_MESSAGES: usize = 256;
+
+/// Something to be done beside what is being done.
+pub(super) enum Task {
+    /// Keep a shard's connection; the one that it replaces is told when it may go.
+    Keep(Rc<Shard>, Option<Rc<Notify>>),
+    /// Fetch the full book of a symbol.
+    Fetch(Box<str>, Get),
+    /// Look whether the venue lists more that the spec names than is known.
+    Relist,
+}
+
+/// An open connection, as the rest of the feed sees it.
+pub(super) struct Link {
+    /// Which symbols it carries.
+    pub(super) shard: Rc<Shard>,
+    /// What is to be sent over it.
+    pub(super) outgoing: RefCell<Vec<String>>,
+    /// Rung when there is something in `outgoing`.
+    pub(super) bell: Notify,
+    /// Whether its subscriptions were confirmed.
+    pub(super) is_up: Cell<bool>,
+}
+
+/// The parser between its inputs and the sink.
+pub(super) struct Core<'a> {
+    venue: Box<dyn Venue>,
+    sink: &'a mut dyn Sink,
+    tap: Option<Box<dyn Tap>>,
+    last_ns: u64,
+    unflushed: usize,
+    refused: Vec<InstrumentId>,
+    wants: Vec<Want>,
+    closed: bool,
+}
+
+/// One feed's connections; see the module.
+pub(super) struct Engine<'a> {
+    pub(super) rules: Box<dyn Rules>,
+    pub(super) limits: Limits,
+    pub(super) spec: LiveSpec,
+    pub(super) clock: SystemClock,
+    pub(super) dialer: Dialer,
+    pub(super) ws: Endpoint,
+    pub(super) rest: Endpoint,
+    pub(super) stats: Arc<LiveStats>,
+    pub(super) connects: RefCell<Budget>,
+    pub(super) weight: RefCell<Budget>,
+    pub(super) request_id: Cell<u64>,
+    pub(super) instruments: Arc<Instruments>,
+    recovery: RefCell<Recovery>,
+    core: RefCell<Core<'a>>,
+    links: RefCell<HashMap<u16, Rc<Link>>>,
+    next_link: Cell<u16>,
+    tasks: RefCell<Vec<Task>>,
+    /// The symbols that are subscribed to.
+    known: RefCell<HashSet<Box<str>>>,
+    /// Rung when there are new tasks.
+    pub(super) bell: Notify,
+}
+
+/// What an [`Engine`] is made of.
+pub(super) struct Parts<'a> {
+    pub(super) rules: Box<dyn Rules>,
+    pub(super) venue: Box<dyn Venue>,
+    pub(super) spec: LiveSpec,
+    pub(super) dialer: Dialer,
+    pub(super) ws: Endpoint,
+    pub(super) rest: Endpoint,
+    pub(super) stats: Arc<LiveStats>,
+    pub(super) instruments: Arc<Instruments>,
+    pub(super) sink: &'a mut dyn Sink,
+    pub(super) tap: Option<Box<dyn Tap>>,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(parts: Parts<'a>) -> Self {
+        let clock = SystemClock::new();
+        let mut limits = parts.rules.limits();
+        if let Some(life) = parts.spec.life {
+            limits.life = Some(Duration::from_secs(life.into()));
+        }
+        // A venue that can be asked for a book is.
+        let how = match parts.rules.snapshot("") {
+            Some(_) => How::Fetch,
+            None => How::Resubscribe,
+        };
+        Engine {
+            limits,
+            spec: parts.spec,
+            dialer: parts.dialer,
+            ws: parts.ws,
+            rest: parts.rest,
+            stats: parts.stats,
+            connects: RefCell::new(Budget::new(limits.connects)),
+            weight: RefCell::new(Budget::new(limits.rest)),
+            request_id: Cell::new(1),
+            instruments: parts.instruments,
+            recovery: RefCell::new(Recovery::new(how, clock.now())),
+            core: RefCell::new(Core {
+                venue: parts.venue,
+                sink: parts.sink,
+                tap: parts.tap,
+                last_ns: 0,
+                unflushed: 0,
+                refused: Vec::new(),
+                wants: Vec::new(),
+                closed: false,
+            }),
+            links: RefCell::default(),
+            next_link: Cell::new(0),
+            tasks: RefCell::default(),
+            known: RefCell::default(),
+            bell: Notify::new(),
+            rules: parts.rules,
+            clock,
+        }
+    }
+
+    /// Gives something to the parser, and to whoever keeps it.
+    pub(super) fn input(&self, input: &Input<'_>) -> Heard {
+        let mut core = self.core.borrow_mut();
+        let core = &mut *core;
+        // Two readings on one thread: never back.
+        core.last_ns = core.last_ns.max(self.clock.now());
+        if let Some(tap) = &mut core.tap {
+            tap.keep(core.last_ns, input);
+        }
+        let heard = input.apply(&mut *core.venue, core.last_ns, core.sink);
+        core.unflushed += 1;
+        if core.unflushed >= FLUSH_MESSAGES {
+            core.flush();
+        }
+        heard
+    }
+
+    /// A message from a socket.
+    pub(super) fn message(&self, link: u16, text: &[u8]) -> Heard {
+        bump(&self.stats.messages);
+        add(&self.stats.bytes, text.len() as u64);
+        self.input(&Input::Message { link, text })
+    }
+
+    /// Hands over what was put: nothing more is at hand.
+    pub(super) fn flush(&self) {
+        self.core.borrow_mut().flush();
+    }
+
+    /// Shows instruments that are going to be subscribed to, to whoever keeps what is received.
+    pub(super) fn listed(&self, listings: &[crate::instrument::Listing]) {
+        if let Some(tap) = &mut self.core.borrow_mut().tap {
+            tap.listed(listings);
+        }
+    }
+
+    /// Whether nobody takes ticks any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.core.borrow().closed
+    }
+
+    /// Has something done.
+    pub(super) fn begin(&self, task: Task) {
+        self.tasks.borrow_mut().push(task);
+        self.bell.notify_one();
+    }
+
+    pub(super) fn take_tasks(&self) -> Vec<Task> {
+        std::mem::take(&mut self.tasks.borrow_mut())
+    }
+
+    /// Whether a symbol is not subscribed to yet; it counts as being so from here on.
+    pub(super) fn is_new(&self, native: &str) -> bool {
+        self.known.borrow_mut().insert(native.into())
+    }
+
+    /// Enters a connection that has just been opened.
+    pub(super) fn open(&self, shard: &Rc<Shard>) -> (u16, Rc<Link>) {
+        let mut links = self.links.borrow_mut();
+        let mut number = self.next_link.get();
+        while links.contains_key(&number) {
+            number = number.wrapping_add(1);
+        }
+        self.next_link.set(number.wrapping_add(1));
+        let link = Rc::new(Link {
+            shard: shard.clone(),
+            outgoing: RefCell::default(),
+            bell: Notify::new(),
+            is_up: Cell::new(false),
+        });
+        links.insert(number, link.clone());
+        bump(&self.stats.connects);
+        (number, link)
+    }
+
+    /// The venue has confirmed a connection's subscriptions.
+    pub(super) fn confirmed(&self, link: &Link) {
+        if link.is_up.replace(true) {
+            return;
+        }
+        self.count_links();
+        let shard = &link.shard;
+        if shard.is_primary {
+            let book = self.spec.channels.book;
+            self.input(&Input::Expect { natives: &shard.natives, book });
+            if book {
+                self.recovery.borrow_mut().expect(&shard.natives, self.clock.now());
+            }
+        }
+    }
+
+    /// A connection is gone.
+    pub(super) fn lost(&self, number: u16) {
+        let Some(link) = self.links.borrow_mut().remove(&number) else { return };
+        self.count_links();
+        let others = self.links.borrow();
+        let is_carried = |native: &str| {
+            others.values().any(|other| {
+                other.is_up.get() && other.shard.is_primary && other.shard.carries(native)
+            })
+        };
+        let shard = &link.shard;
+        let orphans: Vec<Box<str>> = match shard.is_primary && link.is_up.get() {
+            true => shard.natives.iter().filter(|native| !is_carried(native)).cloned().collect(),
+            false => Vec::new(),
+        };
+        drop(others);
+        self.input(&Input::Lost { link: number, orphans: &orphans });
+        self.flush();
+    }
+
+    fn count_links(&self) {
+        let up = self.links.borrow().values().filter(|link| link.is_up.get()).count();
+        self.stats.links.store(up as u64, Ordering::Relaxed);
+    }
+
+    /// What is done by the clock, some times a second: books that are not complete are asked for.
+    pub(super) fn tick(&self) {
+        let (refused, wants) = self.core.borrow_mut().troubles();
+        for id in &refused {
+            if let Some(info) = self.instruments.get(*id) {
+                self.input(&Input::Distrust { native: &info.native });
+            }
+        }
+        self.stats.incomplete.store(wants.len() as u64, Ordering::Relaxed);
+        let links = self.links.borrow();
+        let carrier = |native: &str| {
+            let able = |link: &&Rc<Link>| {
+                link.is_up.get() && link.shard.is_primary && link.shard.carries(native)
+            };
+            links.values().find(able)
+        };
+        let now = self.clock.now();
+        let mut recovery = self.recovery.borrow_mut();
+        recovery.decide(
+            now,
+            &wants,
+            |native| carrier(native).is_some(),
+            |want| {
+                bump(&self.stats.recoveries);
+                match (want.how, self.rules.snapshot(&want.native), carrier(&want.native)) {
+                    (How::Fetch, Some(get), _) => {
+                        self.begin(Task::Fetch(want.native.clone(), get));
+                    }
+                    (_, _, Some(link)) => self.resubscribe(link, &want.native),
+                    _ => {}
+                }
+            },
+        );
+        drop((recovery, links));
+        self.core.borrow_mut().give_back(refused, wants);
+        self.flush();
+    }
+
+    /// Ends and begins the subscription to a book, so that its snapshot is sent.
+    fn resubscribe(&self, link: &Link, native: &str) {
+        let book = Kinds { trade: false, quote: false, book: true };
+        let natives = [Box::from(native)];
+        let mut id = self.request_id.get();
+        let mut outgoing = link.outgoing.borrow_mut();
+        for ask in [Ask::Unsubscribe, Ask::Subscribe] {
+            outgoing.extend(self.rules.ask(ask, book, &natives, &mut id));
+        }
+        self.request_id.set(id);
+        link.bell.notify_one();
+    }
+
+    /// Fetches a full book and gives it to the parser.
+    pub(super) async fn fetch(&self, native: &str, get: &Get) {
+        self.spend(&self.weight, get.weight).await;
+        match rest::get(&self.dialer, &self.rest, &get.path).await {
+            Ok(text) => {
+                self.input(&Input::Reply { url: &get.path, text: &text });
+                self.flush();
+            }
+            Err(error) => {
+                bump(&self.stats.recovery_failures);
+                self.rest_failed(&error);
+                self.trouble(&format!("book of {native}: {error}"));
+            }
+        }
+        self.recovery.borrow_mut().answered(native, self.clock.now());
+    }
+
+    /// A REST request failed: where the venue wants to be left alone, it is.
+    pub(super) fn rest_failed(&self, error: &rest::RestError) {
+        if let Some(wait) = error.wait() {
+            let until = self.clock.now() + wait.as_nanos() as u64;
+            self.weight.borrow_mut().block_until(until);
+        }
+    }
+
+    /// Waits until the budget has room, and takes it.
+    pub(super) async fn spend(&self, budget: &RefCell<Budget>, weight: u32) {
+        loop {
+            let now = self.clock.now();
+            let taken = budget.borrow_mut().take(now, weight);
+            match taken {
+                Ok(()) => return,
+                Err(at) => tokio::time::sleep(Duration::from_nanos(at - now)).await,
+            }
+        }
+    }
+
+    /// Notes what is wrong, for whoever looks; a log line, at most one for the same words in a row.
+    pub(super) fn trouble(&self, why: &str) {
+        let mut last = self.stats.last_error.lock();
+        if *last != why {
+            tracing::warn!(venue = self.core.borrow().venue.name(), why, "feed");
+            why.clone_into(&mut last);
+        }
+    }
+
+    /// Publishes what the parser left out on purpose.
+    pub(super) fn publish_ignored(&self) {
+        let core = self.core.borrow();
+        let mut ignored = self.stats.ignored.lock();
+        ignored.clear();
+        ignored.extend(core.venue.ignored().iter().map(|(name, n)| (name.to_owned(), n)));
+    }
+}
+
+impl Core<'_> {
+    fn flush(&mut self) {
+        self.unflushed = 0;
+        self.closed |= self.sink.flush().is_err();
+    }
+
+    /// Which books were refused, and which are not complete; the buffers are to be given back.
+    fn troubles(&mut self) -> (Vec<InstrumentId>, Vec<Want>) {
+        self.refused.clear();
+        self.wants.clear();
+        self.sink.refused(&mut self.refused);
+        self.venue.wants(&mut self.wants);
+        (std::mem::take(&mut self.refused), std::mem::take(&mut self.wants))
+    }
+
+    fn give_back(&mut self, refused: Vec<InstrumentId>, wants: Vec<Want>) {
+        (self.refused, self.wants) = (refused, wants);
+    }
+}
