@@ -55,7 +55,7 @@ pub static VENUES: [Entry; 2] = [
     Entry {
         name: Binance::NAME,
         parser: |instruments| Box::new(Binance::new(instruments)),
-        rules: None,
+        rules: Some(binance::rules::make),
         recognise: binance::recognise,
     },
 ];

@@ -3,6 +3,7 @@
 //! Every fact about the messages is from
 //! <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use simd_json::prelude::*;
@@ -18,6 +19,8 @@ use crate::instrument::Instruments;
 use crate::sink::Sink;
 use crate::sync::{BookSync, Step};
 use crate::tick::{Quote, Side, Stamp, Tick, Trade, flags};
+
+pub(super) mod rules;
 
 /// The parser of Binance spot.
 ///
@@ -241,7 +244,8 @@ impl Core {
                 "aggTrade" => self.aggregate(&fields, recv, sink),
                 "depthUpdate" => self.depth(&fields, recv, sink),
                 "bookTicker" => self.quote(&fields, recv, sink),
-                // "The server is about to be shut down": ten minutes before it is.
+                // "The server is about to shut down. Please establish a new connection as soon
+                // as possible": how long there is, the page no longer says (once: ten minutes).
                 "serverShutdown" => {
                     self.ignore("serverShutdown")?;
                     return Ok(Heard::Leaving);
@@ -415,7 +419,7 @@ impl Core {
             Some(symbol) => symbol,
             None => self.slots.only()?,
         };
-        set_upper(&mut self.upper, symbol);
+        set_upper(&mut self.upper, &decoded(symbol));
         let slot = resolve(&mut self.slots, &self.listed, &self.upper)?;
         let event = self.event.finish(slot.id, flags::SNAPSHOT);
         match slot.state.book.snapshot(last, event, sink) {
@@ -473,4 +477,20 @@ fn set_upper(upper: &mut String, name: &str) {
     upper.clear();
     upper.push_str(name);
     upper.make_ascii_uppercase();
+}
+
+/// A symbol as it stands in a URL, its percent-encoded bytes decoded (Binance lists Chinese names).
+fn decoded(symbol: &str) -> Cow<'_, str> {
+    if !symbol.contains('%') {
+        return Cow::Borrowed(symbol);
+    }
+    let mut parts = symbol.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let code = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
+        let Some(byte) = code else { return Cow::Borrowed(symbol) };
+        bytes.push(byte);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(symbol), Cow::Owned)
 }
