@@ -8,14 +8,15 @@ pub(crate) mod bench;
 mod recorder;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tickcast_feeds::feed::{Feed, RunContext};
+use tickcast_feeds::live::LiveStats;
 use tickcast_feeds::tick::TICK_WORDS;
-use tickcast_feeds::{Sink, SinkClosed, Stop, Tick};
+use tickcast_feeds::{InstrumentId, Sink, SinkClosed, Stop, Tick};
 
 use crate::books::Writer;
 use crate::ingest::recorder::Recorder;
@@ -49,12 +50,21 @@ pub(crate) struct FeedStats {
     pub(crate) state: Mutex<&'static str>,
     /// How many messages were rejected for which cause, and the newest of each.
     pub(crate) rejects: Mutex<Vec<Reject>>,
+    /// What a live feed shows of itself.
+    pub(crate) live: Option<Arc<LiveStats>>,
+    /// Instruments whose book the ingest refused, until the feed asks for them.
+    refused: Mutex<Vec<InstrumentId>>,
+    /// Whether there are any: the feed asks often.
+    has_refused: AtomicBool,
 }
 
 impl FeedStats {
-    fn new(name: String) -> Self {
+    fn new(name: String, live: Option<Arc<LiveStats>>) -> Self {
         FeedStats {
             name,
+            live,
+            refused: Mutex::default(),
+            has_refused: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             state: Mutex::new("running"),
@@ -143,6 +153,14 @@ impl Sink for FeedSink {
         }
     }
 
+    fn refused(&mut self, out: &mut Vec<InstrumentId>) {
+        if self.stats.has_refused.load(Ordering::Relaxed)
+            && self.stats.has_refused.swap(false, Ordering::Acquire)
+        {
+            out.append(&mut self.stats.refused.lock());
+        }
+    }
+
     fn restart(&mut self) {
         // What was put before belongs to the time before; a closed sink shows at the next flush.
         let _ = self.flush();
@@ -171,9 +189,11 @@ impl Ingest {
         let (give_back, empty) = bounded(limits::BATCHES);
         let report = Arc::new(Mutex::new(IngestReport::default()));
         let mut threads = Vec::new();
-        let mut all_stats = Vec::new();
+        let all_stats: Vec<_> =
+            feeds.iter().map(|feed| Arc::new(FeedStats::new(feed.name(), feed.live()))).collect();
         let recorder = Recorder::new(producer, writer);
-        let worker = Worker { hub: hub.clone(), recorder, stop: stop.clone() };
+        let worker =
+            Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: all_stats.clone() };
         let shown = report.clone();
         let run = move || worker.run(&batches, &give_back, &shown);
         threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
@@ -181,8 +201,7 @@ impl Ingest {
             if feed.lossless() {
                 hub.paced.store(true, Ordering::Relaxed);
             }
-            let stats = Arc::new(FeedStats::new(feed.name()));
-            all_stats.push(stats.clone());
+            let stats = all_stats[number].clone();
             let (to_ingest, empty) = (to_ingest.clone(), empty.clone());
             let sink = FeedSink::new(number, feed.lossless(), to_ingest, empty, stats);
             let subscribers = hub.subscribers.clone();
@@ -231,6 +250,7 @@ struct Worker {
     hub: Arc<Hub>,
     recorder: Recorder,
     stop: Stop,
+    feeds: Vec<Arc<FeedStats>>,
 }
 
 impl Worker {
@@ -257,6 +277,11 @@ impl Worker {
             self.recorder.restart(batch.feed);
         }
         self.recorder.record(&mut batch.ticks, batch.feed);
+        for (feed, instrument) in self.recorder.refused.drain(..) {
+            let feed = &self.feeds[feed];
+            feed.refused.lock().push(instrument);
+            feed.has_refused.store(true, Ordering::Release);
+        }
         self.publish(batch.paced);
         shown.lock().clone_from(&self.recorder.report);
         batch.ticks.clear();
@@ -266,7 +291,7 @@ impl Worker {
     }
 
     fn publish(&mut self, paced: bool) {
-        let Worker { hub, recorder, stop } = self;
+        let Worker { hub, recorder, stop, .. } = self;
         let room = recorder.slots() as u64 / 2;
         recorder.publish(
             |end, report| !paced || wait_for_room(hub, stop, end, room, report),

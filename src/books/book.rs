@@ -26,7 +26,8 @@ pub struct Applied {
     pub changed: bool,
 }
 
-/// Why a book event was refused. The book is as it was before the event.
+/// Why a book event was refused. The book is as it was before the event, but for
+/// [`BookError::Crossed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum BookError {
     /// A tick that is not a level.
@@ -51,6 +52,16 @@ pub enum BookError {
         price: Decimal,
         /// The level's size, in units of the base currency.
         size: Decimal,
+    },
+    /// The best bid is not below the best ask: levels are missing, or were never there.
+    #[error("bid {bid} at or above ask {ask} after update {seq}")]
+    Crossed {
+        /// The event's sequence.
+        seq: u64,
+        /// The best bid, in units of the quote currency.
+        bid: Decimal,
+        /// The best ask, in units of the quote currency.
+        ask: Decimal,
     },
     /// No single power of ten holds the book's prices (or sizes) and this one exactly.
     #[error("{what} {value} and the book's others do not fit 63 bits at one power of ten")]

@@ -92,7 +92,7 @@ impl InstrumentState {
                 self.quote_seq = last.seq;
             }
             Kind::Level => {
-                applied = self.book.apply_event(event).inspect_err(|_| self.book.clear())?;
+                applied = self.apply_levels(event).inspect_err(|_| self.book.clear())?;
                 self.book_seq = last.seq;
             }
             Kind::Status => self.apply_status(last),
@@ -101,6 +101,17 @@ impl InstrumentState {
             self.data_recv = last.ts_recv;
         }
         self.position = first + event.len() as u64;
+        Ok(applied)
+    }
+
+    /// A book that is crossed is not the venue's: it shows here, before anybody sees it.
+    fn apply_levels(&mut self, event: &[Tick]) -> Result<Applied, BookError> {
+        let applied = self.book.apply_event(event)?;
+        if let (Some((bid, _)), Some((ask, _))) = self.book.best()
+            && bid >= ask
+        {
+            return Err(BookError::Crossed { seq: self.book.seq(), bid, ask });
+        }
         Ok(applied)
     }
 
@@ -309,6 +320,13 @@ mod tests {
         assert!(!state.book.is_known());
         assert_eq!((state.position, state.book_seq), (6, 2));
         assert_eq!(state.apply_event(&pair(4, 1, 0), 8), Err(BookError::Unknown { seq: 4 }));
+
+        state.apply_event(&pair(5, 1, flags::SNAPSHOT), 8).unwrap();
+        let crossing = Level { side: Side::Buy, price: dec(101), size: dec(1), first: 0 };
+        let crossing = [Tick::level(ID, stamp(6), flags::FIRST | flags::LAST, &crossing)];
+        let error = BookError::Crossed { seq: 6, bid: dec(101), ask: dec(101) };
+        assert_eq!(state.apply_event(&crossing, 10), Err(error));
+        assert!(!state.book.is_known());
     }
 
     /// One thread applies, others copy: every copy is of whole events and at their position.

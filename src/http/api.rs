@@ -1,12 +1,13 @@
 //! Plain HTTP: health, metrics, statistics, who is connected, and the page.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use tickcast_feeds::live::LiveStats;
 use tokio::sync::oneshot;
 
 use super::{Body, Plane, assets, metrics, plain, typed};
@@ -239,12 +240,40 @@ fn feeds(plane: &Plane) -> Value {
                 .iter()
                 .map(|r| json!({"kind": r.kind, "count": r.count, "detail": r.detail, "text": r.text}))
                 .collect();
-            json!({
+            let mut shown = json!({
                 "name": feed.name, "state": *feed.state.lock(),
                 "ticks": feed.ticks.load(Ordering::Relaxed),
                 "rejected": feed.rejected.load(Ordering::Relaxed), "rejects": rejects,
-            })
+            });
+            if let Some(stats) = &feed.live {
+                shown["live"] = live(stats);
+            }
+            shown
         })
         .collect();
     json!({ "feeds": feeds })
+}
+
+/// What a live feed's connections do.
+fn live(stats: &LiveStats) -> Value {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let ignored: serde_json::Map<String, Value> =
+        stats.ignored.lock().iter().map(|(name, n)| (name.clone(), json!(n))).collect();
+    json!({
+        "symbols": count(&stats.symbols),
+        "links": count(&stats.links),
+        "links_wanted": count(&stats.links_wanted),
+        "books_incomplete": count(&stats.incomplete),
+        "connects": count(&stats.connects),
+        "connect_failures": count(&stats.connect_failures),
+        "losses": count(&stats.losses),
+        "replaced": count(&stats.replaced),
+        "messages": count(&stats.messages),
+        "bytes": count(&stats.bytes),
+        "refused": count(&stats.refused),
+        "recoveries": count(&stats.recoveries),
+        "recovery_failures": count(&stats.recovery_failures),
+        "last_error": *stats.last_error.lock(),
+        "ignored": ignored,
+    })
 }

@@ -2,7 +2,9 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tickcast_feeds::live::LiveStats;
 
 use super::{Plane, api};
 use crate::session::end::Reason;
@@ -236,6 +238,7 @@ fn feeds(out: &mut String, plane: &Plane) {
             u64::from(*feed.state.lock() == "running"),
         );
     }
+    live(out, plane);
     let report = plane.ingest.lock().clone();
     for (name, help, value) in [
         ("tickcast_ingest_ticks_total", "Ticks published to the ring.", report.ticks),
@@ -253,6 +256,49 @@ fn feeds(out: &mut String, plane: &Plane) {
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value);
+    }
+}
+
+/// The connections of live feeds.
+fn live(out: &mut String, plane: &Plane) {
+    type Get = fn(&LiveStats) -> &AtomicU64;
+    let metrics: [(&str, &str, &str, Get); 13] = [
+        ("symbols", "Symbols that are subscribed to.", "gauge", |s| &s.symbols),
+        ("links", "Connections that carry data.", "gauge", |s| &s.links),
+        ("links_wanted", "Connections that should carry data.", "gauge", |s| &s.links_wanted),
+        ("books_incomplete", "Books that wait for a snapshot.", "gauge", |s| &s.incomplete),
+        ("connects_total", "Connections that came about.", "counter", |s| &s.connects),
+        ("connect_failures_total", "Tries that led to no connection.", "counter", |s| {
+            &s.connect_failures
+        }),
+        ("losses_total", "Connections that broke.", "counter", |s| &s.losses),
+        ("replaced_total", "Connections replaced before their end.", "counter", |s| &s.replaced),
+        ("messages_total", "Messages received.", "counter", |s| &s.messages),
+        ("bytes_total", "Bytes of the messages received.", "counter", |s| &s.bytes),
+        ("refused_total", "Requests that the venue refused.", "counter", |s| &s.refused),
+        ("recoveries_total", "Books that were asked for anew.", "counter", |s| &s.recoveries),
+        ("recovery_failures_total", "Books that were not to be had.", "counter", |s| {
+            &s.recovery_failures
+        }),
+    ];
+    let feeds = || plane.feeds.iter().filter_map(|feed| Some((feed, feed.live.as_ref()?)));
+    if feeds().next().is_none() {
+        return;
+    }
+    for (name, help, kind, get) in metrics {
+        let name = format!("tickcast_live_{name}");
+        family(out, &name, help, kind);
+        for (feed, stats) in feeds() {
+            line(out, &name, &label("feed", &feed.name), get(stats).load(Ordering::Relaxed));
+        }
+    }
+    let name = "tickcast_live_ignored_total";
+    family(out, name, "Messages left out on purpose, by what they are.", "counter");
+    for (feed, stats) in feeds() {
+        for (what, count) in stats.ignored.lock().iter() {
+            let labels = format!("{},{}", label("feed", &feed.name), label("what", what));
+            line(out, name, &labels, *count);
+        }
     }
 }
 

@@ -42,11 +42,11 @@ impl FeedSide {
         let state = Arc::new(State::new());
         let (to_ingest, batches) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
-        let stats = Arc::new(FeedStats::new("bench".to_owned()));
+        let stats = Arc::new(FeedStats::new("bench".to_owned(), None));
         let recorder = Recorder::new(producer, state.writer());
         FeedSide {
-            sink: FeedSink::new(0, false, to_ingest, empty, stats),
-            worker: Worker { hub: hub.clone(), recorder, stop: Stop::new() },
+            sink: FeedSink::new(0, false, to_ingest, empty, stats.clone()),
+            worker: Worker { hub: hub.clone(), recorder, stop: Stop::new(), feeds: vec![stats] },
             batches,
             give_back,
             shown: Mutex::default(),

@@ -17,6 +17,9 @@ pub(super) struct Recorder {
     sequencers: Sequencers,
     /// By instrument, the feed that its newest event came from.
     sources: Vec<usize>,
+    /// Instruments of which a book event was refused, with the feed that it came from, since this
+    /// was last emptied.
+    pub(super) refused: Vec<(usize, InstrumentId)>,
     /// Recorded and not published yet.
     words: Vec<[u64; TICK_WORDS]>,
     pub(super) report: IngestReport,
@@ -29,6 +32,7 @@ impl Recorder {
             writer,
             sequencers: Sequencers::new(),
             sources: Vec::new(),
+            refused: Vec::new(),
             words: Vec::new(),
             report: IngestReport::default(),
         }
@@ -83,6 +87,13 @@ impl Recorder {
         self.report.book_errors += 1;
         if self.report.book_errors == 1 {
             tracing::warn!(%error, instrument = last.instrument.0, "book event refused (further ones are counted)");
+        }
+        // Between a resync and its snapshot there is nothing new to tell.
+        if self.writer.slot(last.instrument).lock().feed == FeedState::Resync {
+            return;
+        }
+        if let Some(&feed) = self.sources.get(last.instrument.index()) {
+            self.refused.push((feed, last.instrument));
         }
         let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
         let status = Status { state: FeedState::Resync, age_ms: 0 };

@@ -407,8 +407,14 @@ impl Core {
         let result: Vec<_> = entries
             .filter(|info| venue.is_none_or(|venue| venue.eq_ignore_ascii_case(&info.venue)))
             .map(|info| {
-                json!({"symbol": info.symbol, "venue": info.venue, "native": info.native,
-                    "base": info.base, "quote": info.quote})
+                let mut symbol = json!({"symbol": info.symbol, "venue": info.venue,
+                    "native": info.native, "base": info.base, "quote": info.quote});
+                for (name, step) in [("tick_size", info.tick_size), ("lot_size", info.lot_size)] {
+                    if let Some(step) = step {
+                        symbol[name] = json!(step.to_string());
+                    }
+                }
+                symbol
             })
             .collect();
         self.charge(id, result.len() / limits::SYMBOLS_PER_REQUEST);

@@ -29,7 +29,8 @@ pub(crate) struct Unknown {
 /// The names of all listed instruments.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// Canonical symbols, in the case in which lookups come.
+    /// Canonical symbols, and the venue's own names after the venue's, in the case in which lookups
+    /// come.
     by_symbol: HashMap<String, u32>,
     /// `BASE-QUOTE` to who lists it.
     bare: HashMap<String, Vec<u32>>,
@@ -41,7 +42,9 @@ impl Names {
     pub(crate) fn list(&mut self, info: &Instrument) {
         let id = info.id.0;
         self.by_symbol.insert(folded(&info.symbol), id);
-        let bare = format!("{}-{}", info.base, info.quote).to_uppercase();
+        // A canonical name wins: `okx:BTC-USDT` is both.
+        self.by_symbol.entry(folded(&format!("{}:{}", info.venue, info.native))).or_insert(id);
+        let bare = info.symbol.split_once(':').map_or("", |(_, pair)| pair).to_uppercase();
         self.bare.entry(bare).or_default().push(id);
         self.all.push(info.symbol.clone());
         if !self.venues.contains(&info.venue) {
@@ -49,8 +52,9 @@ impl Names {
         }
     }
 
-    /// What a name stands for: `*`, `venue:*`, `venue:BASE-QUOTE`, or `BASE-QUOTE` where exactly
-    /// one venue lists it; upper or lower case.
+    /// What a name stands for: `*`, `venue:*`, `venue:BASE-QUOTE`, the venue's own name after the
+    /// venue's (`binance:BTCUSDT`), or `BASE-QUOTE` where exactly one venue lists it; upper or lower
+    /// case.
     pub(crate) fn resolve(&self, name: &str) -> Result<Symbols, Unknown> {
         if name == "*" {
             return Ok(Symbols::All(None));
@@ -146,6 +150,8 @@ mod tests {
         let names = names();
         assert_eq!(names.resolve("binance:BTC-USDT"), Ok(Symbols::One(0)));
         assert_eq!(names.resolve("BINANCE:eth-usdt"), Ok(Symbols::One(1)));
+        assert_eq!(names.resolve("binance:ethusdt"), Ok(Symbols::One(1)));
+        assert_eq!(names.resolve("kraken:xbt/usd"), Ok(Symbols::One(3)));
         assert_eq!(names.resolve("eth-usdt"), Ok(Symbols::One(1)));
         assert_eq!(names.resolve("*"), Ok(Symbols::All(None)));
         assert_eq!(names.resolve("Binance:*"), Ok(Symbols::All(Some("binance".to_owned()))));
