@@ -109,6 +109,9 @@ impl<'a> Engine<'a> {
         if let Some(life) = parts.spec.life {
             limits.life = Some(Duration::from_secs(life.into()));
         }
+        if let Some(silence) = parts.spec.silence {
+            limits.silence = Duration::from_secs(silence.into());
+        }
         // A venue that can be asked for a book is.
         let how = match parts.rules.snapshot("") {
             Some(_) => How::Fetch,

@@ -24,6 +24,9 @@ pub struct LiveSpec {
     pub lines: u8,
     /// The age at which a connection is replaced, seconds, in place of what the venue's rules say.
     pub life: Option<u32>,
+    /// How long nothing may be heard of a connection before it is asked whether it lives, seconds, in
+    /// place of what the venue's rules say; after as long again it is given up.
+    pub silence: Option<u32>,
     /// The base URL of the WebSocket, in place of the venue's.
     pub url: Option<String>,
     /// The base URL of the REST API, in place of the venue's.
@@ -32,7 +35,7 @@ pub struct LiveSpec {
     pub ca: Option<PathBuf>,
 }
 
-const KEYS: [&str; 7] = ["channels", "depth", "lines", "life", "url", "rest", "ca"];
+const KEYS: [&str; 8] = ["channels", "depth", "lines", "life", "silence", "url", "rest", "ca"];
 
 /// The longest list of symbols in one spec.
 const MAX_SYMBOLS: usize = 10_000;
@@ -47,6 +50,7 @@ impl LiveSpec {
             depth: None,
             lines: 1,
             life: None,
+            silence: None,
             url: None,
             rest: None,
             ca: None,
@@ -78,6 +82,10 @@ impl LiveSpec {
                 "channels" => spec.channels = part.kinds()?,
                 "depth" => spec.depth = Some(part.integer(1, 5_000, "1 to 5000 levels")? as u16),
                 "lines" => spec.lines = part.integer(1, 2, "1 or 2")? as u8,
+                "silence" => {
+                    let silence = part.integer(1, 3_600, "1 to 3600 seconds")?;
+                    spec.silence = Some(silence as u32);
+                }
                 "url" => {
                     spec.url = Some(part.url(&["wss://", "ws://"], "a URL as wss://HOST[:PORT]")?)
                 }
@@ -109,6 +117,9 @@ impl fmt::Display for LiveSpec {
         }
         if let Some(life) = self.life {
             write!(f, ",life={life}")?;
+        }
+        if let Some(silence) = self.silence {
+            write!(f, ",silence={silence}")?;
         }
         for (key, value) in [("url", &self.url), ("rest", &self.rest)] {
             if let Some(value) = value {

@@ -1,0 +1,214 @@
+//! A client of tickcast that believes nothing: every book that it sees must have been true at the
+//! venue, in order, or be marked as not to be trusted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use serde_json::{Value, json};
+use tickcast_feeds::Decimal;
+
+use super::common::{Client, Server, pause};
+use super::local::{LocalVenue, wait_for};
+use super::world::{ASK, BID, Book};
+
+/// What was seen of a symbol.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The book; `None` while there is none to be trusted.
+    pub book: Option<Book>,
+    /// Which of the venue's states it last was.
+    state: usize,
+    seq: u64,
+    /// The states of the feed, in order.
+    pub feed: Vec<String>,
+    /// Trade ids, in order.
+    pub trades: Vec<u64>,
+    /// Quotes.
+    pub quotes: u64,
+    /// Books of which every one was true.
+    pub books: u64,
+    pub snapshots: u64,
+    last_quote: Option<Value>,
+}
+
+impl Seen {
+    /// How often the feed was in a state.
+    pub fn times(&self, state: &str) -> usize {
+        self.feed.iter().filter(|seen| *seen == state).count()
+    }
+}
+
+/// The client, on a thread of its own.
+pub struct Checker {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<HashMap<String, Seen>, String>>>,
+}
+
+impl Checker {
+    /// Subscribes to everything of these symbols (`venue:BASE-QUOTE`, each with the venue's name)
+    /// once they are listed, and checks until it is told to stop. Returns when it is subscribed.
+    pub fn start(server: &Server, venue: &Arc<LocalVenue>, symbols: &[(&str, &str)]) -> Self {
+        let mut client = Client::native(server);
+        let symbols: HashMap<String, String> =
+            symbols.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect();
+        for channel in ["status", "book", "quote", "trade"] {
+            wait_for(|| subscribe(&mut client, channel, &symbols));
+        }
+        let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
+        let told = done.clone();
+        let thread = std::thread::spawn(move || check(client, &venue, &symbols, &told));
+        Checker { done, thread: Some(thread) }
+    }
+
+    /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
+    /// book was ever wrong.
+    pub fn finish(mut self) -> HashMap<String, Seen> {
+        self.done.store(true, Ordering::SeqCst);
+        let thread = self.thread.take().expect("is running");
+        match thread.join().expect("the checker does not panic") {
+            Ok(seen) => seen,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// Whether a violation has ended it already.
+    pub fn is_running(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+/// `None` while a symbol is not listed.
+fn subscribe(client: &mut Client, channel: &str, symbols: &HashMap<String, String>) -> Option<()> {
+    let names: Vec<&String> = symbols.keys().collect();
+    client.send(&json!({"method": "subscribe", "params": {"channel": channel, "symbol": names}}));
+    loop {
+        let message = client.message();
+        if message["method"] == "subscribe" {
+            if message.get("errors").is_none() {
+                return Some(());
+            }
+            // What was subscribed to goes, so that the next try begins anew.
+            let request = json!({"channel": channel, "symbol": names});
+            client.send(&json!({"method": "unsubscribe", "params": request}));
+            pause();
+            return None;
+        }
+    }
+}
+
+fn check(
+    mut client: Client,
+    venue: &LocalVenue,
+    symbols: &HashMap<String, String>,
+    done: &AtomicBool,
+) -> Result<HashMap<String, Seen>, String> {
+    let mut seen: HashMap<String, Seen> =
+        symbols.keys().map(|symbol| (symbol.clone(), Seen::default())).collect();
+    let mut since_done = None;
+    loop {
+        let message = client.message();
+        if let Some(symbol) = message["symbol"].as_str()
+            && let Some(seen) = seen.get_mut(symbol)
+        {
+            take(seen, &message, venue, &symbols[symbol])
+                .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
+        }
+        if !done.load(Ordering::SeqCst) {
+            continue;
+        }
+        let until =
+            *since_done.get_or_insert_with(|| std::time::Instant::now() + super::common::PATIENCE);
+        let behind: Vec<&str> = seen
+            .iter()
+            .filter(|(symbol, seen)| !is_right(seen, venue, &symbols[*symbol]))
+            .map(|(symbol, _)| symbol.as_str())
+            .collect();
+        if behind.is_empty() {
+            return Ok(seen);
+        }
+        // A heartbeat comes each second, so that this is looked at.
+        if std::time::Instant::now() > until {
+            let states: Vec<_> =
+                behind.iter().map(|&symbol| (symbol, &seen[symbol].feed)).collect();
+            return Err(format!("books that did not become right: {states:?}"));
+        }
+    }
+}
+
+/// Whether the book is what it is at the venue, and said to be.
+fn is_right(seen: &Seen, venue: &LocalVenue, native: &str) -> bool {
+    let hash = venue.world(|world| world.truths[native].book.view(world.depth).hash());
+    seen.book.as_ref().is_some_and(|book| book.hash() == hash)
+        && seen.feed.last().is_some_and(|state| state == "live")
+}
+
+fn take(seen: &mut Seen, message: &Value, venue: &LocalVenue, native: &str) -> Result<(), String> {
+    match message["channel"].as_str() {
+        Some("status") => {
+            let state = message["state"].as_str().unwrap_or_default();
+            seen.feed.push(state.to_owned());
+            if state == "resync" {
+                seen.book = None;
+            }
+            Ok(())
+        }
+        Some("trade") => {
+            let id = message["id"].as_u64().ok_or("no id")?;
+            if seen.trades.contains(&id) {
+                return Err("a trade came twice".to_owned());
+            }
+            seen.trades.push(id);
+            Ok(())
+        }
+        Some("quote") => {
+            seen.quotes += 1;
+            seen.last_quote = Some(message.clone());
+            let price = |name: &str| message[name].as_str().and_then(|text| text.parse().ok());
+            let (bid, ask): (Option<Decimal>, Option<Decimal>) = (price("bid"), price("ask"));
+            match bid.zip(ask) {
+                Some((bid, ask)) if bid >= ask => Err("a crossed quote".to_owned()),
+                _ => Ok(()),
+            }
+        }
+        Some("book") => take_book(seen, message, venue, native),
+        _ => Ok(()),
+    }
+}
+
+fn take_book(
+    seen: &mut Seen,
+    message: &Value,
+    venue: &LocalVenue,
+    native: &str,
+) -> Result<(), String> {
+    let seq = message["seq"].as_u64().ok_or("no seq")?;
+    if message["type"] == "snapshot" {
+        seen.book = Some(Book::default());
+        seen.snapshots += 1;
+    } else if message["prev"].as_u64() != Some(seen.seq) {
+        return Err(format!("does not follow {}", seen.seq));
+    }
+    seen.seq = seq;
+    let Some(book) = &mut seen.book else {
+        return Err("an update of a book that is being rebuilt".to_owned());
+    };
+    for (side, name) in [(BID, "bids"), (ASK, "asks")] {
+        for level in message[name].as_array().ok_or("no levels")? {
+            let part = |at: usize| level[at].as_str().and_then(|text| text.parse().ok());
+            let (price, size): (Option<Decimal>, Option<Decimal>) = (part(0), part(1));
+            let (price, size) = price.zip(size).ok_or("no level")?;
+            book.set((side, price, size));
+        }
+    }
+    seen.books += 1;
+    let hash = book.hash();
+    match venue.world(|world| world.truths[native].when(hash, seen.state)) {
+        Some(state) => {
+            seen.state = state;
+            Ok(())
+        }
+        None => Err(format!("a book that never was, after state {}", seen.state)),
+    }
+}

@@ -1,0 +1,553 @@
+//! A venue on the loopback, over real TLS: it speaks an exchange's protocol, tells its history to who
+//! subscribes, and does whatever can go wrong when it is told to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, upgrade};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use super::world::{Step, World};
+
+/// More than any test sends to a connection that does not read.
+const OUTGOING: usize = 100_000;
+
+/// What an exchange's protocol makes of a history. One for all connections.
+pub trait Protocol: Send {
+    /// What a client's text is answered with; the topics in `subscribed` are the connection's, to be
+    /// changed. Snapshots that the venue sends on subscription are among the answers.
+    fn received(
+        &mut self,
+        text: &str,
+        subscribed: &mut BTreeSet<String>,
+        world: &World,
+    ) -> Vec<String>;
+
+    /// The answer to a REST request.
+    fn get(&mut self, path: &str, world: &World) -> Answer;
+
+    /// The messages of a step, with the topic of each; the step has happened in the world.
+    fn messages(&mut self, step: &Step, world: &World) -> Vec<(String, String)>;
+
+    /// What the venue sends when it is about to end a connection.
+    fn shutdown(&self) -> Option<String> {
+        None
+    }
+
+    /// What the venue sends by itself about every second, if anything.
+    fn heartbeat(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// The answer to a REST request.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+    /// Seconds of a `Retry-After`.
+    pub retry_after: Option<u64>,
+}
+
+impl Answer {
+    pub fn ok(body: String) -> Self {
+        Answer { status: 200, body, retry_after: None }
+    }
+
+    pub fn not_found() -> Self {
+        Answer { status: 404, body: String::new(), retry_after: None }
+    }
+}
+
+/// What goes wrong with a message, on its way to every connection (or to one: the first).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is lost.
+    Drop,
+    /// It comes twice.
+    Repeat,
+    /// It comes after the next one of its topic.
+    Late,
+    /// Its text is cut.
+    Cut,
+    /// A digit of it is another one: well-formed and wrong.
+    Corrupt,
+}
+
+/// What a connection's writer does.
+enum Out {
+    Text(String),
+    Ping,
+    Close(u16, &'static str),
+    /// Nothing more is written, also no pongs, for so long.
+    Stall(Duration),
+    /// The write side ends, the read side stays.
+    HalfClose,
+    /// Reset.
+    Abort,
+    Pong(Vec<u8>),
+}
+
+struct Connection {
+    topics: BTreeSet<String>,
+    out: mpsc::Sender<Out>,
+}
+
+struct State {
+    protocol: Box<dyn Protocol>,
+    world: World,
+    connections: HashMap<u64, Connection>,
+    next: u64,
+    /// Messages that are held back until the next one of their topic.
+    late: Vec<(String, String)>,
+    /// Everything that clients sent.
+    heard: Vec<(Instant, String)>,
+    /// REST requests.
+    asked: Vec<(Instant, String)>,
+    /// REST answers about books come so late.
+    snapshot_delay: Duration,
+    /// So many REST requests are refused with 429 before one is answered.
+    refusals: u32,
+    /// The next snapshots are what they were when this was set.
+    stale: Option<(World, u32)>,
+    opened: usize,
+}
+
+/// The venue; it ends with the test.
+pub struct LocalVenue {
+    state: Arc<Mutex<State>>,
+    open: Arc<AtomicBool>,
+    address: SocketAddr,
+    certificate: tempfile::NamedTempFile,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl LocalVenue {
+    pub fn start(protocol: impl Protocol + 'static, world: World) -> Self {
+        let state = Arc::new(Mutex::new(State {
+            protocol: Box::new(protocol),
+            world,
+            connections: HashMap::new(),
+            next: 0,
+            late: Vec::new(),
+            heard: Vec::new(),
+            asked: Vec::new(),
+            snapshot_delay: Duration::ZERO,
+            refusals: 0,
+            stale: None,
+            opened: 0,
+        }));
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a key");
+        let mut certificate = tempfile::NamedTempFile::new().expect("a file");
+        certificate.write_all(signed.cert.pem().as_bytes()).expect("writes");
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![signed.cert.der().clone()],
+                signed.signing_key.serialize_der().try_into().expect("a key"),
+            )
+            .expect("a certificate");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let open = Arc::new(AtomicBool::new(true));
+        runtime.spawn(accept(listener, acceptor, state.clone(), open.clone()));
+        runtime.spawn(beat(state.clone()));
+        LocalVenue { state, open, address, certificate, runtime: Some(runtime) }
+    }
+
+    /// The spec of a feed of it: `name:symbols` and what follows.
+    pub fn spec(&self, venue_and_symbols: &str, more: &str) -> String {
+        let port = self.address.port();
+        let ca = self.certificate.path().display();
+        format!(
+            "{venue_and_symbols},url=wss://localhost:{port},rest=https://localhost:{port},ca={ca}{more}"
+        )
+    }
+
+    /// Has the steps happen, `speed` times as fast as they did, each with the fault that `fault`
+    /// names.
+    pub fn play(
+        &self,
+        script: &[Step],
+        speed: f64,
+        mut fault: impl FnMut(usize, &Step) -> Option<Fault>,
+    ) {
+        let began = Instant::now();
+        for (index, step) in script.iter().enumerate() {
+            let due = Duration::from_nanos((step.at_ns as f64 / speed) as u64);
+            wait_until(began + due);
+            let fault = fault(index, step);
+            self.state.lock().happen(step, fault);
+        }
+    }
+
+    /// Looks at the world.
+    pub fn world<R>(&self, look: impl FnOnce(&World) -> R) -> R {
+        look(&self.state.lock().world)
+    }
+
+    /// Has something said to all connections, whatever they are subscribed to.
+    pub fn say(&self, text: &str) {
+        self.all(|| Out::Text(text.to_owned()));
+    }
+
+    /// Announces the end of all connections, as the venue does.
+    pub fn announce_shutdown(&self) {
+        let text = self.state.lock().protocol.shutdown().expect("this venue announces it");
+        self.say(&text);
+    }
+
+    pub fn ping_all(&self) {
+        self.all(|| Out::Ping);
+    }
+
+    pub fn close_all(&self, code: u16, reason: &'static str) {
+        self.all(|| Out::Close(code, reason));
+    }
+
+    pub fn stall_all(&self, time: Duration) {
+        self.all(|| Out::Stall(time));
+    }
+
+    pub fn half_close_all(&self) {
+        self.all(|| Out::HalfClose);
+    }
+
+    pub fn abort_all(&self) {
+        self.all(|| Out::Abort);
+    }
+
+    /// Resets the oldest connection only.
+    pub fn abort_first(&self) {
+        let state = self.state.lock();
+        if let Some((_, first)) = state.connections.iter().min_by_key(|(number, _)| **number) {
+            let _ = first.out.try_send(Out::Abort);
+        }
+    }
+
+    fn all(&self, out: impl Fn() -> Out) {
+        for connection in self.state.lock().connections.values() {
+            let _ = connection.out.try_send(out());
+        }
+    }
+
+    /// The machine is gone: connections are reset, new ones too, until it is back.
+    pub fn die(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        self.abort_all();
+    }
+
+    pub fn come_back(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers about books come so late.
+    pub fn delay_snapshots(&self, time: Duration) {
+        self.state.lock().snapshot_delay = time;
+    }
+
+    /// The next REST requests are refused with 429 and a `Retry-After` of a second.
+    pub fn refuse(&self, count: u32) {
+        self.state.lock().refusals = count;
+    }
+
+    /// The next `count` snapshots over REST are of now.
+    pub fn freeze_snapshots(&self, count: u32) {
+        let mut state = self.state.lock();
+        let mut world = World { depth: state.world.depth, ..World::default() };
+        for (native, truth) in &state.world.truths {
+            let frozen = super::world::Truth::new(truth.book.clone(), truth.last, world.depth);
+            world.truths.insert(native.clone(), frozen);
+        }
+        state.stale = Some((world, count));
+    }
+
+    /// What clients have sent so far, and when.
+    pub fn heard(&self) -> Vec<(Instant, String)> {
+        self.state.lock().heard.clone()
+    }
+
+    /// REST requests so far, and when.
+    pub fn asked(&self) -> Vec<(Instant, String)> {
+        self.state.lock().asked.clone()
+    }
+
+    /// Connections that were ever opened, and that are open.
+    pub fn connections(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.opened, state.connections.len())
+    }
+
+    /// Waits until so many topics are subscribed to, over all connections.
+    pub fn wait_subscribed(&self, topics: usize) {
+        wait_for(|| {
+            let state = self.state.lock();
+            let count: usize = state.connections.values().map(|c| c.topics.len()).sum();
+            (count >= topics).then_some(())
+        });
+    }
+}
+
+impl Drop for LocalVenue {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Waits until a look has a result.
+pub fn wait_for<R>(mut look: impl FnMut() -> Option<R>) -> R {
+    let until = Instant::now() + super::common::PATIENCE;
+    loop {
+        if let Some(result) = look() {
+            return result;
+        }
+        assert!(Instant::now() < until, "waited in vain");
+        super::common::pause();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test paces what it sends")]
+fn wait_until(at: Instant) {
+    if let Some(left) = at.checked_duration_since(Instant::now()) {
+        std::thread::sleep(left);
+    }
+}
+
+impl State {
+    fn happen(&mut self, step: &Step, fault: Option<Fault>) {
+        self.world.happen(step);
+        for (topic, text) in self.protocol.messages(step, &self.world) {
+            match fault {
+                None => self.send(&topic, &text),
+                Some(Fault::Drop) => {}
+                Some(Fault::Repeat) => {
+                    self.send(&topic, &text);
+                    self.send(&topic, &text);
+                }
+                Some(Fault::Late) => {
+                    self.late.push((topic, text));
+                    continue;
+                }
+                Some(Fault::Cut) => self.send(&topic, &text[..text.len() / 2]),
+                Some(Fault::Corrupt) => self.send(&topic, &corrupted(&text)),
+            }
+            let (due, later) =
+                std::mem::take(&mut self.late).into_iter().partition(|(late, _)| *late == topic);
+            self.late = later;
+            let due: Vec<(String, String)> = due;
+            due.iter().for_each(|(topic, text)| self.send(topic, text));
+        }
+    }
+
+    fn send(&mut self, topic: &str, text: &str) {
+        for connection in self.connections.values() {
+            if connection.topics.contains(topic) {
+                let _ = connection.out.try_send(Out::Text(text.to_owned()));
+            }
+        }
+    }
+}
+
+/// The text with the last digit of its last quoted or bare decimal fraction changed.
+fn corrupted(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let point = bytes.iter().rposition(|&byte| byte == b'.').expect("a fraction");
+    let digit = &mut bytes[point + 1];
+    *digit = if *digit == b'9' { b'1' } else { *digit + 1 };
+    String::from_utf8(bytes).expect("text")
+}
+
+async fn beat(state: Arc<Mutex<State>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut state = state.lock();
+        if let Some(text) = state.protocol.heartbeat() {
+            for connection in state.connections.values() {
+                let _ = connection.out.try_send(Out::Text(text.clone()));
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    state: Arc<Mutex<State>>,
+    open: Arc<AtomicBool>,
+) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        let _ = socket.set_zero_linger();
+        if !open.load(Ordering::SeqCst) {
+            continue;
+        }
+        let (acceptor, state) = (acceptor.clone(), state.clone());
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(socket).await else { return };
+            let service = service_fn(move |request| answer(request, state.clone()));
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+                .await;
+        });
+    }
+}
+
+type Reply = Response<Full<Bytes>>;
+
+async fn answer(
+    mut request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Reply, Infallible> {
+    if upgrade::is_upgrade_request(&request) {
+        let (response, socket) = upgrade::upgrade(&mut request).expect("an upgrade");
+        tokio::spawn(async move {
+            if let Ok(socket) = socket.await {
+                serve(socket, state).await;
+            }
+        });
+        return Ok(response.map(|_| Full::default()));
+    }
+    let path = request.uri().path_and_query().expect("a path").to_string();
+    let (answer, delay) = {
+        let mut state = state.lock();
+        let state = &mut *state;
+        state.asked.push((Instant::now(), path.clone()));
+        if state.refusals > 0 {
+            state.refusals -= 1;
+            let body = r#"{"code":-1003,"msg":"Too many requests"}"#.to_owned();
+            (Answer { status: 429, body, retry_after: Some(1) }, Duration::ZERO)
+        } else if let Some((world, left)) = state.stale.as_mut().filter(|(_, left)| *left > 0) {
+            *left -= 1;
+            (state.protocol.get(&path, world), state.snapshot_delay)
+        } else {
+            (state.protocol.get(&path, &state.world), state.snapshot_delay)
+        }
+    };
+    tokio::time::sleep(delay).await;
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() = StatusCode::from_u16(answer.status).expect("a status");
+    if let Some(seconds) = answer.retry_after {
+        response.headers_mut().insert("retry-after", seconds.into());
+    }
+    Ok(response)
+}
+
+type Socket = WebSocket<TokioIo<hyper::upgrade::Upgraded>>;
+
+async fn serve(socket: Socket, state: Arc<Mutex<State>>) {
+    // The write side is used as it is: it has to do what no library would.
+    let (reading, mut writer) = tokio::io::split(socket.into_inner());
+    let reading = tokio::io::join(reading, tokio::io::sink());
+    let mut reader = WebSocket::after_handshake(reading, Role::Server);
+    reader.set_auto_pong(false);
+    reader.set_auto_close(false);
+    let mut reader = FragmentCollector::new(reader);
+    let (out, mut outgoing) = mpsc::channel(OUTGOING);
+    let number = {
+        let mut state = state.lock();
+        state.next += 1;
+        state.opened += 1;
+        let number = state.next;
+        let connection = Connection { topics: BTreeSet::new(), out: out.clone() };
+        state.connections.insert(number, connection);
+        number
+    };
+    let reading = async {
+        while let Ok(frame) = reader.read_frame().await {
+            match frame.opcode {
+                OpCode::Text => received(&state, number, &String::from_utf8_lossy(&frame.payload)),
+                OpCode::Ping => {
+                    let _ = out.try_send(Out::Pong(frame.payload.to_vec()));
+                }
+                OpCode::Close => break,
+                _ => {}
+            }
+        }
+    };
+    let writing = async {
+        while let Some(out) = outgoing.recv().await {
+            let frame = match out {
+                Out::Text(text) => frame(0x1, text.as_bytes()),
+                Out::Ping => frame(0x9, b"7"),
+                Out::Pong(payload) => frame(0xa, &payload),
+                Out::Close(code, reason) => {
+                    frame(0x8, &[&code.to_be_bytes(), reason.as_bytes()].concat())
+                }
+                Out::Stall(time) => {
+                    tokio::time::sleep(time).await;
+                    continue;
+                }
+                Out::HalfClose => {
+                    let _ = writer.shutdown().await;
+                    // What it sends is still read; nothing is ever written again.
+                    return std::future::pending().await;
+                }
+                Out::Abort => return,
+            };
+            if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+    }
+    state.lock().connections.remove(&number);
+}
+
+/// A server's frame of this kind.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        short @ ..126 => frame.push(short as u8),
+        middle @ ..65_536 => {
+            frame.push(126);
+            frame.extend((middle as u16).to_be_bytes());
+        }
+        long => {
+            frame.push(127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A client's text: the answers, and the snapshots among them, are in line before anything that
+/// happens later.
+fn received(state: &Mutex<State>, number: u64, text: &str) {
+    let mut state = state.lock();
+    let state = &mut *state;
+    state.heard.push((Instant::now(), text.to_owned()));
+    let Some(connection) = state.connections.get_mut(&number) else { return };
+    for answer in state.protocol.received(text, &mut connection.topics, &state.world) {
+        let _ = connection.out.try_send(Out::Text(answer));
+    }
+}
