@@ -277,7 +277,8 @@ impl Core {
         // All are read before the first is put.
         for entry in &entries {
             let entry = Fields::of("data", entry)?;
-            (entry.trade()?, entry.stamp(recv, 0)?);
+            entry.trade()?;
+            entry.stamp(recv, 0)?;
             let state = &mut self.slot(entry.symbol()?)?.state;
             state.resumed = state.trade.is_some();
         }
@@ -364,7 +365,8 @@ impl Core {
             for entry in &entries {
                 let entry = Fields::of("data", entry)?;
                 self.read_levels(&entry)?;
-                (entry.checksum()?, entry.stamp(recv, 0)?);
+                entry.checksum()?;
+                entry.stamp(recv, 0)?;
                 self.slot(entry.symbol()?)?;
             }
         }
