@@ -103,6 +103,13 @@ fn without_an_answer_the_depth_is_that_of_the_snapshot() {
         assert_eq!(ticks.len(), if cut { 2 } else { 1 });
         market.assert_is(&rig.book(), depth);
     }
+    // With an answer, a thin book of 25 levels is not taken for one that ends there.
+    let mut market = Market::new(100, 25);
+    let mut rig = Rig::new();
+    rig.send(&confirmed(100));
+    rig.send(&market.snapshot());
+    rig.send(&market.step(&[(Side::Buy, market.best_bid() + 1, 5)]));
+    market.assert_is(&rig.book(), 100);
     // An answer that comes late is heeded.
     let mut market = Market::new(100, 60);
     let mut rig = Rig::new();

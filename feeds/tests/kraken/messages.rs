@@ -1,5 +1,7 @@
 //! Trades, quotes, answers, and what cannot be understood.
 
+use proptest::prelude::*;
+use tickcast_feeds::tick::flags;
 use tickcast_feeds::venue::Heard;
 use tickcast_feeds::{FeedState, Side, Tick};
 
@@ -36,6 +38,7 @@ fn trades_have_the_taker_s_side_and_exact_numbers() {
     assert_eq!((tick.ts_event, tick.ts_recv), (1_696_613_755_440_295_000, RECV));
     assert_eq!((trade.price, trade.price.exponent), ("64101.3".parse().unwrap(), -2));
     assert_eq!(trade.size, "0.000051".parse().unwrap());
+    assert_eq!(rig.send(&self::trade(8, "buy", "update"))[0].as_trade().side, Side::Buy);
     assert_eq!(rig.instruments.since(0)[0].symbol, "kraken:BTC-USD");
 }
 
@@ -113,9 +116,9 @@ fn quotes_of_two_connections_never_go_back() {
     on(&mut rig, 1, "1.0", 10);
     on(&mut rig, 1, "2.0", 20);
     on(&mut rig, 1, "3.0", 30); // the other connection is ahead
-    on(&mut rig, 0, "3.0", 30);
     // Two in one microsecond are in the order of their connection.
     on(&mut rig, 1, "4.0", 30);
+    on(&mut rig, 0, "3.0", 30);
     on(&mut rig, 0, "4.0", 30);
     // Without the connection that led, what the other has is taken.
     rig.parser.lost(1, &[], RECV, &mut rig.sink);
@@ -222,5 +225,72 @@ fn a_replay_that_loops_starts_over() {
         let ticks = rig.send(&book("snapshot", &[("1.0", "1.0")], &[], &|_| {}));
         assert_eq!(states(&ticks), [FeedState::Live]);
         rig.parser.restart();
+    }
+}
+
+/// A message of every kind that puts something, in an order in which it does.
+fn stream() -> Vec<String> {
+    let bids = [("64101.3", "0.00100000"), ("64100.0", "12.50000000")];
+    vec![
+        confirmed(10),
+        trade(1, "buy", "update"),
+        trade(2, "sell", "snapshot"),
+        ticker("snapshot", "64101.30", 100),
+        book("snapshot", &bids, &[("64101.4", "2.00000000")], &|_| {}),
+        book("update", &bids, &[("64101.4", "2.00000000")], &|_| {}),
+        ticker("update", "64101.2", 100),
+    ]
+}
+
+/// What the first `count` of the stream put.
+fn after(count: usize) -> Rig {
+    let mut rig = Rig::new();
+    for text in &stream()[..count] {
+        rig.send(text);
+    }
+    assert!(rig.sink.rejects.is_empty());
+    rig
+}
+
+#[test]
+fn every_prefix_of_a_message_is_rejected_whole() {
+    for (at, text) in stream().iter().enumerate() {
+        assert!(!after(at).send(text).is_empty() || at == 0, "{text}");
+        for end in 0..text.len() {
+            let mut rig = after(at);
+            assert_eq!(rig.on(0, &text[..end]), (Heard::Alive, vec![]));
+            let [(kind, _, original)] = &rig.sink.rejects[..] else { panic!("{text}") };
+            assert_eq!((*kind, &original[..]), ("bad_json", &text.as_bytes()[..end]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_message_is_put_whole_or_not_at_all(
+        at in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), 0x20..0x7fu8), 1..4),
+    ) {
+        let stream = stream();
+        let at = at.index(stream.len());
+        let mut text = stream[at].clone();
+        for (place, byte) in damage {
+            let place = place.index(text.len());
+            text.replace_range(place..=place, &char::from(byte).to_string());
+        }
+        let mut rig = after(at);
+        let ticks = rig.send(&text);
+        let mut open = false;
+        for tick in &ticks {
+            prop_assert_eq!(tick.has(flags::FIRST), !open);
+            open = !tick.has(flags::LAST);
+        }
+        prop_assert!(!open);
+        if let [(_, _, original)] = &rig.sink.rejects[..] {
+            prop_assert!(ticks.is_empty());
+            prop_assert_eq!(&original[..], text.as_bytes());
+        }
     }
 }
