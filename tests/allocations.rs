@@ -10,10 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use allocation_counter::{AllocationInfo, measure};
+use flate2::Crc;
 use flate2::read::MultiGzDecoder;
 use tickcast::bench::{FeedSide, Reactor};
 use tickcast::wire::request::Channel;
-use tickcast_feeds::venue::{Binance, Coinbase, Context, Venue};
+use tickcast_feeds::venue::{Binance, Coinbase, Context, Kraken, Venue};
 use tickcast_feeds::{Instruments, Sink, SinkClosed, Tick};
 
 const RECV_NS: u64 = 1_723_161_255_343_000_000;
@@ -158,6 +159,48 @@ fn coinbase_s_parser_allocates_nothing_either() {
     let info = measure(|| read(then));
     assert_eq!(sink.0, WARM_UP + ROUNDS);
     assert_eq!(allocated(&info), (0, 0), "in {ROUNDS} trades");
+}
+
+/// A book of Kraken of one level a side, or what makes another such one of it, and a trade and a quote.
+fn kraken_round(at: u64) -> [String; 3] {
+    let kind = if at == 0 { "snapshot" } else { "update" };
+    let (gone, bid) = (64_000 + (at + 1) % 2, 64_000 + at % 2);
+    let bids =
+        format!(r#"{{"price":{gone}.1,"qty":0.00000000}},{{"price":{bid}.1,"qty":0.50000000}}"#);
+    let mut crc = Crc::new();
+    crc.update(format!("64100415000000{bid}150000000").as_bytes());
+    let checksum = crc.sum();
+    let time = "2023-10-06T17:35:55.440295Z";
+    let (asks, id) = (r#"{"price":64100.4,"qty":0.15000000}"#, 1_000 + at);
+    [
+        format!(
+            r#"{{"channel":"book","type":"{kind}","data":[{{"symbol":"BTC/USD","bids":[{bids}],"asks":[{asks}],"checksum":{checksum},"timestamp":"{time}"}}]}}"#
+        ),
+        format!(
+            r#"{{"channel":"trade","type":"update","data":[{{"symbol":"BTC/USD","side":"buy","price":{bid}.1,"qty":0.00027625,"ord_type":"limit","trade_id":{id},"timestamp":"{time}"}}]}}"#
+        ),
+        format!(
+            r#"{{"channel":"ticker","type":"update","data":[{{"symbol":"BTC/USD","bid":{bid}.1,"bid_qty":0.50000000,"ask":64100.4,"ask_qty":0.15000000,"last":64000.1,"timestamp":"{time}"}}]}}"#
+        ),
+    ]
+}
+
+#[test]
+fn neither_does_kraken_s_which_keeps_books() {
+    let mut parser = Kraken::new(Arc::new(Instruments::new()));
+    let mut sink = Count::default();
+    let texts: Vec<String> = (0..WARM_UP + ROUNDS).flat_map(kraken_round).collect();
+    let mut read = |texts: &[String]| {
+        for text in texts {
+            parser.message(text.as_bytes(), RECV_NS, Context::default(), &mut sink);
+        }
+    };
+    let (first, then) = texts.split_at(3 * WARM_UP as usize);
+    read(first);
+    let info = measure(|| read(then));
+    // Three levels, a trade and a quote a round; at the start a status in place of the level that is gone.
+    assert_eq!(sink.0, 5 * (WARM_UP + ROUNDS));
+    assert_eq!(allocated(&info), (0, 0), "in {ROUNDS} rounds");
 }
 
 /// A capture's messages in order, without those that have no object.

@@ -53,12 +53,14 @@ impl Checker {
         let mut client = Client::native(server);
         let symbols: HashMap<String, String> =
             symbols.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect();
+        wait_for(|| are_listed(&mut client, &symbols).then_some(()));
+        let mut early = Vec::new();
         for channel in ["status", "book", "quote", "trade"] {
-            wait_for(|| subscribe(&mut client, channel, &symbols));
+            subscribe(&mut client, channel, &symbols, &mut early);
         }
         let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
         let told = done.clone();
-        let thread = std::thread::spawn(move || check(client, &venue, &symbols, &told));
+        let thread = std::thread::spawn(move || check(client, early, &venue, &symbols, &told));
         Checker { done, thread: Some(thread) }
     }
 
@@ -72,34 +74,38 @@ impl Checker {
             Err(why) => panic!("{why}"),
         }
     }
-
-    /// Whether a violation has ended it already.
-    pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
 }
 
-/// `None` while a symbol is not listed.
-fn subscribe(client: &mut Client, channel: &str, symbols: &HashMap<String, String>) -> Option<()> {
+/// Whether tickcast lists all of these.
+fn are_listed(client: &mut Client, symbols: &HashMap<String, String>) -> bool {
+    pause();
+    client.send(&json!({"method": "list_symbols"}));
+    let answer = client.message().to_string();
+    symbols.keys().all(|symbol| answer.contains(&format!("\"{symbol}\"")))
+}
+
+/// Subscribes; what else comes before the answer is kept.
+fn subscribe(
+    client: &mut Client,
+    channel: &str,
+    symbols: &HashMap<String, String>,
+    early: &mut Vec<Value>,
+) {
     let names: Vec<&String> = symbols.keys().collect();
     client.send(&json!({"method": "subscribe", "params": {"channel": channel, "symbol": names}}));
     loop {
         let message = client.message();
         if message["method"] == "subscribe" {
-            if message.get("errors").is_none() {
-                return Some(());
-            }
-            // What was subscribed to goes, so that the next try begins anew.
-            let request = json!({"channel": channel, "symbol": names});
-            client.send(&json!({"method": "unsubscribe", "params": request}));
-            pause();
-            return None;
+            assert!(message.get("errors").is_none(), "{message}");
+            return;
         }
+        early.push(message);
     }
 }
 
 fn check(
     mut client: Client,
+    early: Vec<Value>,
     venue: &LocalVenue,
     symbols: &HashMap<String, String>,
     done: &AtomicBool,
@@ -107,8 +113,9 @@ fn check(
     let mut seen: HashMap<String, Seen> =
         symbols.keys().map(|symbol| (symbol.clone(), Seen::default())).collect();
     let mut since_done = None;
+    let mut early = early.into_iter();
     loop {
-        let message = client.message();
+        let message = early.next().unwrap_or_else(|| client.message());
         if let Some(symbol) = message["symbol"].as_str()
             && let Some(seen) = seen.get_mut(symbol)
         {
@@ -137,11 +144,15 @@ fn check(
     }
 }
 
-/// Whether the book is what it is at the venue, and said to be.
+/// Whether the book is what it is at the venue, and said to be, and the last trade has come.
 fn is_right(seen: &Seen, venue: &LocalVenue, native: &str) -> bool {
-    let hash = venue.world(|world| world.truths[native].book.view(world.depth).hash());
+    let (hash, trade) = venue.world(|world| {
+        let truth = &world.truths[native];
+        (truth.hash(), truth.trades.last().copied())
+    });
     seen.book.as_ref().is_some_and(|book| book.hash() == hash)
         && seen.feed.last().is_some_and(|state| state == "live")
+        && seen.trades.last().copied() == trade
 }
 
 fn take(seen: &mut Seen, message: &Value, venue: &LocalVenue, native: &str) -> Result<(), String> {

@@ -52,6 +52,9 @@ impl Book {
 
     /// The best levels of each side only.
     pub fn view(&self, depth: usize) -> Book {
+        if depth == usize::MAX {
+            return self.clone();
+        }
         let mut view = Book::default();
         for side in [BID, ASK] {
             for (price, size) in self.best_first(side).into_iter().take(depth) {
@@ -121,6 +124,7 @@ pub struct Truth {
     /// The hashes of all states that were true, with the order of each.
     states: HashMap<u64, Vec<usize>>,
     count: usize,
+    hash: u64,
     /// Trades that happened.
     pub trades: Vec<u64>,
 }
@@ -133,9 +137,17 @@ impl Truth {
     }
 
     fn note(&mut self, depth: usize) {
-        let hash = self.book.view(depth).hash();
-        self.states.entry(hash).or_default().push(self.count);
+        self.hash = match depth {
+            usize::MAX => self.book.hash(),
+            depth => self.book.view(depth).hash(),
+        };
+        self.states.entry(self.hash).or_default().push(self.count);
         self.count += 1;
+    }
+
+    /// Of the book as the venue's clients may see it now.
+    pub fn hash(&self) -> u64 {
+        self.hash
     }
 
     /// Whether a book was true at or after the state `from`; which state it was.

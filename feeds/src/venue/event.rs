@@ -4,6 +4,7 @@
 use simd_json::tape::Value;
 
 use super::json::{Fault, Field, decimal, wrong};
+use crate::decimal::Decimal;
 use crate::instrument::InstrumentId;
 use crate::tick::{Level, Side, Stamp, Tick, flags};
 
@@ -31,10 +32,14 @@ impl Event {
         price: Field<'_, '_>,
         size: Field<'_, '_>,
     ) -> Result<(), Fault> {
-        let (price, size) = (decimal(name, price)?, decimal(name, size)?);
+        self.push(side, decimal(name, price)?, decimal(name, size)?);
+        Ok(())
+    }
+
+    /// The same of numbers that were read already.
+    pub(super) fn push(&mut self, side: Side, price: Decimal, size: Decimal) {
         let level = Level { side, price, size, first: self.first };
         self.ticks.push(Tick::level(InstrumentId::default(), self.stamp, 0, &level));
-        Ok(())
     }
 
     /// Adds an array of `[price, size]`; what follows the two in an entry is ignored.

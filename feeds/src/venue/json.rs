@@ -108,6 +108,18 @@ impl Reader {
         }
     }
 
+    /// The same for a venue whose numbers are all bare, where reading once more would be the rule:
+    /// every number is quoted first, so its digits are as they were sent.
+    pub(super) fn read_quoted<R>(
+        &mut self,
+        text: &[u8],
+        mut visit: impl FnMut(Value<'_, '_>) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        self.text.clear();
+        quote_numbers(text, &mut self.text);
+        self.visit(&mut visit)
+    }
+
     fn visit<R>(
         &mut self,
         visit: &mut impl FnMut(Value<'_, '_>) -> Result<R, Fault>,

@@ -22,6 +22,7 @@ mod binance;
 mod coinbase;
 mod event;
 mod json;
+mod kraken;
 mod names;
 pub mod rules;
 mod slots;
@@ -30,6 +31,7 @@ mod top;
 
 pub use binance::Binance;
 pub use coinbase::Coinbase;
+pub use kraken::Kraken;
 pub use rules::{Options, Rules};
 
 /// A venue that is known here.
@@ -45,7 +47,7 @@ pub struct Entry {
 type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
 
 /// Every venue, by name.
-pub static VENUES: [Entry; 2] = [
+pub static VENUES: [Entry; 3] = [
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
@@ -57,6 +59,12 @@ pub static VENUES: [Entry; 2] = [
         parser: |instruments| Box::new(Binance::new(instruments)),
         rules: Some(binance::rules::make),
         recognise: binance::recognise,
+    },
+    Entry {
+        name: Kraken::NAME,
+        parser: |instruments| Box::new(Kraken::new(instruments)),
+        rules: Some(kraken::rules),
+        recognise: kraken::recognise,
     },
 ];
 
@@ -303,6 +311,8 @@ mod tests {
             (r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#, Some("binance")),
             (r#"{"product_id":"BTC-USD","type":"match"}"#, Some("coinbase")),
             (r#"{"type":"subscriptions","channels":[]}"#, Some("coinbase")),
+            (r#"{"channel":"trade","type":"update","data":[]}"#, Some("kraken")),
+            (r#"{"method":"pong","time_in":"","time_out":""}"#, Some("kraken")),
             (r#"{"result":null,"id":1}"#, None),
             (r#"{"type":"error"}"#, None),
             (r#"[1]"#, None),

@@ -85,6 +85,11 @@ impl<S: Default> Slots<S> {
         Ok(at)
     }
 
+    /// All that were met. For what concerns a connection, not for the path of a tick.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot<S>> {
+        self.slots.iter_mut()
+    }
+
     /// The name of the one instrument known, for messages that belong to "the" symbol.
     pub(super) fn only(&self) -> Result<&str, Fault> {
         match &self.slots[..] {

@@ -1,0 +1,483 @@
+//! Kraken spot: the WebSocket API v2, `wss://ws.kraken.com/v2`.
+//!
+//! Every fact about the messages is from
+//! <https://docs.kraken.com/exchange/api-reference/spot-websocket-v2/book>, its neighbours `trade`,
+//! `ticker`, `status`, `heartbeat` and `ping`, and the guide
+//! <https://docs.kraken.com/exchange/guides/websockets/book-checksum-v2>.
+
+use std::sync::Arc;
+
+use simd_json::prelude::*;
+use simd_json::tape::{Object, Value};
+
+use super::event::{Event, array};
+use super::json::{Fault, Reader, integer, text};
+use super::slots::{HasBook, Slot, Slots};
+use super::{Context, Heard, How, Ignored, Venue, Want};
+use crate::decimal::Decimal;
+use crate::instrument::Instruments;
+use crate::sink::Sink;
+use crate::sync::BookSync;
+use crate::tick::{Quote, Side, Stamp, Tick, flags};
+
+mod book;
+mod fields;
+mod rules;
+
+use book::{Book, Level, read_levels};
+use fields::Fields;
+pub(super) use rules::rules;
+
+/// The depths that a book can be subscribed to, in levels a side.
+const DEPTHS: [u16; 5] = [10, 25, 100, 500, 1_000];
+
+/// The parser of Kraken spot.
+///
+/// | message | ticks |
+/// |---|---|
+/// | `trade`, `update` | trades; sequence and id are `trade_id`, the side is the taker's. One that is not newer than the last is dropped |
+/// | `trade`, `snapshot` (the last 50) | those that are newer than the last one put: what was missed between two connections. None where there was no trade before |
+/// | `ticker` (`event_trigger: bbo`) | a quote where the best bid or ask (or its size) changed; it has no sequence |
+/// | `book`, `snapshot` | levels flagged [`SNAPSHOT`](flags::SNAPSHOT), without a sequence |
+/// | `book`, `update` | levels; those that fall out of the subscribed depth are put as gone |
+/// | answers to requests | none; one per symbol, a refused one is rejected with the venue's text |
+/// | `heartbeat`, `status`, `pong` | none |
+///
+/// **Books** have no sequence but a checksum in every message, over the best ten levels of each
+/// side after it. One that is not that of our book puts the status `resync`, and nothing of the book
+/// until the next snapshot, which a new subscription brings ([`How::Resubscribe`]). A message about
+/// a book that cannot be read (or a text that is no JSON, of which nobody knows what it was about)
+/// is a message lost: the next update of the book breaks it the same way. The depth to cut a book to
+/// is told by the answer to its subscription; a recording that begins after it is cut to as many
+/// levels as the snapshot has, if that is a depth that can be subscribed to, else to the deepest.
+///
+/// **Several connections** with the same symbol: trades are put once, by `trade_id`. Of the quotes
+/// those of the connection that brought the last one are taken, and of another one that has a newer
+/// `timestamp`. A book is taken from the connection of its newest snapshot alone.
+///
+/// **What cannot be detected.** Whether a message about levels beyond the tenth was lost: the
+/// checksum does not cover them. It shows when they rise among the best ten. A repeated book message
+/// is harmless unless another one that touches the same levels came between, which the checksum
+/// shows within the best ten. Whether trades were missed in a break that held more than 50 of them.
+/// Quantities of more than 18 significant digits are rejected (they fit no [`Decimal`]). Pairs of
+/// tokenised assets are not listed.
+pub struct Kraken {
+    reader: Reader,
+    core: Core,
+}
+
+struct Core {
+    slots: Slots<State>,
+    event: Event,
+    /// The levels of a message, as read.
+    levels: Vec<(Side, Level)>,
+    /// What a checksum is computed over.
+    digits: Vec<u8>,
+    /// The connection that the message came on.
+    link: u16,
+    ignored: Ignored,
+}
+
+/// What is kept per symbol.
+#[derive(Debug, Default)]
+struct State {
+    /// The newest trade put, or seen in the first snapshot.
+    trade: Option<u64>,
+    /// Whether the snapshot of trades under way is not the first: then what is new in it was missed.
+    resumed: bool,
+    /// The newest quote put.
+    quote: Option<Last>,
+    /// The depth that the venue confirmed.
+    confirmed: Option<u16>,
+    /// The depth that the book is cut to.
+    depth: usize,
+    /// The levels, as of the last message of the book's owner.
+    levels: Book,
+    /// Whether a message of the book could not be read.
+    lossy: bool,
+    book: BookSync,
+}
+
+/// The last quote and where it came from.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    quote: Quote,
+    /// The venue's time, nanoseconds since the Unix epoch; 0 where it did not say.
+    time: u64,
+    /// The connection; `None` once that is gone.
+    link: Option<u16>,
+}
+
+impl HasBook for State {
+    fn book(&self) -> &BookSync {
+        &self.book
+    }
+
+    fn book_mut(&mut self) -> &mut BookSync {
+        &mut self.book
+    }
+}
+
+impl Kraken {
+    /// The name that symbols start with.
+    pub const NAME: &str = "kraken";
+
+    /// A parser that lists its symbols in `instruments`.
+    pub fn new(instruments: Arc<Instruments>) -> Self {
+        let core = Core {
+            slots: Slots::new(Self::NAME, instruments),
+            event: Event::default(),
+            levels: Vec::new(),
+            digits: Vec::new(),
+            link: 0,
+            ignored: Ignored::default(),
+        };
+        Kraken { reader: Reader::new(), core }
+    }
+}
+
+impl Venue for Kraken {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn message(
+        &mut self,
+        text: &[u8],
+        recv_ns: u64,
+        context: Context<'_>,
+        sink: &mut dyn Sink,
+    ) -> Heard {
+        let Kraken { reader, core } = self;
+        core.link = context.link;
+        match reader.read_quoted(text, |root| core.message(root, recv_ns, sink)) {
+            Ok(heard) => heard,
+            Err(fault) => {
+                if matches!(fault, Fault::Json(_)) {
+                    core.doubt(None);
+                }
+                fault.reject(text, sink)
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.core.slots.restart();
+    }
+
+    fn ignored(&self) -> &Ignored {
+        &self.core.ignored
+    }
+
+    fn expect(&mut self, natives: &[Box<str>], book: bool, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.expect(natives, book, recv_ns, sink);
+    }
+
+    fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
+        let quotes = self.core.slots.iter_mut().filter_map(|slot| slot.state.quote.as_mut());
+        for last in quotes.filter(|last| last.link == Some(link)) {
+            last.link = None;
+        }
+        self.core.slots.lost(link, orphans, recv_ns, sink);
+    }
+
+    fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
+        self.core.slots.distrust(native, recv_ns, sink);
+    }
+
+    fn wants(&self, out: &mut Vec<Want>) {
+        self.core.slots.wants(How::Resubscribe, out);
+    }
+}
+
+/// Whether an object is one of this venue's: it has `channel`, `type` and `data`, or `method` and
+/// `time_in`.
+pub(super) fn recognise(object: &Object<'_, '_>) -> bool {
+    let has = |key: &str| object.get(key).is_some();
+    (has("channel") && has("type") && has("data")) || (has("method") && has("time_in"))
+}
+
+impl Core {
+    fn message(
+        &mut self,
+        root: Value<'_, '_>,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<Heard, Fault> {
+        if !root.is_object() {
+            return Err(Fault::Unknown);
+        }
+        let fields = Fields::of("message", root)?;
+        if fields.channel.is_none() {
+            return self.answer(&fields);
+        }
+        match text("channel", fields.channel)? {
+            "trade" => self.trades(&fields, recv, sink),
+            "ticker" => self.tickers(&fields, recv, sink),
+            "book" => {
+                let done = self.books(&fields, recv, sink);
+                if done.is_err() {
+                    self.doubt_entries(&fields);
+                }
+                done
+            }
+            other => self.ignore(other),
+        }
+        .map(|()| Heard::Alive)
+    }
+
+    fn ignore(&mut self, name: &str) -> Result<(), Fault> {
+        self.ignored.note(name);
+        Ok(())
+    }
+
+    fn slot(&mut self, native: &str) -> Result<&mut Slot<State>, Fault> {
+        self.slots.resolve(native, |native| native.split_once('/'))
+    }
+
+    /// What answers a request: one message per symbol that the request named.
+    fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
+        if let Some(why) = fields.refusal()? {
+            return Err(Fault::Venue(why));
+        }
+        if fields.method.is_none() {
+            return Err(Fault::Unknown);
+        }
+        let method = text("method", fields.method)?;
+        if method == "subscribe" {
+            self.confirmed(fields)?;
+            return self.ignore(method).map(|()| Heard::Confirmed);
+        }
+        self.ignore(method).map(|()| Heard::Alive)
+    }
+
+    /// Notes the depth that a book was subscribed to.
+    fn confirmed(&mut self, fields: &Fields<'_, '_>) -> Result<(), Fault> {
+        let Some(result) = fields.result else { return Ok(()) };
+        let result = Fields::of("result", result)?;
+        if result.depth.is_none() {
+            return Ok(());
+        }
+        let depth = u16::try_from(integer("depth", result.depth)?).ok();
+        let depth = depth.filter(|depth| DEPTHS.contains(depth));
+        let slot = self.slot(result.symbol()?)?;
+        slot.state.confirmed = depth;
+        slot.state.depth = depth.map_or(slot.state.depth, usize::from);
+        Ok(())
+    }
+
+    fn trades(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let is_snapshot = fields.is_snapshot()?;
+        let entries = array("data", fields.data)?;
+        // All are read before the first is put.
+        for entry in &entries {
+            let entry = Fields::of("data", entry)?;
+            entry.trade()?;
+            entry.stamp(recv, 0)?;
+            let state = &mut self.slot(entry.symbol()?)?.state;
+            state.resumed = state.trade.is_some();
+        }
+        for entry in &entries {
+            let entry = Fields::of("data", entry)?;
+            let trade = entry.trade()?;
+            let stamp = entry.stamp(recv, trade.id)?;
+            let slot = self.slot(entry.symbol()?)?;
+            if slot.state.trade.is_some_and(|last| trade.id <= last) {
+                self.ignore("duplicate trade")?;
+                continue;
+            }
+            slot.state.trade = Some(trade.id);
+            if is_snapshot && !slot.state.resumed {
+                self.ignore("trade before the first subscription")?;
+                continue;
+            }
+            sink.put(&Tick::trade(slot.id, stamp, &trade));
+        }
+        Ok(())
+    }
+
+    fn tickers(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        fields.is_snapshot()?;
+        let entries = array("data", fields.data)?;
+        for entry in &entries {
+            let entry = Fields::of("data", entry)?;
+            let (quote, stamp) = (entry.quote()?, entry.stamp(recv, 0)?);
+            Tick::quote(Default::default(), stamp, &quote).ok_or(Fault::Spread)?;
+            self.slot(entry.symbol()?)?;
+        }
+        for entry in &entries {
+            let entry = Fields::of("data", entry)?;
+            let (quote, stamp) = (entry.quote()?, entry.stamp(recv, 0)?);
+            self.ticker(entry.symbol()?, quote, stamp, sink)?;
+        }
+        Ok(())
+    }
+
+    fn ticker(
+        &mut self,
+        native: &str,
+        quote: Quote,
+        stamp: Stamp,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let link = self.link;
+        let slot = self.slot(native)?;
+        let last = slot.state.quote;
+        // Two connections are two copies of one order of quotes: within one it is right, and from
+        // one to the other only what is surely newer may follow.
+        let follows = last.is_none_or(|last| {
+            last.link.is_none_or(|from| from == link) || stamp.event > last.time
+        });
+        if !follows {
+            return self.ignore("ticker of another connection");
+        }
+        let time = last.map_or(0, |last| last.time).max(stamp.event);
+        slot.state.quote = Some(Last { quote, time, link: Some(link) });
+        if last.is_some_and(|last| last.quote == quote) {
+            return self.ignore("ticker without a change");
+        }
+        if let Some(tick) = Tick::quote(slot.id, stamp, &quote) {
+            sink.put(&tick);
+        }
+        Ok(())
+    }
+
+    fn books(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let is_snapshot = fields.is_snapshot()?;
+        let entries = array("data", fields.data)?;
+        if entries.len() > 1 {
+            // As documented there is one. Of several, all are read before the first is put.
+            for entry in &entries {
+                let entry = Fields::of("data", entry)?;
+                self.read_levels(&entry)?;
+                entry.checksum()?;
+                entry.stamp(recv, 0)?;
+                self.slot(entry.symbol()?)?;
+            }
+        }
+        for entry in &entries {
+            let entry = Fields::of("data", entry)?;
+            self.read_levels(&entry)?;
+            let (checksum, stamp) = (entry.checksum()?, entry.stamp(recv, 0)?);
+            if is_snapshot {
+                self.snapshot(entry.symbol()?, checksum, stamp, sink)?;
+            } else {
+                self.update(entry.symbol()?, checksum, stamp, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_levels(&mut self, entry: &Fields<'_, '_>) -> Result<(), Fault> {
+        self.levels.clear();
+        read_levels("bids", Side::Buy, entry.bids, &mut self.levels)?;
+        read_levels("asks", Side::Sell, entry.asks, &mut self.levels)
+    }
+
+    fn snapshot(
+        &mut self,
+        native: &str,
+        checksum: u32,
+        stamp: Stamp,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let slot = self.slots.resolve(native, |native| native.split_once('/'))?;
+        let state = &mut slot.state;
+        state.levels.clear();
+        for &(side, level) in &self.levels {
+            state.levels.set(side, level);
+        }
+        let shown = state.levels.depth();
+        let guess = || DEPTHS.into_iter().find(|&depth| usize::from(depth) == shown);
+        let deepest = DEPTHS[DEPTHS.len() - 1];
+        state.depth = state.confirmed.or_else(guess).unwrap_or(deepest).into();
+        state.levels.truncate(state.depth, |_, _| {});
+        if state.levels.checksum(&mut self.digits) != checksum {
+            state.book.discard(slot.id, stamp.recv, sink);
+            return self.ignore("bad checksum of a snapshot");
+        }
+        state.lossy = false;
+        self.event.begin(stamp, 0);
+        for (side, level) in state.levels.levels() {
+            self.event.push(side, level.price(), level.size());
+        }
+        let event = self.event.finish(slot.id, flags::SNAPSHOT);
+        state.book.start(Some(self.link), 0, event, sink);
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        native: &str,
+        checksum: u32,
+        stamp: Stamp,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let slot = self.slots.resolve(native, |native| native.split_once('/'))?;
+        let state = &mut slot.state;
+        if !state.book.is_owned_by(self.link) {
+            let is_live = state.book.is_live();
+            return self.ignore(if is_live {
+                "book update of another connection"
+            } else {
+                "book update before a snapshot"
+            });
+        }
+        if state.lossy {
+            state.book.discard(slot.id, stamp.recv, sink);
+            return self.ignore("book update after one that was lost");
+        }
+        self.event.begin(stamp, 0);
+        for &(side, level) in &self.levels {
+            state.levels.set(side, level);
+            self.event.push(side, level.price(), level.size());
+        }
+        let event = &mut self.event;
+        state.levels.truncate(state.depth, |side, price| event.push(side, price, Decimal::ZERO));
+        if state.levels.checksum(&mut self.digits) != checksum {
+            state.book.discard(slot.id, stamp.recv, sink);
+            return self.ignore("bad checksum");
+        }
+        state.book.follow(self.link, self.event.finish(slot.id, 0), sink);
+        Ok(())
+    }
+
+    /// A message about these books could not be read.
+    #[cold]
+    fn doubt_entries(&mut self, fields: &Fields<'_, '_>) {
+        let Some(entries) = fields.data.and_then(|data| data.as_array()) else {
+            return self.doubt(None);
+        };
+        for entry in &entries {
+            let symbol = entry.as_object().and_then(|entry| entry.get("symbol"));
+            self.doubt(symbol.and_then(|symbol| symbol.into_string()));
+        }
+    }
+
+    /// Something was lost of the book of this symbol, or of one that nobody knows, on the
+    /// connection. What is there is right up to here; the next update would go on from what was
+    /// lost, and breaks it instead.
+    #[cold]
+    fn doubt(&mut self, native: Option<&str>) {
+        let link = self.link;
+        let owned = self.slots.iter_mut().filter(|slot| slot.state.book.is_owned_by(link));
+        for slot in owned.filter(|slot| native.is_none_or(|native| *slot.native == *native)) {
+            slot.state.lossy = true;
+        }
+    }
+}
