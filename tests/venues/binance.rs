@@ -137,7 +137,9 @@ fn begin(steps: usize, more: &str) -> Run {
 fn begin_with(world: World, script: Vec<Step>, more: &str) -> Run {
     let venue = Arc::new(LocalVenue::start(PLENTY, world));
     let spec = venue.spec("binance:BTCUSDT,ETHUSDT", &format!(",depth=5000{more}"));
-    let server = Server::start(&["--feed", &spec]);
+    // A checker on a busy machine may be slow: that is not what is tested.
+    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
+    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
     let checker = Checker::start(&server, &venue, &SYMBOLS);
     let lines = if more.contains("lines=2") { 2 } else { 1 };
     venue.wait_subscribed(6 * lines);

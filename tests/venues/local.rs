@@ -17,7 +17,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -402,14 +402,17 @@ async fn accept(
 ) {
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
-        let _ = socket.set_zero_linger();
+        let Ok(socket) = socket.into_std() else { continue };
+        let Ok(raw) = socket.try_clone().map(Arc::new) else { continue };
+        let Ok(socket) = TcpStream::from_std(socket) else { continue };
         if !open.load(Ordering::SeqCst) {
+            reset(&raw);
             continue;
         }
         let (acceptor, state) = (acceptor.clone(), state.clone());
         tokio::spawn(async move {
             let Ok(stream) = acceptor.accept(socket).await else { return };
-            let service = service_fn(move |request| answer(request, state.clone()));
+            let service = service_fn(move |request| answer(request, state.clone(), raw.clone()));
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades()
@@ -418,17 +421,23 @@ async fn accept(
     }
 }
 
+/// The connection is to end with a reset, not with a goodbye.
+fn reset(socket: &std::net::TcpStream) {
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+}
+
 type Reply = Response<Full<Bytes>>;
 
 async fn answer(
     mut request: Request<Incoming>,
     state: Arc<Mutex<State>>,
+    raw: Arc<std::net::TcpStream>,
 ) -> Result<Reply, Infallible> {
     if upgrade::is_upgrade_request(&request) {
         let (response, socket) = upgrade::upgrade(&mut request).expect("an upgrade");
         tokio::spawn(async move {
             if let Ok(socket) = socket.await {
-                serve(socket, state).await;
+                serve(socket, state, &raw).await;
             }
         });
         return Ok(response.map(|_| Full::default()));
@@ -460,7 +469,7 @@ async fn answer(
 
 type Socket = WebSocket<TokioIo<hyper::upgrade::Upgraded>>;
 
-async fn serve(socket: Socket, state: Arc<Mutex<State>>) {
+async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStream) {
     // The write side is used as it is: it has to do what no library would.
     let (reading, mut writer) = tokio::io::split(socket.into_inner());
     let reading = tokio::io::join(reading, tokio::io::sink());
@@ -508,7 +517,7 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>) {
                     // What it sends is still read; nothing is ever written again.
                     return std::future::pending().await;
                 }
-                Out::Abort => return,
+                Out::Abort => return reset(raw),
             };
             if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
                 return;
