@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::claims::Claims;
+
 /// A dense number for an instrument, given in the order of listing from 0. Valid for the life of
 /// the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,7 @@ pub struct Instrument {
 pub struct Instruments {
     count: AtomicU32,
     inner: RwLock<Inner>,
+    claims: Claims,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +59,11 @@ impl Instruments {
     /// An empty registry.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Which of them publishers have claimed.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// How many are listed; ids run from 0 to this, exclusive.

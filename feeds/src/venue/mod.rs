@@ -17,6 +17,7 @@ mod coinbase;
 mod event;
 mod json;
 mod names;
+pub mod native;
 mod slots;
 mod time;
 mod top;
