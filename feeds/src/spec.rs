@@ -13,8 +13,10 @@ use thiserror::Error;
 
 use crate::decimal::Decimal;
 
+mod lines;
 mod parts;
 
+pub use lines::{LinesSource, LinesSpec, Place};
 use parts::{Parts, nearest};
 
 /// What a feed is to be, before anything is opened.
@@ -24,6 +26,8 @@ pub enum FeedSpec {
     Synthetic(SyntheticSpec),
     /// Captures of real traffic.
     Replay(ReplaySpec),
+    /// Lines of ticks from anywhere.
+    Lines(LinesSpec),
 }
 
 /// The synthetic market: `synthetic[:symbols=N,rate=R,only=K+K,zipf=Z,names=N,seed=S,bursts=B]`.
@@ -111,7 +115,7 @@ impl Kinds {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// Not one of the feeds.
-    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]` or `replay:FILE[+FILE...][,key=value,...]`{}", hint(.near))]
+    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]`, `replay:FILE[+FILE...][,key=value,...]`, `stdin[:key=value,...]`, `tcp://HOST:PORT[,key=value,...]`, `unix:PATH[,key=value,...]` or `publish[:key=value,...]`{}", hint(.near))]
     UnknownFeed {
         /// What was given.
         given: String,
@@ -161,6 +165,14 @@ pub enum SpecError {
     /// A replay of nothing.
     #[error("feed `replay` names no file: expected replay:FILE[+FILE...][,key=value,...]")]
     NoFile,
+    /// A source of lines without an address.
+    #[error("`{given}` names no address: expected {expected}")]
+    NoPlace {
+        /// What was given.
+        given: String,
+        /// What would do.
+        expected: &'static str,
+    },
 }
 
 impl Default for SyntheticSpec {
@@ -204,10 +216,13 @@ impl FromStr for FeedSpec {
         match kind {
             SYNTHETIC => parse_synthetic(rest).map(FeedSpec::Synthetic),
             REPLAY => parse_replay(rest).map(FeedSpec::Replay),
-            _ => Err(SpecError::UnknownFeed {
-                given: kind.to_owned(),
-                near: nearest(kind, &[SYNTHETIC, REPLAY]),
-            }),
+            _ => match lines::KINDS.into_iter().find(|known| *known == kind) {
+                Some(kind) => LinesSpec::parse(kind, rest).map(FeedSpec::Lines),
+                None => Err(SpecError::UnknownFeed {
+                    given: kind.to_owned(),
+                    near: nearest(kind, &[&[SYNTHETIC, REPLAY], &lines::KINDS[..]].concat()),
+                }),
+            },
         }
     }
 }
@@ -270,6 +285,7 @@ impl fmt::Display for FeedSpec {
         match self {
             FeedSpec::Synthetic(spec) => spec.fmt(f),
             FeedSpec::Replay(spec) => spec.fmt(f),
+            FeedSpec::Lines(spec) => spec.fmt(f),
         }
     }
 }

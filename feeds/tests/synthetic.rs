@@ -203,7 +203,7 @@ fn on_the_real_clock_it_runs_and_stops() {
     }
 
     let parsed: FeedSpec = "synthetic:rate=20000,only=trade".parse().unwrap();
-    let instruments = Instruments::new();
+    let instruments = Arc::new(Instruments::new());
     let feed = parsed.open_with(&instruments, &mut |path| panic!("{path:?}")).unwrap();
     assert_eq!(feed.thread_name(), "gen");
     assert!(feed.name().starts_with("synthetic:symbols=200,rate=20000,only=trade"));
