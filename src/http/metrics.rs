@@ -144,6 +144,7 @@ pub(super) fn text(plane: &Plane) -> String {
     latency(&mut out, &reports);
     feeds(&mut out, plane);
     control(&mut out, plane);
+    publishers(&mut out, plane);
     out
 }
 
@@ -250,6 +251,21 @@ fn feeds(out: &mut String, plane: &Plane) {
             "Times that a replay waited for the reactors.",
             report.paced,
         ),
+    ] {
+        family(out, name, help, "counter");
+        line(out, name, "", value);
+    }
+}
+
+fn publishers(out: &mut String, plane: &Plane) {
+    let Some(door) = &plane.publish else { return };
+    let (connections, messages, refused) = door.counts();
+    let name = "tickcast_publish_connections";
+    family(out, name, "WebSockets of publishers at /v1/publish.", "gauge");
+    line(out, name, "", connections);
+    for (name, help, value) in [
+        ("tickcast_publish_messages_total", "Messages of lines taken there.", messages),
+        ("tickcast_publish_refused_total", "Requests there that were not read.", refused),
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value);
