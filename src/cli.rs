@@ -147,11 +147,7 @@ pub struct ServeArgs {
     pub feed: Vec<String>,
     /// File with the token that publishers must give; opens /v1/publish. (TICKCAST_PUBLISH_TOKEN
     /// takes the token itself)
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "TICKCAST_PUBLISH_TOKEN_FILE",
-        help_heading = "Feeds")]
+    #[arg(long, value_name = "FILE", env = "TICKCAST_PUBLISH_TOKEN_FILE", help_heading = "Feeds")]
     pub publish_token_file: Option<String>,
 
     /// Threads that serve clients [default: one per core this process may use]
