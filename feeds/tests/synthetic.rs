@@ -4,6 +4,7 @@
 mod pace;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::thread;
 
 use pace::{TestClock, context};
