@@ -16,10 +16,10 @@ use crate::instrument::Instruments;
 use crate::sink::{Sink, SinkClosed};
 use crate::spec::LinesSpec;
 
-/// Messages that wait at most. Whoever hands in waits for the outcome before it hands in more, so
-/// that it is twice the number of those who may at a time (`limits::PUBLISHERS` of the server),
-/// for their going.
-const WAITING: usize = 256;
+/// Messages that wait at most. Whoever hands in waits for the outcome before it hands in more: one
+/// of each of 128 connections (the most that a spec allows) and the word that it has gone, and the
+/// requests, of which the server takes few at a time. So it is never full but by mistake.
+const WAITING: usize = 512;
 
 /// Who a message is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
