@@ -99,7 +99,10 @@ mod tests {
             });
             true
         };
-        pieces.iter().for_each(|piece| splitter.take(piece, &mut out));
+        for piece in pieces {
+            splitter.take(piece, &mut out);
+            assert!(splitter.rest.len() <= max, "more is kept than a line may have");
+        }
         splitter.end(&mut out);
         assert!(splitter.rest.capacity() <= max.max(KEPT) + SHOWN);
         got
