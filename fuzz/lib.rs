@@ -23,7 +23,8 @@ pub fn stream(venue: &str, input: &[u8]) {
     }
 }
 
-fn check_events(ticks: &[Tick]) {
+/// Checks that these are whole events.
+pub fn check_events(ticks: &[Tick]) {
     let mut open = false;
     for tick in ticks {
         assert_eq!(tick.has(flags::FIRST), !open);

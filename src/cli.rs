@@ -140,10 +140,15 @@ pub struct ServeArgs {
         env = "TICKCAST_FEED",
         help_heading = "Feeds",
         default_value = "synthetic:",
-        help = "A source of ticks, repeatable: synthetic:[symbols=N,rate=N,...] or \
-                  replay:FILE[+FILE...][,speed=N|max,...]"
+        help = "A source of ticks, repeatable: synthetic:[symbols=N,rate=N,...], \
+                  replay:FILE[+FILE...][,speed=N|max,...], or lines of JSON from stdin, \
+                  tcp://HOST:PORT, unix:PATH or publish: (see docs/PUBLISH.md)"
     )]
     pub feed: Vec<String>,
+    /// File with the token that publishers must give; opens /v1/publish. (TICKCAST_PUBLISH_TOKEN
+    /// takes the token itself)
+    #[arg(long, value_name = "FILE", env = "TICKCAST_PUBLISH_TOKEN_FILE", help_heading = "Feeds")]
+    pub publish_token_file: Option<String>,
 
     /// Threads that serve clients [default: one per core this process may use]
     #[arg(long, value_name = "N", env = "TICKCAST_REACTORS", help_heading = "Reactors")]
@@ -279,6 +284,11 @@ pub struct Given {
 /// Settings by name, without the dashes in front: `ring-slots`.
 pub type Settings = BTreeMap<String, Given>;
 
+/// The setting that holds the token itself. It has no flag and no key in a file.
+pub const TOKEN: &str = "publish-token";
+/// Its variable.
+pub const TOKEN_VARIABLE: &str = "TICKCAST_PUBLISH_TOKEN";
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Action {
@@ -328,6 +338,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
         Err(error) => return Err(UsageError(one_line(&error))),
     };
     let mut settings = settings_of(&matches);
+    // Of a variable only: a command line is there for everybody to see.
+    if let Some(token) = std::env::var_os(TOKEN_VARIABLE) {
+        let values = vec![token.to_string_lossy().into_owned()];
+        settings.insert(TOKEN.to_owned(), Given { origin: Origin::Env, values });
+    }
     match matches.subcommand() {
         Some(("completions", sub)) => match sub.get_one::<Shell>("shell") {
             Some(shell) => Ok(Action::Completions(*shell)),

@@ -5,6 +5,7 @@
 //! origin, the value and what would do.
 
 mod file;
+mod token;
 pub mod units;
 
 use std::fmt::Write as _;
@@ -17,12 +18,14 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
-use tickcast_feeds::{FeedSpec, SpecError};
+use tickcast_feeds::spec::LinesSource;
+use tickcast_feeds::{FeedSpec, LinesSpec, SpecError};
 use tracing::Level;
 
 use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
+pub use token::Token;
 use units::{Bytes, Span, Spread};
 
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
@@ -38,6 +41,11 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// The sources of ticks, at least one.
     pub feeds: Vec<FeedSpec>,
+    /// What publishers must give; `None`: there is no `/v1/publish`. With one, there is exactly
+    /// one feed `publish`.
+    pub publish_token: Option<Token>,
+    /// The file that the token is from.
+    pub publish_token_file: Option<String>,
     /// Threads that serve clients, at least one.
     pub reactors: usize,
     /// Whether reactors were asked to be bound to cores.
@@ -221,12 +229,15 @@ impl Reader<'_> {
             })?;
         let (pin, cores) = self.required("pin", |text| self.pin(text, reactors))?;
         let max_handshakes = self.max_handshakes()?;
+        let (publish_token_file, publish_token) = self.publish_token()?;
         Ok(Config {
             listen: self.required("listen", address)?,
             handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
-            feeds: self.feeds()?,
+            feeds: self.feeds(publish_token.is_some())?,
+            publish_token,
+            publish_token_file,
             reactors,
             pin,
             cores,
@@ -321,7 +332,47 @@ impl Reader<'_> {
         Ok((pin, if bind { cores[..reactors].to_vec() } else { Vec::new() }))
     }
 
-    fn feeds(&self) -> Result<Vec<FeedSpec>, ConfigError> {
+    /// The token and the file that it is from.
+    fn publish_token(&self) -> Result<(Option<String>, Option<Token>), ConfigError> {
+        let name = "publish-token-file";
+        let file = self.settings.get(name).and_then(|given| given.values.first());
+        if let Some(path) = file {
+            let token = Token::read(path).map_err(|why| self.error(name, path, why))?;
+            return Ok((Some(path.clone()), Some(token)));
+        }
+        let Some(given) = self.settings.get(cli::TOKEN) else { return Ok((None, None)) };
+        let token = Token::new(given.values.first().map_or("", String::as_str));
+        let hidden = |why| ConfigError::Value {
+            place: cli::TOKEN_VARIABLE.to_owned(),
+            value: "(not shown)".to_owned(),
+            why,
+        };
+        Ok((None, Some(token.map_err(hidden)?)))
+    }
+
+    fn feeds(&self, publish: bool) -> Result<Vec<FeedSpec>, ConfigError> {
+        let mut feeds = self.given_feeds()?;
+        let count = |source: &LinesSource| {
+            let is =
+                |feed: &&FeedSpec| matches!(feed, FeedSpec::Lines(spec) if spec.source == *source);
+            feeds.iter().filter(is).count()
+        };
+        let error = |value: &str, why: &str| Err(self.error("feed", value, why.to_owned()));
+        if count(&LinesSource::Stdin) > 1 {
+            return error("stdin", "there is one standard input, expected it once");
+        }
+        match (count(&LinesSource::Publish), publish) {
+            (0, true) => {
+                feeds.push(FeedSpec::Lines(LinesSpec::new(LinesSource::Publish)));
+                Ok(feeds)
+            }
+            (0, false) | (1, true) => Ok(feeds),
+            (1, false) => error("publish", "it needs a token, expected --publish-token-file FILE"),
+            _ => error("publish", "there is one /v1/publish, expected it once"),
+        }
+    }
+
+    fn given_feeds(&self) -> Result<Vec<FeedSpec>, ConfigError> {
         let Some(given) = self.settings.get("feed") else { return Ok(Vec::new()) };
         let texts: Vec<&str> = match given.origin {
             // One variable holds them all.
@@ -452,6 +503,7 @@ impl Loaded {
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
             ("feed", format!("[{}]", feeds.join(", "))),
+            ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
             ("reactors", config.reactors.to_string()),
             ("pin", name_of(cli::PIN, config.pin as usize)),
             ("ring-slots", config.ring_slots.to_string()),
@@ -471,7 +523,9 @@ impl Loaded {
         ];
         let mut text = String::new();
         for (name, value) in values {
-            let line = format!("{name} = {value}");
+            // What nobody gave and has no default stands there as a comment.
+            let comment = if value.is_empty() { "# " } else { "" };
+            let line = format!("{comment}{name} = {value}");
             let cores = if name == "pin" { self.cores() } else { String::new() };
             let _ = writeln!(text, "{line:<40} # {}{cores}", self.origin(name)); // cannot fail
         }
@@ -494,6 +548,10 @@ impl Loaded {
                 format!("{}:{line}", path.escape_debug())
             }
             Some(Given { origin: Origin::Default, .. }) => "default".to_owned(),
+            None if name == "publish-token-file" && self.config.publish_token.is_some() => {
+                format!("the token itself is in {}", cli::TOKEN_VARIABLE)
+            }
+            None if name == "publish-token-file" => "not given".to_owned(),
             None => "from this machine".to_owned(),
         }
     }

@@ -161,6 +161,14 @@ impl Sink for FeedSink {
         }
     }
 
+    fn note(&mut self, trouble: bool, text: &str) {
+        if trouble {
+            tracing::warn!(feed = self.stats.name, "{text}");
+        } else {
+            tracing::info!(feed = self.stats.name, "{text}");
+        }
+    }
+
     fn restart(&mut self) {
         // What was put before belongs to the time before; a closed sink shows at the next flush.
         let _ = self.flush();

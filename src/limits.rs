@@ -183,6 +183,26 @@ pub const SUGGESTION_LIKENESS: f64 = 0.75;
 /// a snapshot is under way to a client, its outbox may hold that much more.
 pub const BOOK_FULL_BYTES: usize = 2 * BOOK_LEVELS_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
 
+// ---------------------------------------------------------------- publishers
+
+/// Bytes of a token that lets one publish: shorter ones can be guessed, longer ones do not fit the
+/// head of a request beside its other fields.
+pub const TOKEN_BYTES: RangeInclusive<usize> = 16..=512;
+
+/// Bytes of the body of one `POST /v1/publish`: two of the longest lines. Who has more sends
+/// several, or opens a WebSocket.
+pub const PUBLISH_BODY_BYTES: usize = 2 * tickcast_feeds::lines::MAX_LINE_BYTES;
+
+/// Such requests at a time; each holds its body. 64 MiB in all.
+pub const PUBLISH_REQUESTS: usize = 16;
+
+/// How long a publisher may take nothing of what it is told: it is told little, and not reading
+/// it must not keep what waits for ever.
+pub const PUBLISH_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a drain waits for publishers to take their close.
+pub const PUBLISH_DRAIN: Duration = Duration::from_millis(500);
+
 // ---------------------------------------------------------------- slow consumers
 
 /// Default of `--outbox-bytes`: 1 MiB, some 5,000 messages of 200 bytes, which is what a screen of
@@ -321,6 +341,14 @@ const _: () = {
     assert!(REQUEST_SYMBOLS <= SUBSCRIPTIONS && SUBSCRIPTIONS <= SUBSCRIPTIONS_MAX);
     assert!(REQUEST_RATE <= REQUEST_RATE_MAX);
     assert!(REQUEST_RATE_MAX.checked_mul(REQUEST_BURST_SECONDS).is_some());
+
+    // Both fit the head of a request.
+    assert!(*TOKEN_BYTES.end() * 4 < HANDSHAKE_HEAD_BYTES);
+    assert!(
+        PUBLISH_BODY_BYTES > BOOK_FULL_BYTES
+            && tickcast_feeds::lines::MAX_LINE_BYTES > BOOK_FULL_BYTES
+    );
+    assert!(tickcast_feeds::venue::native::MAX_LEVELS == BOOK_LEVELS_MAX);
 
     // A control frame: the code and the reason.
     assert!(CLOSE_REASON_BYTES + 2 <= 125);

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use tickcast_feeds::Instruments;
 use tickcast_feeds::feed::Feed;
+use tickcast_feeds::lines::{self, Inbox};
+use tickcast_feeds::spec::LinesSource;
+use tickcast_feeds::{FeedSpec, Instruments, LinesSpec};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -33,18 +35,28 @@ use crate::watch;
 /// on.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let instruments = Arc::new(Instruments::new());
-    let feeds = open_feeds(&config, &instruments)?;
+    let (feeds, inbox) = open_feeds(&config, &instruments)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(config, instruments, feeds))
+    local.block_on(&runtime, serve(config, instruments, feeds, inbox))
 }
 
-fn open_feeds(
-    config: &Config,
-    instruments: &Arc<Instruments>,
-) -> anyhow::Result<Vec<Box<dyn Feed>>> {
-    config.feeds.iter().map(|spec| Ok(spec.clone().open(instruments)?)).collect()
+/// The feeds, and the one `publish` with where to hand in, if anybody may.
+type Feeds = (Vec<Box<dyn Feed>>, Option<(LinesSpec, Inbox)>);
+
+fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> anyhow::Result<Feeds> {
+    let mut published = None;
+    let open = |spec: &FeedSpec| match spec.clone() {
+        FeedSpec::Lines(spec) if spec.source == LinesSource::Publish => {
+            let (inbox, feed) = lines::inbox(spec.clone(), instruments);
+            published = Some((spec, inbox));
+            Ok(feed)
+        }
+        spec => Ok(spec.open(instruments)?),
+    };
+    let feeds = config.feeds.iter().map(open).collect::<anyhow::Result<_>>()?;
+    Ok((feeds, published))
 }
 
 /// The reactors' threads.
@@ -59,6 +71,7 @@ async fn serve(
     config: Config,
     instruments: Arc<Instruments>,
     feeds: Vec<Box<dyn Feed>>,
+    published: Option<(LinesSpec, Inbox)>,
 ) -> anyhow::Result<()> {
     // Signals count from here on: one during the start is not lost.
     let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -79,6 +92,14 @@ async fn serve(
         draining: AtomicBool::new(false),
         counters: http::Counters::default(),
         rates: Mutex::default(),
+        publish: config.publish_token.clone().zip(published).map(|(token, (spec, inbox))| {
+            http::Door::new(
+                token,
+                inbox,
+                spec.publishers,
+                [config.ping_interval, config.ping_timeout],
+            )
+        }),
     });
     let accepting = tokio::task::spawn_local(http::accept(plane.clone(), listener));
     yield_to_reactors();
@@ -91,6 +112,9 @@ async fn serve(
     }
     plane.draining.store(true, Ordering::Relaxed);
     accepting.abort();
+    if let Some(door) = &plane.publish {
+        door.close().await;
+    }
     drain(&reactors.hub, config.drain_deadline, &mut stop).await;
     ingest.stop();
     for link in &reactors.hub.links {

@@ -269,3 +269,34 @@ fn help_shows_every_setting_under_its_heading() {
     }
     assert!(help.contains("Examples:") && help.lines().all(|line| line.chars().count() <= 100));
 }
+
+#[test]
+fn a_token_is_used_and_never_shown() {
+    const TOKEN: &str = "s3cret-s3cret-s3cret";
+    let folder = Folder::new("token");
+    let file = folder.file(TOKEN);
+    let variable = [("TICKCAST_PUBLISH_TOKEN", TOKEN)];
+    for (args, variables) in [
+        (&["--publish-token-file", &file][..], &[][..]),
+        (&[], &variable),
+        (&["--feed=publish:"], &variable),
+    ] {
+        let output = tickcast(&[&["check-config"], args].concat(), variables);
+        let feeds = effective(&output, "feed").0;
+        assert!(feeds.ends_with("\"publish:\"]"), "{feeds}");
+        assert!(!stdout(&output).contains(TOKEN));
+    }
+    let line = refusal(&tickcast(&[], &[("TICKCAST_PUBLISH_TOKEN", "s3cret s3cret s3cret")]));
+    assert!(line.contains("TICKCAST_PUBLISH_TOKEN") && !line.contains("s3cret"), "{line}");
+    let line = refusal(&tickcast(&["--publish-token-file", &folder.file("short")], &[]));
+    assert!(line.contains("16 to 512") && !line.contains("short\""), "{line}");
+    let line = refusal(&tickcast(&["--feed=publish:"], &[]));
+    assert!(line.contains("--publish-token-file FILE"), "{line}");
+    let line = refusal(&tickcast(&["--feed=stdin", "--feed=stdin"], &[]));
+    assert!(line.contains("one standard input"), "{line}");
+    // There is no flag for it, for `ps` shows flags.
+    let line = refusal(&tickcast(&[&format!("--publish-token={TOKEN}")], &[]));
+    assert!(line.contains("--publish-token"), "{line}");
+    let line = refusal(&tickcast(&["--config", &folder.file("publish-token = 'x'")], &[]));
+    assert!(line.contains("did you mean publish-token-file?"), "{line}");
+}

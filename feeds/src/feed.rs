@@ -8,11 +8,12 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::instrument::Instruments;
+use crate::lines::{LinesFeed, OpenError, inbox};
 use crate::live::{LiveError, LiveFeed, LiveStats, MakeTap, Tap, Tapped};
 use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
-use crate::spec::FeedSpec;
-use crate::synthetic::SyntheticFeed;
+use crate::spec::{FeedSpec, LinesSource};
+use crate::synthetic::{SyntheticFeed, VENUE};
 
 /// A source of ticks, opened and ready to run.
 pub trait Feed: Send {
@@ -45,7 +46,7 @@ impl FeedSpec {
     /// them.
     ///
     /// # Errors
-    /// See [`ReplayFeed::open`]; a synthetic feed always opens.
+    /// See [`ReplayFeed::open`] and [`LinesFeed::open`]; a synthetic feed always opens.
     pub fn open(self, instruments: &Arc<Instruments>) -> Result<Box<dyn Feed>, FeedError> {
         let mut make =
             |_: &Path| -> Box<dyn Decoder> { Box::new(VenueDecoder::new(Arc::clone(instruments))) };
@@ -62,9 +63,20 @@ impl FeedSpec {
         make: &mut MakeDecoder<'_>,
     ) -> Result<Box<dyn Feed>, FeedError> {
         Ok(match self {
-            FeedSpec::Synthetic(spec) => Box::new(SyntheticFeed::open(spec, instruments)),
+            FeedSpec::Synthetic(spec) => {
+                instruments.claims().reserve(VENUE);
+                Box::new(SyntheticFeed::open(spec, instruments))
+            }
             FeedSpec::Replay(spec) => Box::new(ReplayFeed::open(spec, make)?),
-            FeedSpec::Live(spec) => Box::new(LiveFeed::open(spec, instruments)?),
+            // Nobody can hand anything in: it ends at once.
+            FeedSpec::Lines(spec) if spec.source == LinesSource::Publish => {
+                inbox(spec, instruments).1
+            }
+            FeedSpec::Lines(spec) => Box::new(LinesFeed::open(spec, instruments)?),
+            FeedSpec::Live(spec) => {
+                instruments.claims().reserve(spec.venue);
+                Box::new(LiveFeed::open(spec, instruments)?)
+            }
         })
     }
 }
@@ -140,4 +152,10 @@ pub enum FeedError {
     /// A directory without a capture.
     #[error("no capture in directory `{}`", .0.display())]
     EmptyDirectory(PathBuf),
+    /// A source of lines that cannot be opened.
+    #[error(transparent)]
+    Lines(OpenError),
+    /// The standard input sends something else than ticks.
+    #[error("what comes on `{0}` is no stream of ticks: see the rejected lines before this")]
+    Rubbish(String),
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::claims::Claims;
 use crate::decimal::Decimal;
 
 /// A dense number for an instrument, given in the order of listing from 0. Valid for the life of
@@ -87,6 +88,7 @@ impl Listing {
 pub struct Instruments {
     count: AtomicU32,
     inner: RwLock<Inner>,
+    claims: Claims,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,11 @@ impl Instruments {
     /// An empty registry.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Which of them publishers have claimed.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// How many are listed; ids run from 0 to this, exclusive.

@@ -4,10 +4,12 @@
 //! The modules stand in the order of the data's path. A feed hands ticks to a [`Sink`]; it cannot
 //! know that rings, reactors or sockets exist.
 
+pub mod claims;
 pub mod clock;
 pub mod decimal;
 pub mod feed;
 pub mod instrument;
+pub mod lines;
 pub mod live;
 pub mod replay;
 pub mod sink;
@@ -21,5 +23,5 @@ pub use decimal::{Decimal, DecimalError};
 pub use feed::{Feed, FeedError, RunContext};
 pub use instrument::{Instrument, InstrumentId, Instruments, Listing};
 pub use sink::{Sink, SinkClosed, Stop, VecSink};
-pub use spec::{FeedSpec, LiveSpec, ReplaySpec, SpecError, SyntheticSpec};
+pub use spec::{FeedSpec, LinesSpec, LiveSpec, ReplaySpec, SpecError, SyntheticSpec};
 pub use tick::{FeedState, Kind, Level, Quote, Side, Stamp, Status, Tick, Trade};

@@ -34,6 +34,10 @@ pub trait Sink {
     /// cause (one log line per kind), `text` the message, which the sink cuts.
     fn reject(&mut self, kind: &'static str, detail: &str, text: &[u8]);
 
+    /// Tells whoever runs the process about the source: who came, who left, what went wrong
+    /// (`trouble`). Becomes a line of the log, so the caller bounds how often.
+    fn note(&mut self, _trouble: bool, _text: &str) {}
+
     /// The source starts over (a replay loops): venue sequences may go back.
     fn restart(&mut self);
 

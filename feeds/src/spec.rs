@@ -14,9 +14,11 @@ use thiserror::Error;
 use crate::decimal::Decimal;
 use crate::venue;
 
+mod lines;
 mod live;
 mod parts;
 
+pub use lines::{LinesSource, LinesSpec, Place};
 pub use live::LiveSpec;
 use parts::{Parts, nearest};
 
@@ -29,6 +31,8 @@ pub enum FeedSpec {
     Replay(ReplaySpec),
     /// A venue to connect to.
     Live(LiveSpec),
+    /// Lines of ticks from anywhere.
+    Lines(LinesSpec),
 }
 
 /// The synthetic market: `synthetic[:symbols=N,rate=R,only=K+K,zipf=Z,names=N,seed=S,bursts=B]`.
@@ -116,7 +120,7 @@ impl Kinds {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SpecError {
     /// Not one of the feeds.
-    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]`, `replay:FILE[+FILE...][,key=value,...]`, or a venue with its symbols as `binance:BTCUSDT,ETHUSDT`{}", hint(.near))]
+    #[error("unknown feed `{given}`: expected `synthetic[:key=value,...]`, `replay:FILE[+FILE...][,key=value,...]`, `stdin[:key=value,...]`, `tcp://HOST:PORT[,key=value,...]`, `unix:PATH[,key=value,...]` `publish[:key=value,...]`, or a venue with its symbols as `binance:BTCUSDT,ETHUSDT`{}", hint(.near))]
     UnknownFeed {
         /// What was given.
         given: String,
@@ -192,6 +196,14 @@ pub enum SpecError {
         /// What was given and what the venue takes.
         why: String,
     },
+    /// A source of lines without an address.
+    #[error("`{given}` names no address: expected {expected}")]
+    NoPlace {
+        /// What was given.
+        given: String,
+        /// What would do.
+        expected: &'static str,
+    },
 }
 
 impl Default for SyntheticSpec {
@@ -235,18 +247,19 @@ impl FromStr for FeedSpec {
         match kind {
             SYNTHETIC => parse_synthetic(rest).map(FeedSpec::Synthetic),
             REPLAY => parse_replay(rest).map(FeedSpec::Replay),
-            _ => match venue::find(kind).filter(|venue| venue.is_live()) {
-                Some(venue) => LiveSpec::read(venue, rest).map(FeedSpec::Live),
-                None => {
-                    let live = venue::VENUES.iter().filter(|venue| venue.is_live());
-                    let mut names = vec![SYNTHETIC, REPLAY];
-                    names.extend(live.map(|venue| venue.name));
-                    Err(SpecError::UnknownFeed {
-                        given: kind.to_owned(),
-                        near: nearest(kind, &names),
-                    })
+            _ => {
+                if let Some(kind) = lines::KINDS.into_iter().find(|known| *known == kind) {
+                    return LinesSpec::parse(kind, rest).map(FeedSpec::Lines);
                 }
-            },
+                let live = venue::VENUES.iter().filter(|venue| venue.is_live());
+                if let Some(venue) = venue::find(kind).filter(|venue| venue.is_live()) {
+                    return LiveSpec::read(venue, rest).map(FeedSpec::Live);
+                }
+                let mut names = [&[SYNTHETIC, REPLAY], &lines::KINDS[..]].concat();
+                names.extend(live.map(|venue| venue.name));
+                let near = nearest(kind, &names);
+                Err(SpecError::UnknownFeed { given: kind.to_owned(), near })
+            }
         }
     }
 }
@@ -310,6 +323,7 @@ impl fmt::Display for FeedSpec {
             FeedSpec::Synthetic(spec) => spec.fmt(f),
             FeedSpec::Replay(spec) => spec.fmt(f),
             FeedSpec::Live(spec) => spec.fmt(f),
+            FeedSpec::Lines(spec) => spec.fmt(f),
         }
     }
 }

@@ -423,7 +423,7 @@ fn what_cannot_be_read_stops_the_start() {
     let missing = bench.folder.path().join("missing.gz");
     let spec: FeedSpec = format!("replay:{}", missing.display()).parse().unwrap();
     let error = spec
-        .open_with(&std::sync::Arc::new(Instruments::new()), &mut |path| panic!("{path:?}"))
+        .open_with(&Arc::new(Instruments::new()), &mut |path| panic!("{path:?}"))
         .err()
         .map(|error| error.to_string())
         .unwrap();

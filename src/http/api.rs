@@ -49,7 +49,7 @@ pub(super) async fn answer(plane: &Plane, request: &Request<Incoming>) -> Respon
             Some(asset) => page(request, &asset),
             None => plain(
                 StatusCode::NOT_FOUND,
-                "nothing here; there are / /v1/ws /v1/stats /v1/connections /v1/feeds /metrics /healthz /readyz\n",
+                "nothing here; there are / /v1/ws /v1/publish /v1/stats /v1/connections /v1/feeds /metrics /healthz /readyz\n",
             ),
         },
     }

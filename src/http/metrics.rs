@@ -146,6 +146,7 @@ pub(super) fn text(plane: &Plane) -> String {
     latency(&mut out, &reports);
     feeds(&mut out, plane);
     control(&mut out, plane);
+    publishers(&mut out, plane);
     out
 }
 
@@ -299,6 +300,21 @@ fn live(out: &mut String, plane: &Plane) {
             let labels = format!("{},{}", label("feed", &feed.name), label("what", what));
             line(out, name, &labels, *count);
         }
+    }
+}
+
+fn publishers(out: &mut String, plane: &Plane) {
+    let Some(door) = &plane.publish else { return };
+    let (connections, messages, refused) = door.counts();
+    let name = "tickcast_publish_connections";
+    family(out, name, "WebSockets of publishers at /v1/publish.", "gauge");
+    line(out, name, "", connections);
+    for (name, help, value) in [
+        ("tickcast_publish_messages_total", "Messages of lines taken there.", messages),
+        ("tickcast_publish_refused_total", "Requests there that were not read.", refused),
+    ] {
+        family(out, name, help, "counter");
+        line(out, name, "", value);
     }
 }
 

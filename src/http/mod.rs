@@ -4,6 +4,7 @@
 mod api;
 pub mod assets;
 mod metrics;
+mod publish;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -31,6 +32,8 @@ use crate::reactor::{Adopt, Command, Hub, Link};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
 
+pub(crate) use publish::Door;
+
 /// Answers are small and whole.
 pub(crate) type Body = Full<Bytes>;
 
@@ -47,6 +50,8 @@ pub(crate) struct Plane {
     pub(crate) draining: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) rates: Mutex<api::Rates>,
+    /// Where ticks are published, if anybody may.
+    pub(crate) publish: Option<Door>,
 }
 
 /// What the control plane counts.
@@ -141,6 +146,7 @@ async fn answer(
     let dialect = match request.uri().path() {
         "/v1/ws" => Dialect::Native,
         "/v1/echo" => Dialect::Echo,
+        "/v1/publish" => return publish::answer(plane, request, peer).await,
         _ => return api::answer(plane, &request).await,
     };
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
@@ -183,10 +189,8 @@ async fn hand_over(
     dialect: Dialect,
 ) {
     let adopt = async {
-        let upgraded = upgraded.await.ok()?.into_inner().into_inner();
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-        let stream = parts.io.into_inner().into_std().ok()?;
-        Some(Adopt { stream, peer, dialect, early: parts.read_buf.to_vec() })
+        let (stream, early) = socket_of(upgraded).await?;
+        Some(Adopt { stream: stream.into_std().ok()?, peer, dialect, early })
     };
     match adopt.await {
         Some(adopt) => link.send(Command::Adopt(Box::new(adopt))),
@@ -194,6 +198,13 @@ async fn hand_over(
             link.sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The socket of an upgrade whose answer is sent, and what the client has sent since.
+async fn socket_of(upgraded: fastwebsockets::upgrade::UpgradeFut) -> Option<(TcpStream, Vec<u8>)> {
+    let upgraded = upgraded.await.ok()?.into_inner().into_inner();
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 /// A plain text answer.

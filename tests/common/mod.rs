@@ -26,9 +26,15 @@ pub struct Server {
 impl Server {
     /// Starts it on a free port of the loopback.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, Stdio::null())
+    }
+
+    /// The same with this standard input.
+    pub fn start_with(args: &[&str], stdin: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tickcast"))
             .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
             .args(args)
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program starts");

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::Server;
 
 /// The interpreter that scripts/test sets up; `None`, said loudly, where it has not run.
-fn interpreter() -> Option<PathBuf> {
+pub fn interpreter() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/venv/bin/python");
     let probe = Command::new(&python).args(["-c", "import websockets"]).output();

@@ -93,6 +93,10 @@ impl Sink for Stamping<'_> {
         self.sink.reject(kind, detail, text);
     }
 
+    fn note(&mut self, trouble: bool, text: &str) {
+        self.sink.note(trouble, text);
+    }
+
     fn restart(&mut self) {
         self.sink.restart();
     }

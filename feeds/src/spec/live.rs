@@ -82,6 +82,10 @@ impl LiveSpec {
                 "channels" => spec.channels = part.kinds()?,
                 "depth" => spec.depth = Some(part.integer(1, 5_000, "1 to 5000 levels")? as u16),
                 "lines" => spec.lines = part.integer(1, 2, "1 or 2")? as u8,
+                "life" => {
+                    let life = part.integer(1, 10_000_000, "1 to 10000000 seconds")?;
+                    spec.life = Some(life as u32);
+                }
                 "silence" => {
                     let silence = part.integer(1, 3_600, "1 to 3600 seconds")?;
                     spec.silence = Some(silence as u32);

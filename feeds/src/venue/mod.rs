@@ -24,6 +24,7 @@ mod event;
 mod json;
 mod kraken;
 mod names;
+pub mod native;
 pub mod rules;
 mod slots;
 mod time;
