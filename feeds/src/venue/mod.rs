@@ -45,12 +45,18 @@ pub struct Entry {
 type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
 
 /// Every venue, by name.
-pub static VENUES: [Entry; 2] = [
+pub static VENUES: [Entry; 3] = [
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
         rules: None,
         recognise: coinbase::recognise,
+    },
+    Entry {
+        name: Binance::USDM,
+        parser: |instruments| Box::new(Binance::usdm(instruments)),
+        rules: Some(binance::usdm::make),
+        recognise: binance::recognise_usdm,
     },
     Entry {
         name: Binance::NAME,
@@ -301,6 +307,16 @@ mod tests {
             (r#"{"s":"BTCUSDT","e":"trade"}"#, Some("binance")),
             (r#"{"u":1,"s":"B","b":"1","B":"1","a":"1","A":"1"}"#, Some("binance")),
             (r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#, Some("binance")),
+            (r#"{"e":"depthUpdate","s":"BTCUSDT","U":8,"u":9,"b":[],"a":[]}"#, Some("binance")),
+            (
+                r#"{"stream":"x@depth","data":{"e":"depthUpdate","U":8,"u":9,"pu":3}}"#,
+                Some("binance-usdm"),
+            ),
+            (r#"{"e":"aggTrade","s":"BTCUSDT","a":1,"l":2,"M":true}"#, Some("binance")),
+            (r#"{"e":"aggTrade","s":"BTCUSDT","a":1,"l":2,"nq":"1"}"#, Some("binance-usdm")),
+            (r#"{"e":"bookTicker","u":1,"s":"B","T":1,"b":"1"}"#, Some("binance-usdm")),
+            (r#"{"lastUpdateId":1,"E":1,"T":1,"bids":[],"asks":[]}"#, Some("binance-usdm")),
+            (r#"{"e":"trade","s":"BTCUSDT","X":"MARKET"}"#, Some("binance-usdm")),
             (r#"{"product_id":"BTC-USD","type":"match"}"#, Some("coinbase")),
             (r#"{"type":"subscriptions","channels":[]}"#, Some("coinbase")),
             (r#"{"result":null,"id":1}"#, None),
