@@ -109,6 +109,15 @@ impl BookSync {
         }
     }
 
+    /// Whether there is or was a book that is not complete now, or one is expected.
+    pub fn is_pending(&self) -> bool {
+        match self.state {
+            State::Live => false,
+            State::Suspended | State::Resync => true,
+            State::Fresh => self.wants_snapshot(),
+        }
+    }
+
     /// A connection carries this book from here on.
     pub fn expect(&mut self) {
         self.expected = true;

@@ -77,33 +77,41 @@ fn subscriptions_name_only_the_channels_that_are_asked_for() {
 
 #[test]
 fn long_requests_are_split_between_symbols() {
-    let rules = rules();
-    let symbols: Vec<Box<str>> =
-        (0..341).map(|n| format!("{}{n}USDT", "X".repeat(n % 9 + 1)).into()).collect();
+    // A first name of every length lets the limit fall on every place.
+    for extra in 1..=40 {
+        let mut symbols: Vec<Box<str>> = vec!["Y".repeat(extra).into()];
+        symbols.extend((0..341).map(|n| format!("{}{n}USDT", "X".repeat(n % 9 + 1)).into()));
+        check_split(&symbols, Kinds::ALL, &["trade", "bookTicker", "depth@100ms"]);
+        check_split(&symbols, kinds(false, false, true), &["depth@100ms"]);
+    }
+}
+
+fn check_split(symbols: &[Box<str>], channels: Kinds, each: &[&str]) {
     // The longest id there is: a request must not outgrow the limit by it.
     let first = u64::MAX - 100;
     let mut id = first;
-    let texts = rules.ask(Ask::Subscribe, Kinds::ALL, &symbols, &mut id);
+    let texts = rules().ask(Ask::Subscribe, channels, symbols, &mut id);
     let mut streams: Vec<String> = Vec::new();
     for (text, number) in texts.iter().zip(first..) {
         assert!(text.len() <= 4_000, "{}", text.len());
         let request: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!((&request["method"], &request["id"]), (&"SUBSCRIBE".into(), &number.into()));
         let params = request["params"].as_array().unwrap();
-        assert_eq!(params.len() % 3, 0, "a symbol's streams are in one request");
+        assert_eq!(params.len() % each.len(), 0, "a symbol's streams are in one request");
         streams.extend(params.iter().map(|name| name.as_str().unwrap().to_owned()));
     }
     assert_eq!(id, first + texts.len() as u64);
     let wanted: Vec<String> = symbols
         .iter()
         .map(|native| native.to_lowercase())
-        .flat_map(|s| ["trade", "bookTicker", "depth@100ms"].map(|c| format!("{s}@{c}")))
+        .flat_map(|s| each.iter().map(move |stream| format!("{s}@{stream}")))
         .collect();
     assert_eq!(streams, wanted);
     // Nothing is split that fits: the next symbol would have been too much.
     for pair in texts.windows(2) {
         let start = pair[1].find('[').unwrap() + 1;
-        let names: Vec<&str> = pair[1][start..].splitn(4, ',').take(3).collect();
+        let end = pair[1].find(']').unwrap();
+        let names: Vec<&str> = pair[1][start..end].split(',').take(each.len()).collect();
         assert!(pair[0].len() + 1 + names.join(",").len() > 4_000);
     }
 }

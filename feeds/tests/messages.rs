@@ -43,7 +43,18 @@ const COINBASE: &[&str] = &[
     r#"{"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"BTC-USD","time":"2014-11-07T08:19:28.464459Z"}"#,
 ];
 
-const STREAMS: [(&str, &[&str]); 2] = [("binance", BINANCE), ("coinbase", COINBASE)];
+/// A stream of Binance's USD-M futures, where it differs from spot.
+const BINANCE_USDM: &[&str] = &[
+    r#"{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000123,"s":"BTCUSDT","a":7,"p":"61234.50","q":"1.250","nq":"1","f":100,"l":105,"T":1700000000120,"m":true}}"#,
+    r#"{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":40,"E":1700000000130,"T":1700000000129,"s":"BTCUSDT","b":"61234.50","B":"31.210","a":"61234.60","A":"40.660"}}"#,
+    r#"{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":157,"u":160,"pu":149,"b":[["61234.40","0.000"]],"a":[["61234.70","3.5"]]}}"#,
+    r#"{"lastUpdateId":149,"E":1700000000140,"T":1700000000139,"bids":[["61234.40","0.1"]],"asks":[]}"#,
+    r#"{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT_260327","U":9,"u":9,"pu":3,"b":[],"a":[]}"#,
+    r#"{"e":"trade","s":"BTCUSDT","t":106,"p":"1","q":"1","X":"INSURANCE_FUND","T":1,"m":true}"#,
+];
+
+const STREAMS: [(&str, &[&str]); 3] =
+    [("binance", BINANCE), ("binance-usdm", BINANCE_USDM), ("coinbase", COINBASE)];
 
 /// What a stream of messages becomes, and how many were left out on purpose.
 fn parse<T: AsRef<[u8]>>(venue: &str, messages: &[T]) -> (VecSink, u64) {

@@ -44,6 +44,11 @@ impl<S: Default> Slots<S> {
         Slots { venue, instruments, index: HashMap::default(), slots: Vec::new() }
     }
 
+    /// Whether a message has named `native` before.
+    pub(super) fn knows(&self, native: &str) -> bool {
+        self.index.contains_key(native)
+    }
+
     /// The slot of `native`, listed now if it is new; `split` finds its base and quote.
     pub(super) fn resolve<'n>(
         &mut self,
@@ -128,7 +133,8 @@ impl<S: Default + HasBook> Slots<S> {
             let Ok(slot) = self.resolve(native, |_| None) else { continue };
             if book {
                 slot.state.book_mut().expect();
-            } else {
+            } else if !slot.state.book().is_pending() {
+                // Else it is live once its book is, which another connection carries.
                 let stamp = Stamp { recv: recv_ns, ..Stamp::default() };
                 put_state(slot.id, stamp, FeedState::Live, sink);
             }

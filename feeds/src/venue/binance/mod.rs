@@ -1,47 +1,78 @@
-//! Binance spot: WebSocket streams, raw or combined, and the REST depth snapshot.
+//! Binance: spot (`binance`) and USD-M futures (`binance-usdm`). WebSocket streams, raw or
+//! combined, and the REST depth snapshot.
 //!
 //! Every fact about the messages is from
-//! <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>.
+//! - spot: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>,
+//! - futures:
+//!   <https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams>
+//!   and the pages below it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
+use self::fields::{Fields, decoded, set_upper, unwrap_combined};
+use self::symbols::Symbols;
 use super::event::{Event, array};
-use super::json::{Fault, Field, Reader, boolean, decimal, integer, text, wrong};
-use super::names::{Listed, split_joined};
-use super::slots::{HasBook, Slots};
-use super::time::from_epoch;
+use super::json::{Fault, Reader, decimal, integer, text, wrong};
+use super::slots::HasBook;
 use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
 use crate::sink::Sink;
 use crate::sync::{BookSync, Step};
-use crate::tick::{Quote, Side, Stamp, Tick, Trade, flags};
+use crate::tick::{Quote, Side, Stamp, Tick, flags};
 
+mod fields;
 pub(super) mod rules;
+mod symbols;
+pub(super) mod usdm;
 
-/// The parser of Binance spot.
+/// The parser of Binance spot or of its USD-M futures.
 ///
 /// | message | ticks |
 /// |---|---|
 /// | `trade` | a trade; sequence and id are `t` |
-/// | `aggTrade` | a trade flagged [`AGGREGATE`](flags::AGGREGATE); the id is `a`, the sequence `l`, the last trade that it sums |
+/// | `aggTrade` | a trade flagged [`AGGREGATE`](flags::AGGREGATE); the id is `a`, the sequence of spot `l`, the last trade that it sums, of futures `a` |
 /// | `bookTicker` | a quote; the sequence is `u` |
-/// | `depthUpdate` | levels; the sequence is `u`, their `first` is `U` |
-/// | partial depth (`<symbol>@depth20@100ms`), REST snapshot | levels flagged [`SNAPSHOT`](flags::SNAPSHOT); the sequence is `lastUpdateId` |
+/// | `depthUpdate` | levels; the sequence is `u`, their `first` of spot `U`, of futures `pu` + 1 |
+/// | partial depth (`<symbol>@depth20@100ms`), REST snapshot | levels flagged [`SNAPSHOT`](flags::SNAPSHOT); the sequence is `lastUpdateId`, in the stream of futures `u` |
 ///
 /// No trade is put twice: trades and quotes that are not newer than the last one are dropped, and
 /// from a symbol's first plain trade on its aggregates are.
+///
+/// Futures have only aggregates documented, summed over 100 ms with those of hidden (RPI) orders;
+/// of plain trades, which old captures hold, those outside the market (`X` is not `MARKET`: the
+/// insurance fund's) are left out, as the aggregates leave them out. A future with a date has it
+/// at the end of its symbol: `BTCUSDT_260327` is `binance-usdm:BTC-USDT-260327`.
+///
+/// What no message shows: Binance sends no checksum, so a level that it got wrong stays wrong; a
+/// snapshot has at most 5,000 levels (futures: 1,000), so what lies beyond them is known only
+/// where it has changed since; trades that were lost with a connection are not sent again.
 pub struct Binance {
     reader: Reader,
     core: Core,
 }
 
+/// A market of Binance, with a namespace of symbols of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Market {
+    Spot,
+    Usdm,
+}
+
+impl Market {
+    const fn name(self) -> &'static str {
+        match self {
+            Market::Spot => Binance::NAME,
+            Market::Usdm => Binance::USDM,
+        }
+    }
+}
+
 struct Core {
-    slots: Slots<State>,
-    listed: Listed,
+    market: Market,
+    symbols: Symbols<State>,
     event: Event,
     /// A stream's symbol in upper case.
     upper: String,
@@ -55,6 +86,8 @@ struct State {
     plain_trades: bool,
     /// The newest trade put, `t` or `l`.
     trade: Option<u64>,
+    /// The newest aggregate put, `a`.
+    aggregate: Option<u64>,
     /// The newest quote put, `u`.
     quote: Option<u64>,
     book: BookSync,
@@ -71,14 +104,25 @@ impl HasBook for State {
 }
 
 impl Binance {
-    /// The name that symbols start with.
+    /// The name that symbols of spot start with.
     pub const NAME: &str = "binance";
+    /// The name that symbols of USD-M futures start with.
+    pub const USDM: &str = "binance-usdm";
 
-    /// A parser that lists its symbols in `instruments`.
+    /// A parser of spot, which lists its symbols in `instruments`.
     pub fn new(instruments: Arc<Instruments>) -> Self {
+        Self::of(Market::Spot, instruments)
+    }
+
+    /// A parser of USD-M futures, which lists its symbols in `instruments`.
+    pub fn usdm(instruments: Arc<Instruments>) -> Self {
+        Self::of(Market::Usdm, instruments)
+    }
+
+    fn of(market: Market, instruments: Arc<Instruments>) -> Self {
         let core = Core {
-            slots: Slots::new(Self::NAME, instruments),
-            listed: Listed::new(),
+            market,
+            symbols: Symbols::new(market, instruments),
             event: Event::default(),
             upper: String::new(),
             ignored: Ignored::default(),
@@ -89,7 +133,7 @@ impl Binance {
 
 impl Venue for Binance {
     fn name(&self) -> &'static str {
-        Self::NAME
+        self.core.market.name()
     }
 
     fn message(
@@ -107,7 +151,7 @@ impl Venue for Binance {
     }
 
     fn restart(&mut self) {
-        self.core.slots.restart();
+        self.core.symbols.slots.restart();
     }
 
     fn ignored(&self) -> &Ignored {
@@ -115,24 +159,24 @@ impl Venue for Binance {
     }
 
     fn expect(&mut self, natives: &[Box<str>], book: bool, recv_ns: u64, sink: &mut dyn Sink) {
-        self.core.slots.expect(natives, book, recv_ns, sink);
+        self.core.symbols.slots.expect(natives, book, recv_ns, sink);
     }
 
     fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
-        self.core.slots.lost(link, orphans, recv_ns, sink);
+        self.core.symbols.slots.lost(link, orphans, recv_ns, sink);
     }
 
     fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
-        self.core.slots.distrust(native, recv_ns, sink);
+        self.core.symbols.slots.distrust(native, recv_ns, sink);
     }
 
     fn wants(&self, out: &mut Vec<Want>) {
-        self.core.slots.wants(How::Fetch, out);
+        self.core.symbols.slots.wants(How::Fetch, out);
     }
 }
 
-/// Whether an object is one of this venue's: it has `stream`, `e`, `lastUpdateId`, or the five keys
-/// of a book ticker.
+/// Whether an object is one of spot's or of another market's: it has `stream`, `e`,
+/// `lastUpdateId`, or the keys of a book ticker.
 pub(super) fn recognise(object: &Object<'_, '_>) -> bool {
     let has = |key: &str| object.get(key).is_some();
     (has("stream") && has("data"))
@@ -141,86 +185,27 @@ pub(super) fn recognise(object: &Object<'_, '_>) -> bool {
         || ["u", "s", "b", "B", "a", "A"].into_iter().all(has)
 }
 
-/// The fields of a payload that are read, under their own names. A letter means different things
-/// in different messages (`a` is an id, a price or the asks).
-#[derive(Default)]
-#[allow(non_snake_case)]
-struct Fields<'t, 'i> {
-    e: Field<'t, 'i>,
-    E: Field<'t, 'i>,
-    s: Field<'t, 'i>,
-    t: Field<'t, 'i>,
-    p: Field<'t, 'i>,
-    q: Field<'t, 'i>,
-    T: Field<'t, 'i>,
-    m: Field<'t, 'i>,
-    l: Field<'t, 'i>,
-    U: Field<'t, 'i>,
-    u: Field<'t, 'i>,
-    b: Field<'t, 'i>,
-    B: Field<'t, 'i>,
-    a: Field<'t, 'i>,
-    A: Field<'t, 'i>,
-    last_update_id: Field<'t, 'i>,
-    bids: Field<'t, 'i>,
-    asks: Field<'t, 'i>,
-    symbols: Field<'t, 'i>,
-    result: Field<'t, 'i>,
-    error: Field<'t, 'i>,
-    msg: Field<'t, 'i>,
+/// Whether an object is one of USD-M futures: to be asked first, as [`recognise`] takes them too.
+/// Depth has `pu` (a snapshot `T`), a book ticker `e`, an aggregate lacks `M`.
+pub(super) fn recognise_usdm(object: &Object<'_, '_>) -> bool {
+    let payload = object.get("stream").and_then(|_| object.get("data"));
+    let inner = payload.and_then(|payload| payload.as_object());
+    let object = inner.as_ref().unwrap_or(object);
+    let has = |key: &str| object.get(key).is_some();
+    match object.get("e").and_then(|e| e.into_string()) {
+        Some("depthUpdate") => has("pu"),
+        Some("bookTicker") => has("T"),
+        Some("aggTrade") => has("l") && !has("M"),
+        Some("trade") => has("X"),
+        Some(_) => false,
+        None => has("lastUpdateId") && has("T"),
+    }
 }
 
-impl<'t, 'i> Fields<'t, 'i> {
-    fn of(object: &Object<'t, 'i>) -> Self {
-        let mut fields = Fields::default();
-        for (key, value) in object {
-            let field = match key {
-                "e" => &mut fields.e,
-                "E" => &mut fields.E,
-                "s" => &mut fields.s,
-                "t" => &mut fields.t,
-                "p" => &mut fields.p,
-                "q" => &mut fields.q,
-                "T" => &mut fields.T,
-                "m" => &mut fields.m,
-                "l" => &mut fields.l,
-                "U" => &mut fields.U,
-                "u" => &mut fields.u,
-                "b" => &mut fields.b,
-                "B" => &mut fields.B,
-                "a" => &mut fields.a,
-                "A" => &mut fields.A,
-                "lastUpdateId" => &mut fields.last_update_id,
-                "bids" => &mut fields.bids,
-                "asks" => &mut fields.asks,
-                "symbols" => &mut fields.symbols,
-                "result" => &mut fields.result,
-                "error" => &mut fields.error,
-                "msg" => &mut fields.msg,
-                _ => continue,
-            };
-            *field = Some(value);
-        }
-        fields
-    }
-
-    /// The event's time in nanoseconds: of the trade, else of the message; 0 without either.
-    fn time(&self) -> Result<u64, Fault> {
-        let (name, field) = if self.T.is_some() { ("T", self.T) } else { ("E", self.E) };
-        let Some(value) = field else { return Ok(0) };
-        from_epoch(integer(name, field)?)
-            .ok_or_else(|| wrong(name, value, "milliseconds or microseconds since 1970"))
-    }
-
-    fn trade(&self, id: u64) -> Result<Trade, Fault> {
-        // `m`: the buyer was the maker, so the taker sold.
-        let side = if boolean("m", self.m)? { Side::Sell } else { Side::Buy };
-        Ok(Trade { price: decimal("p", self.p)?, size: decimal("q", self.q)?, id, side })
-    }
-
-    fn is_book_ticker(&self) -> bool {
-        [self.u, self.s, self.b, self.B, self.a, self.A].iter().all(Option::is_some)
-    }
+/// Whether a stream is one of partial books: `<symbol>@depth<levels>`, not `<symbol>@depth@100ms`.
+fn is_partial(stream: &str) -> bool {
+    let levels = stream.split_once("@depth").map(|(_, levels)| levels.as_bytes());
+    levels.is_some_and(|levels| levels.first().is_some_and(u8::is_ascii_digit))
 }
 
 impl Core {
@@ -240,9 +225,14 @@ impl Core {
         let fields = Fields::of(&object);
         let done = if fields.e.is_some() {
             match text("e", fields.e)? {
+                "trade" if fields.is_off_market()? => self.ignore("trade outside the market"),
                 "trade" => self.trade(&fields, recv, sink),
                 "aggTrade" => self.aggregate(&fields, recv, sink),
-                "depthUpdate" => self.depth(&fields, recv, sink),
+                "depthUpdate" => match stream.filter(|stream| is_partial(stream)) {
+                    // Of futures; spot's have no `e`.
+                    Some(_) => self.partial_update(&fields, recv, sink),
+                    None => self.depth(&fields, recv, sink),
+                },
                 "bookTicker" => self.quote(&fields, recv, sink),
                 // "The server is about to shut down. Please establish a new connection as soon
                 // as possible": how long there is, the page no longer says (once: ten minutes).
@@ -297,7 +287,7 @@ impl Core {
         let id = integer("t", fields.t)?;
         let trade = fields.trade(id)?;
         let stamp = Stamp { event: fields.time()?, recv, seq: id };
-        let slot = resolve(&mut self.slots, &self.listed, text("s", fields.s)?)?;
+        let slot = self.symbols.resolve(text("s", fields.s)?)?;
         slot.state.plain_trades = true;
         if slot.state.trade.is_some_and(|last| id <= last) {
             return self.ignore("duplicate trade");
@@ -314,18 +304,24 @@ impl Core {
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
         let trade = fields.trade(integer("a", fields.a)?)?;
-        // The last trade summed, not the aggregate's own id: plain trades that take over go on
-        // in the same sequence, and those that the aggregate held are known by it.
+        // The last trade summed: plain trades that take over go on in the same sequence, and
+        // those that the aggregate held are known by it.
         let last = integer("l", fields.l)?;
-        let stamp = Stamp { event: fields.time()?, recv, seq: last };
-        let slot = resolve(&mut self.slots, &self.listed, text("s", fields.s)?)?;
+        let seq = match self.market {
+            Market::Spot => last,
+            // Summed over 100 ms by price and side, two may hold trades in turns.
+            Market::Usdm => trade.id,
+        };
+        let stamp = Stamp { event: fields.time()?, recv, seq };
+        let slot = self.symbols.resolve(text("s", fields.s)?)?;
         if slot.state.plain_trades {
             return self.ignore("aggTrade");
         }
-        if slot.state.trade.is_some_and(|newest| last <= newest) {
+        if slot.state.aggregate.is_some_and(|newest| trade.id <= newest) {
             return self.ignore("duplicate aggTrade");
         }
-        slot.state.trade = Some(last);
+        slot.state.aggregate = Some(trade.id);
+        slot.state.trade = slot.state.trade.max(Some(last));
         let mut tick = Tick::trade(slot.id, stamp, &trade);
         tick.flags |= flags::AGGREGATE;
         sink.put(&tick);
@@ -347,7 +343,7 @@ impl Core {
         };
         let stamp = Stamp { event: fields.time()?, recv, seq };
         let mut tick = Tick::quote(Default::default(), stamp, &quote).ok_or(Fault::Spread)?;
-        let slot = resolve(&mut self.slots, &self.listed, text("s", fields.s)?)?;
+        let slot = self.symbols.resolve(text("s", fields.s)?)?;
         if slot.state.quote.is_some_and(|last| seq <= last) {
             return self.ignore("duplicate bookTicker");
         }
@@ -363,20 +359,39 @@ impl Core {
         recv: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
-        let (first, last) = (integer("U", fields.U)?, integer("u", fields.u)?);
-        if first > last {
-            return Err(Fault::Sequence { first, last });
-        }
+        let (first, last) = self.span(fields)?;
         self.event.begin(Stamp { event: fields.time()?, recv, seq: last }, first);
         self.event.levels("b", Side::Buy, fields.b)?;
         self.event.levels("a", Side::Sell, fields.a)?;
-        let slot = resolve(&mut self.slots, &self.listed, text("s", fields.s)?)?;
+        let slot = self.symbols.resolve(text("s", fields.s)?)?;
         let event = self.event.finish(slot.id, 0);
         match slot.state.book.diff(first, last, event, sink) {
             Step::Duplicate => self.ignore("duplicate depthUpdate"),
             Step::Gap => self.ignore("gap before depthUpdate"),
             _ => Ok(()),
         }
+    }
+
+    /// The update ids that a diff covers, from the first after the diff before it.
+    ///
+    /// The ids of spot follow each other. Those of a future's book do not: a diff names the end of
+    /// the one before it, `pu`, and holds all changes since. So what is demanded of spot's `U`
+    /// holds for `pu` + 1: not beyond the end of the book, be it a diff's or a snapshot's. The
+    /// documented rule for the first diff after a snapshot of `L` (`U` <= `L` <= `u`) implies it;
+    /// a diff that ends at `L` changes nothing, and one with `pu` <= `L` < `U` misses nothing.
+    fn span(&self, fields: &Fields<'_, '_>) -> Result<(u64, u64), Fault> {
+        let (first, last) = (integer("U", fields.U)?, integer("u", fields.u)?);
+        if first > last {
+            return Err(Fault::Sequence { first, last });
+        }
+        if self.market == Market::Spot {
+            return Ok((first, last));
+        }
+        let before = integer("pu", fields.pu)?;
+        if before > last {
+            return Err(Fault::Sequence { first: before, last });
+        }
+        Ok((before.saturating_add(1), last))
     }
 
     /// Reads `{lastUpdateId, bids, asks}` into the event; returns the id.
@@ -399,7 +414,26 @@ impl Core {
         let last = self.full_book(fields, recv)?;
         let (symbol, _) = stream.split_once('@').unwrap_or((stream, ""));
         set_upper(&mut self.upper, symbol);
-        let slot = resolve(&mut self.slots, &self.listed, &self.upper)?;
+        let slot = self.symbols.resolve(&self.upper)?;
+        let event = self.event.finish(slot.id, flags::SNAPSHOT);
+        match slot.state.book.partial(last, event, sink) {
+            Step::Duplicate => self.ignore("partial depth beside a full book"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same of futures: a `depthUpdate` that only its stream's name tells from a diff.
+    fn partial_update(
+        &mut self,
+        fields: &Fields<'_, '_>,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Fault> {
+        let last = integer("u", fields.u)?;
+        self.event.begin(Stamp { event: fields.time()?, recv, seq: last }, last);
+        self.event.levels("b", Side::Buy, fields.b)?;
+        self.event.levels("a", Side::Sell, fields.a)?;
+        let slot = self.symbols.resolve(text("s", fields.s)?)?;
         let event = self.event.finish(slot.id, flags::SNAPSHOT);
         match slot.state.book.partial(last, event, sink) {
             Step::Duplicate => self.ignore("partial depth beside a full book"),
@@ -417,10 +451,10 @@ impl Core {
         let last = self.full_book(fields, recv)?;
         let symbol = match context.symbol() {
             Some(symbol) => symbol,
-            None => self.slots.only()?,
+            None => self.symbols.slots.only()?,
         };
         set_upper(&mut self.upper, &decoded(symbol));
-        let slot = resolve(&mut self.slots, &self.listed, &self.upper)?;
+        let slot = self.symbols.resolve(&self.upper)?;
         let event = self.event.finish(slot.id, flags::SNAPSHOT);
         match slot.state.book.snapshot(last, event, sink) {
             Step::Duplicate => self.ignore("snapshot not newer than the book"),
@@ -441,56 +475,7 @@ impl Core {
             let quote = text("quoteAsset", object.get("quoteAsset"))?;
             read.push((native.into(), (base.into(), quote.into())));
         }
-        self.listed.extend(read);
+        self.symbols.listed.extend(read);
         self.ignore("exchangeInfo")
     }
-}
-
-/// The stream's name and the payload of `{"stream","data"}`, or the message itself.
-fn unwrap_combined<'t, 'i>(root: Value<'t, 'i>) -> Result<(Option<&'i str>, Value<'t, 'i>), Fault> {
-    let Some(object) = root.as_object() else { return Ok((None, root)) };
-    let (mut stream, mut data) = (None, None);
-    for (key, value) in &object {
-        match key {
-            "stream" => stream = Some(value),
-            "data" => data = Some(value),
-            _ => {}
-        }
-    }
-    match (stream, data) {
-        (None, _) => Ok((None, root)),
-        (Some(_), Some(payload)) => Ok((Some(text("stream", stream)?), payload)),
-        (Some(_), None) => Err(Fault::Missing("data")),
-    }
-}
-
-fn resolve<'s>(
-    slots: &'s mut Slots<State>,
-    listed: &Listed,
-    native: &str,
-) -> Result<&'s mut super::slots::Slot<State>, Fault> {
-    slots.resolve(native, |native| split_joined(listed, native))
-}
-
-/// `name` in upper case, in a buffer that is reused.
-fn set_upper(upper: &mut String, name: &str) {
-    upper.clear();
-    upper.push_str(name);
-    upper.make_ascii_uppercase();
-}
-
-/// A symbol as it stands in a URL, its percent-encoded bytes decoded (Binance lists Chinese names).
-fn decoded(symbol: &str) -> Cow<'_, str> {
-    if !symbol.contains('%') {
-        return Cow::Borrowed(symbol);
-    }
-    let mut parts = symbol.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let code = part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok());
-        let Some(byte) = code else { return Cow::Borrowed(symbol) };
-        bytes.push(byte);
-        bytes.extend_from_slice(&part.as_bytes()[2..]);
-    }
-    String::from_utf8(bytes).map_or(Cow::Borrowed(symbol), Cow::Owned)
 }

@@ -1,4 +1,4 @@
-//! What Binance spot demands of those who connect, and what its other markets demand alike.
+//! What Binance spot demands of those who connect, and what its futures demand alike.
 //!
 //! - WebSocket: <https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams>
 //! - REST: <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
@@ -83,7 +83,7 @@ impl Rules for Spot {
     }
 
     fn read_listing(&self, reply: &[u8]) -> Result<Page, ListingError> {
-        read_listing(reply, |_| Ok(None))
+        read_listing(reply, |_| None)
     }
 
     fn ask(&self, ask: Ask, channels: Kinds, natives: &[Box<str>], id: &mut u64) -> Vec<String> {
@@ -176,10 +176,10 @@ pub(super) fn encoded(native: &str) -> String {
 }
 
 /// Reads `exchangeInfo`: the symbols that are `TRADING`, and the limit of REST weight. `contract`
-/// finds what tells a symbol from the spot pair.
+/// finds in a name what tells it from the pair.
 pub(super) fn read_listing(
     reply: &[u8],
-    contract: impl Fn(&Object<'_, '_>) -> Result<Option<String>, Fault>,
+    contract: impl Fn(&str) -> Option<String>,
 ) -> Result<Page, ListingError> {
     let page = Reader::new().read(reply, |root| {
         let object = root.as_object().ok_or(Fault::Unknown)?;
@@ -190,7 +190,7 @@ pub(super) fn read_listing(
         for symbol in &array("symbols", object.get("symbols"))? {
             let symbol = symbol.as_object().ok_or_else(|| wrong("symbols", symbol, "objects"))?;
             if text("status", symbol.get("status"))? == "TRADING" {
-                page.listings.extend(listing(&symbol, contract(&symbol)?)?);
+                page.listings.extend(listing(&symbol, &contract)?);
             }
         }
         Ok(page)
@@ -198,14 +198,19 @@ pub(super) fn read_listing(
     page.map_err(|fault| ListingError(fault.to_string()))
 }
 
-/// One symbol; `None` if its names cannot stand in `venue:BASE-QUOTE`.
-fn listing(symbol: &Object<'_, '_>, contract: Option<String>) -> Result<Option<Listing>, Fault> {
+/// One symbol; `None` if its names cannot stand in `venue:BASE-QUOTE[-CONTRACT]`.
+fn listing(
+    symbol: &Object<'_, '_>,
+    contract: impl Fn(&str) -> Option<String>,
+) -> Result<Option<Listing>, Fault> {
     let native = text("symbol", symbol.get("symbol"))?;
     let base = text("baseAsset", symbol.get("baseAsset"))?;
     let quote = text("quoteAsset", symbol.get("quoteAsset"))?;
-    if !native.split('_').all(is_asset) || !is_asset(base) || !is_asset(quote) {
+    let is_name = native.split('_').all(is_asset) && native.matches('_').count() <= 1;
+    if !is_name || !is_asset(base) || !is_asset(quote) {
         return Ok(None);
     }
+    let contract = contract(native);
     let mut listing = Listing { contract, ..Listing::pair(native, base, quote) };
     for filter in &array("filters", symbol.get("filters"))? {
         let filter = filter.as_object().ok_or_else(|| wrong("filters", filter, "objects"))?;
