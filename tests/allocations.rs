@@ -96,7 +96,8 @@ impl Feed {
     fn round(&mut self, round: u64) {
         for text in self.messages.round(round) {
             let context = Context::default();
-            self.parser.message(text.as_bytes(), RECV_NS, context, self.side.sink());
+            let recv_ns = RECV_NS + round * 1_000_000;
+            self.parser.message(text.as_bytes(), recv_ns, context, self.side.sink());
         }
         self.side.sink().flush().unwrap();
         self.side.ingest();

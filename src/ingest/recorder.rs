@@ -3,10 +3,14 @@
 //! No thread, no channel, no clock and no reactor: what the ingest does is a function of what it
 //! is handed.
 
-use tickcast_feeds::tick::{TICK_WORDS, flags};
-use tickcast_feeds::{FeedState, InstrumentId, Stamp, Status, Tick};
+use std::time::Duration;
 
+use tickcast_feeds::tick::{TICK_WORDS, flags};
+use tickcast_feeds::{FeedState, InstrumentId, Kind, Stamp, Status, Tick};
+
+use super::derived::Timelines;
 use crate::books::{BookError, Sequenced, Sequencers, Writer};
+use crate::limits;
 use crate::ring::Producer;
 use crate::stats::IngestReport;
 
@@ -17,6 +21,8 @@ pub(super) struct Recorder {
     sequencers: Sequencers,
     /// By instrument, the feed that its newest event came from.
     sources: Vec<usize>,
+    /// When bars are over, and what is told of them.
+    timelines: Timelines,
     /// Recorded and not published yet.
     words: Vec<[u64; TICK_WORDS]>,
     pub(super) report: IngestReport,
@@ -29,17 +35,43 @@ impl Recorder {
             writer,
             sequencers: Sequencers::new(),
             sources: Vec::new(),
+            timelines: Timelines::default(),
             words: Vec::new(),
             report: IngestReport::default(),
         }
     }
 
-    /// Records what a feed handed over: it is in the state then, and in line for the ring.
-    pub(super) fn record(&mut self, ticks: &mut [Tick], feed: usize) {
+    /// Records what a feed handed over, `mono_ns`: it is in the state then, and in line for the
+    /// ring.
+    pub(super) fn record(&mut self, ticks: &mut [Tick], feed: usize, mono_ns: u64) {
         for event in ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
             self.note_source(event, feed);
-            self.event(event);
+            let recv_ns = event.first().map_or(0, |first| first.ts_recv);
+            self.timelines.set(feed, recv_ns, mono_ns);
+            self.advance(feed);
+            self.event(event, feed);
         }
+        // Others' time goes on, also while this one leaves the ingest no pause.
+        self.pass(mono_ns, Some(feed));
+    }
+
+    /// Nothing has come, and it is `mono_ns`: what is due by the clock is recorded.
+    pub(super) fn idle(&mut self, mono_ns: u64) {
+        self.pass(mono_ns, None);
+    }
+
+    fn pass(&mut self, mono_ns: u64, but: Option<usize>) {
+        for feed in 0..self.timelines.feeds() {
+            if Some(feed) != but {
+                self.timelines.pass(feed, mono_ns);
+                self.advance(feed);
+            }
+        }
+    }
+
+    /// How long nothing is due, from `mono_ns` on; `None` while nothing is at all.
+    pub(super) fn rest(&self, mono_ns: u64) -> Option<Duration> {
+        self.timelines.rest(mono_ns)
     }
 
     fn note_source(&mut self, event: &[Tick], feed: usize) {
@@ -54,12 +86,17 @@ impl Recorder {
     /// A feed starts over: the numbers of its instruments may go back, those of others may not.
     pub(super) fn restart(&mut self, feed: usize) {
         for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
-            self.sequencers.restart_one(InstrumentId(index as u32));
+            let id = InstrumentId(index as u32);
+            self.sequencers.restart_one(id);
+            if let Some(series) = &mut self.writer.slot(id).lock().series {
+                series.restart();
+            }
         }
     }
 
     /// Numbers an event, applies it to the state, and puts it in line for the ring.
-    fn event(&mut self, event: &mut [Tick]) {
+    /// What is derived from it comes right behind it.
+    fn event(&mut self, event: &mut [Tick], feed: usize) {
         for tick in &mut *event {
             match self.sequencers.next(tick) {
                 Sequenced::Seq(seq) => tick.seq = seq,
@@ -72,7 +109,35 @@ impl Recorder {
         let position = self.producer.position() + self.words.len() as u64;
         match self.writer.apply_event(event, position) {
             Ok(_) => self.words.extend(event.iter().map(Tick::to_words)),
-            Err(error) => self.refused(event, &error),
+            Err(error) => return self.refused(event, &error),
+        }
+        if let Some(trade) = event.last().filter(|last| last.kind == Kind::Trade) {
+            self.derive(trade, feed);
+        }
+    }
+
+    /// Bars and ticker after a trade.
+    fn derive(&mut self, trade: &Tick, feed: usize) {
+        let Recorder { producer, writer, timelines, words, report, .. } = self;
+        let mut state = writer.slot(trade.instrument).lock();
+        let before = words.len();
+        timelines.trade(&mut state, trade, feed, words, report);
+        if words.len() != before {
+            state.position = producer.position() + words.len() as u64;
+        }
+    }
+
+    /// Bars and tickers that are due by a feed's clock: a bounded number of symbols.
+    fn advance(&mut self, feed: usize) {
+        let Recorder { producer, writer, timelines, words, report, .. } = self;
+        for _ in 0..limits::DUE_PER_EVENT {
+            let Some((id, due_ns)) = timelines.next_due(feed) else { return };
+            let mut state = writer.slot(id).lock();
+            let before = words.len();
+            timelines.advance(&mut state, id, due_ns, feed, words, report);
+            if words.len() != before {
+                state.position = producer.position() + words.len() as u64;
+            }
         }
     }
 
@@ -115,6 +180,11 @@ impl Recorder {
         self.words.clear();
     }
 
+    /// Whether nothing is in line for the ring.
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// How many ticks the ring holds.
     pub(super) fn slots(&self) -> usize {
         self.producer.slots()
@@ -128,7 +198,7 @@ mod tests {
     use super::*;
     use crate::books::State;
     use crate::ring::{self, Consumer, Poll};
-    use tickcast_feeds::{Decimal, Kind, Level, Side, Trade};
+    use tickcast_feeds::{Decimal, Level, Side, Trade};
 
     fn recorder(slots: usize) -> (Recorder, Consumer<TICK_WORDS>) {
         let (producer, ring) = ring::channel(slots).unwrap();
@@ -164,11 +234,11 @@ mod tests {
     #[test]
     fn a_restart_lets_the_numbers_of_its_own_instruments_go_back() {
         let (mut recorder, mut ring) = recorder(64);
-        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0);
-        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0, 0);
+        recorder.record(&mut [trade(1, 9)], 1, 0);
         recorder.restart(0);
-        recorder.record(&mut [trade(0, 5)], 0);
-        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.record(&mut [trade(0, 5)], 0, 0);
+        recorder.record(&mut [trade(1, 9)], 1, 0);
         let expected = [(0, 5), (0, 6), (1, 9), (0, 7)].map(|(id, seq)| (Kind::Trade, id, seq));
         assert_eq!(published(&mut recorder, &mut ring), expected);
         assert_eq!((recorder.report.ticks, recorder.report.duplicates), (4, 2));
@@ -180,7 +250,7 @@ mod tests {
         let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
         let level = Level { side: Side::Buy, price, size, first: 0 };
         let event = Tick::level(InstrumentId(0), stamp(3), flags::FIRST | flags::LAST, &level);
-        recorder.record(&mut [event, trade(0, 4)], 0);
+        recorder.record(&mut [event, trade(0, 4)], 0, 0);
         let expected = [(Kind::Status, 0, 1), (Kind::Trade, 0, 4)];
         assert_eq!(published(&mut recorder, &mut ring), expected);
         assert_eq!(recorder.report.book_errors, 1);
@@ -190,7 +260,7 @@ mod tests {
     fn what_there_is_no_room_for_is_not_published() {
         let (mut recorder, _ring) = recorder(64);
         let mut ticks: Vec<Tick> = (1..=50).map(|seq| trade(0, seq)).collect();
-        recorder.record(&mut ticks, 0);
+        recorder.record(&mut ticks, 0, 0);
         let (mut ends, mut bells) = (Vec::new(), 0);
         let room = |end, _: &mut IngestReport| {
             ends.push(end);

@@ -6,6 +6,9 @@
 use tickcast_feeds::tick::flags;
 use tickcast_feeds::{Decimal, FeedState, Side, Tick};
 
+use crate::derive::sum::{difference, percent};
+use crate::derive::{Bar, Sum};
+
 /// The parts of one instrument's messages that never change, built when it is listed.
 #[derive(Debug)]
 pub struct Heads {
@@ -153,6 +156,60 @@ fn push_seq(out: &mut Vec<u8>, seq: u64, prev: Option<u64>) {
     if let Some(prev) = prev {
         push_field(out, b",\"prev\":", prev);
     }
+}
+
+/// A sum, left out where it has no value.
+fn push_sum(out: &mut Vec<u8>, name: &[u8], value: Sum) {
+    if value.is_known() {
+        out.extend_from_slice(name);
+        value.write_to(out);
+        out.push(b'"');
+    }
+}
+
+/// Appends a bar: an update that follows `prev`, or a snapshot where there is none.
+pub fn bar(out: &mut Vec<u8>, heads: &Heads, bar: &Bar, seq: u64, prev: Option<u64>) {
+    push_opening(out, b"bar", heads, prev.is_none(), None);
+    out.extend_from_slice(b"\"interval\":\"");
+    out.extend_from_slice(bar.span.as_str().as_bytes());
+    out.extend_from_slice(b"\",");
+    push_seq(out, seq, prev);
+    push_field(out, b",\"start\":", bar.start_s * 1_000_000);
+    push_field(out, b",\"end\":", bar.end_s() * 1_000_000);
+    push_prices(out, bar);
+    push_decimal(out, b",\"close\":\"", bar.close);
+    push_sum(out, b",\"volume\":\"", bar.volume);
+    push_sum(out, b",\"buy_volume\":\"", bar.bought);
+    push_sum(out, b",\"quote_volume\":\"", bar.turnover);
+    push_field(out, b",\"trades\":", bar.trades);
+    out.extend_from_slice(if bar.is_final { b",\"final\":true" } else { b",\"final\":false" });
+    if bar.revision > 0 {
+        push_field(out, b",\"revision\":", bar.revision.into());
+    }
+    push_stamps(out, bar.event_ns, bar.recv_ns);
+}
+
+/// Appends the last 24 hours: an update that follows `prev`, or a snapshot where there is none.
+pub fn ticker(out: &mut Vec<u8>, heads: &Heads, day: &Bar, seq: u64, prev: Option<u64>) {
+    push_opening(out, b"ticker", heads, prev.is_none(), None);
+    push_seq(out, seq, prev);
+    push_field(out, b",\"start\":", day.start_s * 1_000_000);
+    push_prices(out, day);
+    push_decimal(out, b",\"last\":\"", day.close);
+    push_sum(out, b",\"change\":\"", difference(day.close, day.open));
+    if let Some(percent) = percent(day.close, day.open) {
+        push_sum(out, b",\"change_percent\":\"", percent);
+    }
+    push_sum(out, b",\"volume\":\"", day.volume);
+    push_sum(out, b",\"quote_volume\":\"", day.turnover);
+    push_field(out, b",\"trades\":", day.trades);
+    push_stamps(out, day.event_ns, day.recv_ns);
+}
+
+fn push_prices(out: &mut Vec<u8>, bar: &Bar) {
+    push_decimal(out, b",\"open\":\"", bar.open);
+    push_decimal(out, b",\"high\":\"", bar.high);
+    push_decimal(out, b",\"low\":\"", bar.low);
 }
 
 /// Appends the state of an instrument's feed.

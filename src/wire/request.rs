@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::derive::Span;
 use crate::limits;
 
 /// What a subscription delivers.
@@ -17,19 +18,34 @@ pub enum Channel {
     Book,
     /// The state of a symbol's feed.
     Status,
+    /// Bars of an interval.
+    Bar,
+    /// The last 24 hours.
+    Ticker,
 }
 
 impl Channel {
-    const NAMES: [(&'static str, Channel); 4] = [
+    const NAMES: [(&'static str, Channel); 6] = [
         ("trade", Channel::Trade),
         ("quote", Channel::Quote),
         ("book", Channel::Book),
         ("status", Channel::Status),
+        ("bar", Channel::Bar),
+        ("ticker", Channel::Ticker),
     ];
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize].0
+    }
+
+    /// For channels that are derived from trades, what they span; `variant` as in [`Target`].
+    pub fn span(self, variant: u16) -> Option<Span> {
+        match self {
+            Channel::Bar => Span::BARS.get(usize::from(variant)).copied(),
+            Channel::Ticker => Some(Span::Rolling),
+            _ => None,
+        }
     }
 }
 
@@ -59,13 +75,22 @@ pub struct Target {
     pub channel: Channel,
     /// Symbols and wildcards as the client wrote them.
     pub symbols: Vec<String>,
-    /// For a book: `None` where not given, `Some(0)` for `"full"`, else levels a side.
+    /// For a book: `None` where not given, `Some(0)` for `"full"`, else levels a side. For bars: `None`
+    /// where no interval is given, else its place in [`Span::BARS`].
     pub depth: Option<u16>,
     /// `None` where not given.
     pub mode: Option<Mode>,
     /// How long an update may wait to share a send with others, milliseconds; `None` where not
     /// given.
     pub max_age_ms: Option<u64>,
+}
+
+impl Target {
+    /// The depth or interval that a subscription without one is to.
+    pub fn variant(&self) -> u16 {
+        let unsaid = if self.channel == Channel::Bar { Span::Minute as u16 } else { 0 };
+        self.depth.unwrap_or(unsaid)
+    }
 }
 
 /// A request that was understood.
@@ -226,17 +251,20 @@ fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
             .find(|(known, _)| *known == name)
             .map(|&(_, channel)| channel)
             .ok_or_else(|| {
-                bad_value("channel", &Value::from(name), "one of trade, quote, book, status")
+                let expected = "one of trade, quote, book, status, bar, ticker";
+                bad_value("channel", &Value::from(name), expected)
             })?,
         Some(other) => return Err(bad_value("channel", &other, "a string")),
         None => return Err(("missing_field", "missing field `channel`".to_owned())),
     };
     let symbols = symbols(params.remove("symbol"))?;
     let depth = depth(channel, params.remove("depth"))?;
+    let interval = interval(channel, params.remove("interval"))?;
     let mode = mode(channel, params.remove("mode"))?;
     let max_age_ms = max_age_ms(params.remove("max_age_ms"))?;
-    no_more("params", &params, &["channel", "symbol", "depth", "mode", "max_age_ms"])?;
-    Ok(Target { channel, symbols, depth, mode, max_age_ms })
+    let known = ["channel", "symbol", "depth", "interval", "mode", "max_age_ms"];
+    no_more("params", &params, &known)?;
+    Ok(Target { channel, symbols, depth: depth.or(interval), mode, max_age_ms })
 }
 
 fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
@@ -278,6 +306,23 @@ fn depth(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
         Some(other) => match other.as_u64() {
             Some(n) if (1..=limits::BOOK_DEPTH_MAX as u64).contains(&n) => Ok(Some(n as u16)),
             _ => Err(bad_value("depth", &other, &expected)),
+        },
+    }
+}
+
+fn interval(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) if channel != Channel::Bar => Err((
+            "bad_value",
+            format!("`interval` {} goes with channel bar only", cut_value(&other)),
+        )),
+        Some(other) => match other.as_str().and_then(Span::interval) {
+            Some(span) => Ok(Some(span as u16)),
+            None => {
+                let names = Span::BARS.map(|span| format!("\"{}\"", span.as_str())).join(", ");
+                Err(bad_value("interval", &other, &format!("one of {names}")))
+            }
         },
     }
 }
@@ -380,6 +425,15 @@ mod tests {
             r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
         let Call::Unsubscribe(t) = parse(full).unwrap().call else { panic!() };
         assert_eq!(t.depth, Some(0));
+
+        let bar = |interval: &str| {
+            let params = format!(r#"{{"channel":"bar","symbol":"a"{interval}}}"#);
+            let text = format!(r#"{{"method":"subscribe","params":{params}}}"#);
+            let Call::Subscribe(t) = parse(&text).unwrap().call else { panic!() };
+            (t.channel.span(t.variant()).map(Span::as_str), t.depth)
+        };
+        assert_eq!(bar(r#","interval":"5m""#), (Some("5m"), Some(2)));
+        assert_eq!(bar(""), (Some("1m"), None), "what unsubscribes from all, subscribes to this");
         assert_eq!(
             parse(r#"{"method":"ping","params":{"t":-5}}"#).unwrap().call,
             Call::Ping { t: Some(-5) }
@@ -405,9 +459,34 @@ mod tests {
             (r#"{"method":"subscribe"}"#, "missing_field", "`channel`"),
             (r#"{"method":"subscribe","params":{"channel":"trade"}}"#, "missing_field", "`symbol`"),
             (
-                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a"}}"#,
+                r#"{"method":"subscribe","params":{"channel":"bars","symbol":"a"}}"#,
                 "bad_value",
-                "\"bar\"",
+                "\"bars\" for `channel`, expected one of trade, quote, book, status, bar, ticker",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a","interval":"2m"}}"#,
+                "bad_value",
+                r#"bad value "2m" for `interval`, expected one of "1s", "1m", "5m", "1h""#,
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a","interval":60}}"#,
+                "bad_value",
+                "bad value 60 for `interval`",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"ticker","symbol":"a","interval":"1m"}}"#,
+                "bad_value",
+                "channel bar only",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a","depth":5}}"#,
+                "bad_value",
+                "book only",
+            ),
+            (
+                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a","mode":"conflate"}}"#,
+                "bad_value",
+                "`mode`",
             ),
             (
                 r#"{"method":"subscribe","params":{"channel":"trade","symbol":[]}}"#,
