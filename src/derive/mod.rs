@@ -11,6 +11,7 @@
 //! instrument tells how far the two are apart, so that captures of other years, venues whose clock
 //! is off, and delayed feeds close their bars like any other.
 
+pub mod alarm;
 pub mod bar;
 pub mod series;
 pub mod sum;

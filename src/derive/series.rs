@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use tickcast_feeds::Tick;
 
+use super::alarm::Alarm;
 use super::bar::{Bar, Deal, Span};
 use super::window::Window;
 use crate::limits;
@@ -162,9 +163,12 @@ pub struct Series {
     /// Trades in a row that were out of time, and the receive time of the first of them.
     late_run: u32,
     late_since_ns: i64,
-    /// When somebody will next call [`Series::advance`], receive time: for who keeps the clock.
-    pub scheduled_ns: i64,
+    /// When somebody will call [`Series::advance`]: for who keeps the clock.
+    pub alarm: Alarm,
 }
+
+// What a symbol with trades costs, beside the minutes of its window.
+const _: () = assert!(size_of::<Series>() <= 2_560);
 
 impl Default for Series {
     fn default() -> Self {
@@ -187,7 +191,7 @@ impl Series {
             restarted: false,
             late_run: 0,
             late_since_ns: 0,
-            scheduled_ns: i64::MAX,
+            alarm: Alarm::new(),
         }
     }
 

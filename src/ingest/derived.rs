@@ -17,10 +17,6 @@ use crate::derive::{Bar, Series, Turn};
 use crate::limits;
 use crate::stats::IngestReport;
 
-/// What is due sooner by less than this is not worth another entry: what a trade says of the
-/// distance of two clocks differs by as much from that of the one before it.
-const SLACK_NS: i64 = 20_000_000;
-
 const WITHIN_NS: i64 = limits::DUE_WITHIN.as_nanos() as i64;
 
 /// One feed's clock and queue.
@@ -30,7 +26,7 @@ struct Timeline {
     now_ns: i64,
     /// When it was that time, nanoseconds of the monotonic clock.
     mono_ns: u64,
-    /// Soonest first. An entry that is not its series' newest means nothing.
+    /// Soonest first. An entry may be left over from before something sooner.
     due: BinaryHeap<Reverse<(i64, u32)>>,
 }
 
@@ -43,8 +39,7 @@ impl Timeline {
     fn schedule(&mut self, id: InstrumentId, series: &mut Series) {
         let Some(due_ns) = series.due() else { return };
         let due_ns = due_ns.min(self.now_ns.saturating_add(WITHIN_NS));
-        if due_ns.saturating_add(SLACK_NS) < series.scheduled_ns {
-            series.scheduled_ns = due_ns;
+        if series.alarm.set(due_ns) {
             self.due.push(Reverse((due_ns, id.0)));
         }
     }
@@ -99,6 +94,12 @@ impl Timelines {
         Some((InstrumentId(id), due_ns))
     }
 
+    /// Entries in all queues.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.feeds.iter().map(|timeline| timeline.due.len()).sum()
+    }
+
     /// Takes a trade into its symbol's series; what is to be told of it goes behind `words`.
     pub(super) fn trade(
         &mut self,
@@ -131,10 +132,9 @@ impl Timelines {
         report: &mut IngestReport,
     ) {
         let InstrumentState { series: Some(series), demand, .. } = state else { return };
-        if series.scheduled_ns != due_ns {
+        if !series.alarm.rings(due_ns) {
             return;
         }
-        series.scheduled_ns = i64::MAX;
         let mut turn = Turn {
             wanted: demand.as_ref().map_or(0, |demand| demand.bits()),
             buckets: &mut self.buckets,

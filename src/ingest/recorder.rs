@@ -197,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::books::State;
+    use crate::derive::{Bar, Span, Wanted};
     use crate::ring::{self, Consumer, Poll};
     use tickcast_feeds::{Decimal, Level, Side, Trade};
 
@@ -270,5 +271,110 @@ mod tests {
         assert_eq!((ends, bells, recorder.report.ticks), (vec![16, 32, 48], 2, 32));
         recorder.publish(|_, _| true, || bells += 1);
         assert_eq!((bells, recorder.report.ticks), (2, 32), "the rest was dropped");
+    }
+
+    const S: u64 = 1_000_000_000;
+    /// A whole hour.
+    const BEGIN: u64 = 1_723_158_000 * S;
+
+    /// A trade that happened, and was received, so many milliseconds after [`BEGIN`].
+    fn timed(instrument: u32, ms: u64) -> Tick {
+        let mut tick = trade(instrument, 0);
+        (tick.ts_event, tick.ts_recv) = (BEGIN + ms * 1_000_000, BEGIN + ms * 1_000_000);
+        tick
+    }
+
+    /// Starts listening to seconds, as a reactor does.
+    fn listen(recorder: &mut Recorder, instrument: u32) -> Wanted {
+        let mut state = recorder.writer.slot(InstrumentId(instrument)).lock();
+        Wanted::new(state.demand.get_or_insert_default().clone(), Span::Second)
+    }
+
+    /// Publishes all: of trades their instrument, of bars that, their start in seconds, and whether they are
+    /// over.
+    fn told(recorder: &mut Recorder, ring: &mut Consumer<TICK_WORDS>) -> Vec<String> {
+        recorder.publish(|_, _| true, || {});
+        let mut words = [[0; TICK_WORDS]; 64];
+        let count = match ring.poll(&mut words) {
+            Poll::Read(count) => count,
+            Poll::Empty | Poll::Lapped(_) => 0,
+        };
+        let ticks: Vec<Tick> =
+            words[..count].iter().map(|words| Tick::from_words(*words)).collect();
+        let event = |event: &[Tick]| match Bar::from_ticks(event) {
+            Some(bar) => {
+                let end = if bar.is_final { "!" } else { "" };
+                format!("{}@{}{end}", event[0].instrument.0, bar.start_s - BEGIN / S)
+            }
+            None => event[0].instrument.0.to_string(),
+        };
+        ticks.chunk_by(|tick, _| !tick.has(flags::LAST)).map(event).collect()
+    }
+
+    #[test]
+    fn bars_follow_their_trade_and_end_by_the_clock_of_their_feed() {
+        let (mut recorder, mut ring) = recorder(64);
+        let _wanted = [listen(&mut recorder, 0), listen(&mut recorder, 1)];
+        recorder.record(&mut [timed(0, 100), timed(1, 200), timed(2, 300)], 0, 5 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@0", "1", "1@0", "2"]);
+        // The state has what is on the ring, and says so.
+        let position = recorder.writer.slot(InstrumentId(1)).lock().position;
+        assert_eq!(position, recorder.producer.position() - 1);
+        // Over at 1,000 ms, closed half a second later: 1,200 ms after the newest tick.
+        assert_eq!(recorder.rest(5 * S), Some(Duration::from_millis(1200)));
+        recorder.idle(5 * S + 1_199_000_000);
+        assert!(recorder.is_empty());
+        recorder.idle(5 * S + 1_200_000_000);
+        assert_eq!(told(&mut recorder, &mut ring), ["0@0!", "1@0!"]);
+        recorder.idle(6 * S + 1_200_000_000);
+        assert!(recorder.is_empty(), "a minute is not over");
+
+        // Time passes by another symbol's ticks, also by those of another feed.
+        recorder.record(&mut [timed(0, 5_000)], 0, 10 * S);
+        recorder.record(&mut [timed(2, 6_499)], 0, 10 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@5", "2"]);
+        recorder.record(&mut [timed(2, 6_500)], 0, 10 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0@5!", "2"]);
+        recorder.record(&mut [timed(0, 8_000)], 0, 20 * S);
+        recorder.record(&mut [timed(3, 0)], 1, 21 * S + 400_000_000);
+        recorder.record(&mut [timed(3, 0)], 1, 21 * S + 500_000_000);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@8", "3", "3", "0@8!"]);
+    }
+
+    #[test]
+    fn who_keeps_the_clock_is_not_buried_under_what_it_was_told() {
+        let (mut recorder, mut ring) = recorder(1 << 12);
+        let _wanted = listen(&mut recorder, 0);
+        // Trades under way for ever shorter: each says that its bar ends a little sooner.
+        for ms in 0..50_000 {
+            let mut tick = timed(0, ms);
+            tick.ts_recv += 50_000_000 - ms * 1_000;
+            recorder.record(&mut [tick], 0, 0);
+            recorder.publish(|_, _| true, || {});
+            let _ = ring.poll(&mut [[0; TICK_WORDS]; 64]);
+        }
+        assert!(recorder.timelines.waiting() < 64, "{}", recorder.timelines.waiting());
+        // A trade now and then, and quiet between: seconds end before the minute that waits.
+        for at in 1..100 {
+            let mono_ns = at * 1_700_000_000;
+            recorder.record(&mut [timed(0, 60_000 + at * 1_700)], 0, mono_ns);
+            recorder.idle(mono_ns + 1_600_000_000);
+            recorder.publish(|_, _| true, || {});
+        }
+        assert!(recorder.timelines.waiting() < 16, "{}", recorder.timelines.waiting());
+    }
+
+    #[test]
+    fn a_restart_lets_the_times_of_its_own_instruments_go_back() {
+        let (mut recorder, mut ring) = recorder(64);
+        let _wanted = [listen(&mut recorder, 0), listen(&mut recorder, 1)];
+        recorder.record(&mut [timed(0, 30_000)], 0, 0);
+        recorder.record(&mut [timed(1, 30_000)], 1, 0);
+        told(&mut recorder, &mut ring);
+        recorder.restart(0);
+        recorder.record(&mut [timed(0, 0)], 0, 0);
+        recorder.record(&mut [timed(1, 0)], 1, 0);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@30!", "0@0", "1"]);
+        assert_eq!(recorder.report.late_trades, 1);
     }
 }
