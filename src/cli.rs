@@ -83,6 +83,9 @@ pub struct WatchArgs {
     /// Levels a side of books: 1 to 1000, or full [default: full]
     #[arg(long, value_name = "N")]
     pub depth: Option<String>,
+    /// Interval of bars: 1s, 1m, 5m or 1h [default: 1m]
+    #[arg(long, value_name = "INTERVAL")]
+    pub interval: Option<String>,
     /// End after so many messages [default: never]
     #[arg(long, value_name = "N")]
     pub count: Option<String>,
@@ -99,6 +102,7 @@ Examples:
   tickcast watch                                    quotes and trades of everything
   tickcast watch --channel trade binance:BTC-USDT   trades of one symbol
   tickcast watch --channel book --depth 5 --count 1 BTC-USDT
+  tickcast watch --channel bar --interval 1m BTC-USDT
   tickcast watch | jq -r 'select(.channel == \"trade\") | [.symbol, .price, .qty] | @tsv'";
 
 /// The flags of `serve` and `check-config`, as the texts that were given.
@@ -220,7 +224,7 @@ pub struct ServeArgs {
 }
 
 /// What `watch --channel` accepts.
-const CHANNEL: [&str; 4] = ["quote", "trade", "book", "status"];
+const CHANNEL: [&str; 6] = ["quote", "trade", "book", "bar", "ticker", "status"];
 /// What `--pin` accepts.
 pub const PIN: &[&str] = &["true", "false", "auto"];
 /// What `--slow-consumer` accepts.

@@ -5,13 +5,15 @@
 //! is ahead waits, the ring's writer never does (but for a paced replay, which can wait).
 
 pub(crate) mod bench;
+mod derived;
 mod recorder;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tickcast_feeds::feed::{Feed, RunContext};
 use tickcast_feeds::live::LiveStats;
@@ -19,6 +21,7 @@ use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{InstrumentId, Sink, SinkClosed, Stop, Tick};
 
 use crate::books::Writer;
+use crate::clock;
 use crate::ingest::recorder::Recorder;
 use crate::limits;
 use crate::reactor::Hub;
@@ -199,7 +202,7 @@ impl Ingest {
         let mut threads = Vec::new();
         let all_stats: Vec<_> =
             feeds.iter().map(|feed| Arc::new(FeedStats::new(feed.name(), feed.live()))).collect();
-        let recorder = Recorder::new(producer, writer);
+        let recorder = Recorder::new(producer, writer, hub.instruments.clone());
         let worker =
             Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: all_stats.clone() };
         let shown = report.clone();
@@ -268,10 +271,42 @@ impl Worker {
         give_back: &Sender<Vec<Tick>>,
         shown: &Mutex<IngestReport>,
     ) {
-        // Ends when the last feed has ended and dropped its sender.
-        while let Ok(batch) = batches.recv() {
-            self.take(batch, give_back, shown);
+        loop {
+            match self.next(batches) {
+                Ok(batch) => self.take(batch, give_back, shown),
+                Err(RecvTimeoutError::Timeout) => self.idle(shown),
+                // The last feed has ended and dropped its sender.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
+        // Their last bars end nevertheless.
+        while !self.stop.is_stopped() {
+            let rest = self.recorder.rest(clock::now().mono_ns).unwrap_or(limits::STOP_SLEEP);
+            sleep(rest.min(limits::STOP_SLEEP));
+            self.idle(shown);
+        }
+    }
+
+    /// The next batch, waited for until something is due by the clock.
+    fn next(&self, batches: &Receiver<Batch>) -> Result<Batch, RecvTimeoutError> {
+        // Under load there is one, and no clock to be read.
+        if let Ok(batch) = batches.try_recv() {
+            return Ok(batch);
+        }
+        match self.recorder.rest(clock::now().mono_ns) {
+            Some(rest) => batches.recv_timeout(rest),
+            None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Does what is due by the clock.
+    fn idle(&mut self, shown: &Mutex<IngestReport>) {
+        self.recorder.idle(clock::now().mono_ns);
+        if self.recorder.is_empty() {
+            return;
+        }
+        self.publish(self.hub.paced.load(Ordering::Relaxed));
+        shown.lock().clone_from(&self.recorder.report);
     }
 
     /// Does all that is to be done with a batch.
@@ -284,7 +319,7 @@ impl Worker {
         if batch.restart {
             self.recorder.restart(batch.feed);
         }
-        self.recorder.record(&mut batch.ticks, batch.feed);
+        self.recorder.record(&mut batch.ticks, batch.feed, clock::now().mono_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
             let feed = &self.feeds[feed];
             feed.refused.lock().push(instrument);
@@ -323,10 +358,11 @@ fn wait_for_room(hub: &Hub, stop: &Stop, end: u64, room: u64, report: &mut Inges
             return false;
         }
         waited = true;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the ingest serves no client, and waits for them"
-        )]
-        std::thread::sleep(limits::PACE_SLEEP);
+        sleep(limits::PACE_SLEEP);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the ingest serves no client, and waits for them")]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }

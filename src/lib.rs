@@ -11,6 +11,7 @@ pub mod clock;
 pub mod server;
 
 pub mod books;
+pub mod derive;
 mod ingest;
 mod reactor;
 pub mod ring;

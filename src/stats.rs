@@ -176,4 +176,6 @@ pub struct IngestReport {
     pub book_errors: u64,
     /// Times that a replay waited for the reactors.
     pub paced: u64,
+    /// Trades that came too late for a bar, once for each interval that they are missing from.
+    pub late_trades: u64,
 }

@@ -27,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::cli::WatchArgs;
+use crate::derive::Span;
 use crate::limits;
 
 /// Where `watch` looks when it is told nothing: a server with its default address.
@@ -51,6 +52,7 @@ pub struct Watch {
     url: Url,
     channels: Vec<String>,
     depth: Option<Value>,
+    interval: Option<&'static str>,
     symbols: Vec<String>,
     count: Option<u64>,
 }
@@ -66,6 +68,10 @@ impl Watch {
         if depth.is_some() && args.channel.iter().all(|channel| channel != "book") {
             return Err("--depth: only books have one, add --channel book".to_owned());
         }
+        let interval = args.interval.as_deref().map(interval).transpose()?;
+        if interval.is_some() && args.channel.iter().all(|channel| channel != "bar") {
+            return Err("--interval: only bars have one, add --channel bar".to_owned());
+        }
         let mut channels: Vec<String> = Vec::new();
         for channel in args.channel {
             if !channels.contains(&channel) {
@@ -73,7 +79,7 @@ impl Watch {
             }
         }
         let count = args.count.as_deref().map(count).transpose()?;
-        Ok(Watch { url, channels, depth, symbols: args.symbols, count })
+        Ok(Watch { url, channels, depth, interval, symbols: args.symbols, count })
     }
 
     /// The subscriptions, numbered by their channel's place.
@@ -82,6 +88,9 @@ impl Watch {
             let mut params = json!({ "channel": channel, "symbol": self.symbols });
             if let (Some(depth), "book") = (&self.depth, channel.as_str()) {
                 params["depth"] = depth.clone();
+            }
+            if let (Some(interval), "bar") = (self.interval, channel.as_str()) {
+                params["interval"] = json!(interval);
             }
             json!({ "method": "subscribe", "req_id": id, "params": params }).to_string()
         })
@@ -97,6 +106,12 @@ fn depth(text: &str) -> Result<Value, String> {
             limits::BOOK_DEPTH_MAX
         )),
     }
+}
+
+fn interval(text: &str) -> Result<&'static str, String> {
+    let names = Span::BARS.map(Span::as_str);
+    let error = || format!("--interval {text:?}: expected one of {}", names.join(", "));
+    Span::interval(text).map(Span::as_str).ok_or_else(error)
 }
 
 fn count(text: &str) -> Result<u64, String> {

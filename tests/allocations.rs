@@ -97,7 +97,8 @@ impl Feed {
     fn round(&mut self, round: u64) {
         for text in self.messages.round(round) {
             let context = Context::default();
-            self.parser.message(text.as_bytes(), RECV_NS, context, self.side.sink());
+            let recv_ns = RECV_NS + round * 1_000_000;
+            self.parser.message(text.as_bytes(), recv_ns, context, self.side.sink());
         }
         self.side.sink().flush().unwrap();
         self.side.ingest();
@@ -282,6 +283,42 @@ fn up_to_the_ring_real_messages_allocate_only_for_books_and_rarely() {
     let [diffs, others] = sums;
     assert!(diffs.0 > 2_000 && diffs.1 * 20 < diffs.0, "{diffs:?}");
     assert!(others.0 > 25_000 && others.1 == 0, "{others:?}");
+}
+
+#[test]
+fn bars_and_tickers_are_made_and_sent_without_allocations() {
+    let mut feed = Feed::new();
+    let mut reactor = Reactor::new(&feed.side).unwrap();
+    let mut clients = connect(&mut reactor, 5);
+    for (id, _) in clients.iter().enumerate() {
+        for instrument in [0, 1] {
+            for interval in 0..4 {
+                reactor.subscribe(id as u32, Channel::Bar, instrument, interval);
+            }
+            reactor.subscribe(id as u32, Channel::Ticker, instrument, 0);
+        }
+    }
+    reactor.turns(7, |_| {});
+    let mut buffer = vec![0; 64 << 10];
+    let mut round = 0;
+    let mut run = |rounds: u64| {
+        let before = reactor.report();
+        let info = measure(|| {
+            reactor.turns(rounds, |_| {
+                clients.iter_mut().for_each(|client| client.read(&mut buffer));
+                round += 1;
+                feed.round(round);
+            });
+        });
+        (allocated(&info), reactor.report().encoded - before.encoded)
+    };
+    run(WARM_UP);
+    // Another quarter of a second, in which each was sent again.
+    run(250);
+    let ((few, _), (many, encoded)) = (run(10), run(690));
+    assert_eq!(many, few);
+    // Of both symbols: trade, quote, book at two depths in each round; bars and tickers twice or more.
+    assert!(encoded >= 690 * 8 + 2 * 5 * 2, "{encoded}");
 }
 
 /// A client's end of its connection.

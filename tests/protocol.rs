@@ -171,7 +171,17 @@ fn what_cannot_be_understood_is_told_why() {
         (
             &subscribe(r#"{"channel":"trades","symbol":"*"}"#),
             "bad_value",
-            "trade, quote, book, status",
+            "trade, quote, book, status, bar, ticker",
+        ),
+        (
+            &subscribe(r#"{"channel":"bar","symbol":"*","interval":"1d"}"#),
+            "bad_value",
+            r#"bad value "1d" for `interval`, expected one of "1s", "1m", "5m", "1h""#,
+        ),
+        (
+            &subscribe(r#"{"channel":"trade","symbol":"*","interval":"1m"}"#),
+            "bad_value",
+            "channel bar only",
         ),
         (&subscribe(r#"{"channel":null,"symbol":"*"}"#), "bad_value", "`channel`"),
         (&subscribe(r#"{"channel":"trade","symbol":[]}"#), "bad_value", "`symbol`"),
@@ -190,7 +200,7 @@ fn what_cannot_be_understood_is_told_why() {
         (
             &subscribe(r#"{"channel":"book","symbol":"*","dept":5}"#),
             "unknown_field",
-            "channel, symbol, depth, mode",
+            "channel, symbol, depth, interval, mode",
         ),
     ];
     for (text, code, words) in cases {

@@ -114,6 +114,19 @@ fn a_book_of_one_symbol_with_a_depth() {
 }
 
 #[test]
+fn bars_of_an_interval_and_tickers() {
+    let server = Server::start(MARKET);
+    let channels = ["--channel", "bar", "--interval", "1s", "--channel", "ticker"];
+    let output = run(&url(&server), &[&channels[..], &["--count", "60"]].concat());
+    assert_eq!(errors(&output), "");
+    let messages = messages(&output);
+    let kinds = |channel: &str| messages.iter().filter(|m| m["channel"] == channel).count();
+    assert!(kinds("bar") > 0 && kinds("ticker") > 0);
+    assert_eq!(kinds("bar") + kinds("ticker"), 60);
+    assert!(messages.iter().all(|m| m["channel"] == "ticker" || m["interval"] == "1s"));
+}
+
+#[test]
 fn an_unknown_symbol_is_told_and_the_others_go_on() {
     let server = Server::start(MARKET);
     let args = ["--channel", "trade", "--count", "1", "sim:S000-USD", "sim:S0000-USD"];
@@ -160,7 +173,9 @@ fn wrong_usage_is_exit_2_and_one_line() {
     let wrong: &[(&[&str], &str)] = &[
         (&["--url", "http://127.0.0.1:7070"], "ws://HOST:PORT/v1/ws"),
         (&["--url", "wss://127.0.0.1:7070"], "TLS"),
-        (&["--channel", "bar"], "quote"),
+        (&["--channel", "bars"], "quote"),
+        (&["--channel", "bar", "--interval", "2m"], "1s, 1m, 5m, 1h"),
+        (&["--interval", "1m"], "--channel bar"),
         (&["--depth", "0", "--channel", "book"], "1 to 1000"),
         (&["--depth", "10"], "--channel book"),
         (&["--count", "0"], "from 1"),

@@ -150,28 +150,34 @@ impl Decimal {
     pub fn write_to(self, out: &mut Vec<u8>) {
         let value = if self.exponent < 0 { self.normalised() } else { self };
         let mut buffer = itoa::Buffer::new();
-        if value.mantissa < 0 {
-            out.push(b'-');
+        let digits = buffer.format(value.mantissa.unsigned_abs());
+        write_plain(out, value.mantissa < 0, digits.as_bytes(), value.exponent.into());
+    }
+}
+
+/// Appends `digits * 10^exponent` in plain notation. Digits are those of a number without leading
+/// zeros; trailing zeros after the point are written as they are.
+pub fn write_plain(out: &mut Vec<u8>, negative: bool, digits: &[u8], exponent: i16) {
+    if negative {
+        out.push(b'-');
+    }
+    let places = usize::from(exponent.unsigned_abs());
+    if exponent >= 0 {
+        out.extend_from_slice(digits);
+        if digits != b"0" {
+            out.resize(out.len() + places, b'0');
         }
-        let digits = buffer.format(value.mantissa.unsigned_abs()).as_bytes();
-        if value.exponent >= 0 {
-            out.extend_from_slice(digits);
-            if value.mantissa != 0 {
-                out.resize(out.len() + value.exponent as usize, b'0');
-            }
-            return;
-        }
-        let places = usize::from(value.exponent.unsigned_abs());
-        if digits.len() > places {
-            let (whole, fraction) = digits.split_at(digits.len() - places);
-            out.extend_from_slice(whole);
-            out.push(b'.');
-            out.extend_from_slice(fraction);
-        } else {
-            out.extend_from_slice(b"0.");
-            out.resize(out.len() + places - digits.len(), b'0');
-            out.extend_from_slice(digits);
-        }
+        return;
+    }
+    if digits.len() > places {
+        let (whole, fraction) = digits.split_at(digits.len() - places);
+        out.extend_from_slice(whole);
+        out.push(b'.');
+        out.extend_from_slice(fraction);
+    } else {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + places - digits.len(), b'0');
+        out.extend_from_slice(digits);
     }
 }
 

@@ -18,6 +18,9 @@ pub enum Kind {
     Level = 3,
     /// The state of the instrument's feed: read it with [`Tick::as_status`].
     Status = 4,
+    /// A part of a bar: what the server derives from trades. No feed makes one; its event is
+    /// several ticks, whose payload is the server's own (`derive::bar`).
+    Bar = 5,
 }
 
 /// Bits of [`Tick::flags`].
@@ -300,6 +303,7 @@ impl Tick {
             1 => Kind::Trade,
             2 => Kind::Quote,
             3 => Kind::Level,
+            5 => Kind::Bar,
             _ => Kind::Status,
         };
         Tick {

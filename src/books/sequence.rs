@@ -75,6 +75,7 @@ impl Channel {
 ///   quote. For a book it is a new start as after a restart: the feed has checked the chain and
 ///   sends such a number only with a snapshot that begins a new one.
 /// - Status ticks are counted.
+/// - Bars keep the number that they have.
 #[derive(Clone, Debug, Default)]
 pub struct Sequencer {
     trade: Channel,
@@ -98,6 +99,8 @@ impl Sequencer {
             Kind::Level if tick.has(flags::FIRST) => self.book.next(tick.seq, false),
             Kind::Level => Sequenced::Seq(self.book.last),
             Kind::Status => self.status.count(),
+            // Numbered where they are made.
+            Kind::Bar => Sequenced::Seq(tick.seq),
         }
     }
 

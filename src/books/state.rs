@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tickcast_feeds::{FeedState, InstrumentId, Kind, Tick};
 
 use super::book::{Applied, Book, BookError};
+use crate::derive::{Demand, Series};
 
 /// The newest of one instrument.
 #[derive(Clone, Debug)]
@@ -42,6 +43,11 @@ pub struct InstrumentState {
     pub book_seq: u64,
     /// The last sequence of the status channel, 0 before the first.
     pub status_seq: u64,
+    /// Bars and ticker, from the first trade on. The ingest's own: not part of a copy, reactors take
+    /// [`Series::snapshot`]s.
+    pub series: Option<Box<Series>>,
+    /// Which of those somebody listens to, from the first who does on.
+    pub demand: Option<Arc<Demand>>,
 }
 
 impl Default for InstrumentState {
@@ -65,6 +71,8 @@ impl InstrumentState {
             quote_seq: 0,
             book_seq: 0,
             status_seq: 0,
+            series: None,
+            demand: None,
         }
     }
 
@@ -96,8 +104,10 @@ impl InstrumentState {
                 self.book_seq = last.seq;
             }
             Kind::Status => self.apply_status(last),
+            // They come from the series that is here.
+            Kind::Bar => {}
         }
-        if last.kind != Kind::Status {
+        if !matches!(last.kind, Kind::Status | Kind::Bar) {
             self.data_recv = last.ts_recv;
         }
         self.position = first + event.len() as u64;
@@ -131,7 +141,7 @@ impl InstrumentState {
     pub fn copy_from(&mut self, source: &Self) {
         let mut book = std::mem::take(&mut self.book);
         book.clone_from(&source.book);
-        *self = InstrumentState { book, ..*source };
+        *self = InstrumentState { book, series: None, demand: None, ..*source };
     }
 }
 
@@ -155,6 +165,14 @@ impl State {
     /// How many instruments have a slot.
     pub fn len(&self) -> usize {
         self.slots.read().len()
+    }
+
+    /// All slots, with those of all ids up to this one, which are made now where they are missing.
+    fn with(&self, id: InstrumentId) -> Vec<Slot> {
+        let mut slots = self.slots.write();
+        let wanted = slots.len().max(id.index() + 1);
+        slots.resize_with(wanted, Slot::default);
+        slots.clone()
     }
 
     /// Whether none has.
@@ -197,10 +215,7 @@ impl Writer {
     /// all below it too.
     pub fn slot(&mut self, id: InstrumentId) -> &Mutex<InstrumentState> {
         if id.index() >= self.seen.len() {
-            let mut slots = self.state.slots.write();
-            let wanted = slots.len().max(id.index() + 1);
-            slots.resize_with(wanted, Slot::default);
-            self.seen.clone_from(&slots);
+            self.seen = self.state.with(id);
         }
         &self.seen[id.index()]
     }
@@ -225,6 +240,14 @@ impl Reader {
             self.seen.clone_from(&slots);
         }
         self.seen.get(id.index()).map(Arc::as_ref)
+    }
+
+    /// The slot of an instrument, made now if it has none: for who leaves word in it.
+    pub fn slot(&mut self, id: InstrumentId) -> &Mutex<InstrumentState> {
+        if id.index() >= self.seen.len() {
+            self.seen = self.state.with(id);
+        }
+        &self.seen[id.index()]
     }
 
     /// Copies the state of an instrument into `out`; false where [`Reader::get`] has none, `out`

@@ -254,6 +254,11 @@ fn feeds(out: &mut String, plane: &Plane) {
             "Times that a replay waited for the reactors.",
             report.paced,
         ),
+        (
+            "tickcast_ingest_late_trades_total",
+            "Trades too late for a bar, per interval that they are missing from.",
+            report.late_trades,
+        ),
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value);

@@ -43,7 +43,7 @@ impl FeedSide {
         let (to_ingest, batches) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
         let stats = Arc::new(FeedStats::new("bench".to_owned(), None));
-        let recorder = Recorder::new(producer, state.writer());
+        let recorder = Recorder::new(producer, state.writer(), hub.instruments.clone());
         FeedSide {
             sink: FeedSink::new(0, false, to_ingest, empty, stats.clone()),
             worker: Worker { hub: hub.clone(), recorder, stop: Stop::new(), feeds: vec![stats] },

@@ -3,10 +3,15 @@
 //! No thread, no channel, no clock and no reactor: what the ingest does is a function of what it
 //! is handed.
 
-use tickcast_feeds::tick::{TICK_WORDS, flags};
-use tickcast_feeds::{FeedState, InstrumentId, Stamp, Status, Tick};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tickcast_feeds::tick::{TICK_WORDS, flags};
+use tickcast_feeds::{FeedState, InstrumentId, Instruments, Kind, Quote, Stamp, Status, Tick};
+
+use super::derived::Timelines;
 use crate::books::{BookError, Sequenced, Sequencers, Writer};
+use crate::limits;
 use crate::ring::Producer;
 use crate::stats::IngestReport;
 
@@ -20,30 +25,67 @@ pub(super) struct Recorder {
     /// Instruments of which a book event was refused, with the feed that it came from, since this
     /// was last emptied.
     pub(super) refused: Vec<(usize, InstrumentId)>,
+    /// By instrument, whether its quotes come from its book.
+    quoted_from_book: Vec<bool>,
+    instruments: Arc<Instruments>,
+    /// When bars are over, and what is told of them.
+    timelines: Timelines,
     /// Recorded and not published yet.
     words: Vec<[u64; TICK_WORDS]>,
     pub(super) report: IngestReport,
 }
 
 impl Recorder {
-    pub(super) fn new(producer: Producer<TICK_WORDS>, writer: Writer) -> Self {
+    pub(super) fn new(
+        producer: Producer<TICK_WORDS>,
+        writer: Writer,
+        instruments: Arc<Instruments>,
+    ) -> Self {
         Recorder {
+            quoted_from_book: Vec::new(),
+            instruments,
             producer,
             writer,
             sequencers: Sequencers::new(),
             sources: Vec::new(),
             refused: Vec::new(),
+            timelines: Timelines::default(),
             words: Vec::new(),
             report: IngestReport::default(),
         }
     }
 
-    /// Records what a feed handed over: it is in the state then, and in line for the ring.
-    pub(super) fn record(&mut self, ticks: &mut [Tick], feed: usize) {
+    /// Records what a feed handed over, `mono_ns`: it is in the state then, and in line for the
+    /// ring.
+    pub(super) fn record(&mut self, ticks: &mut [Tick], feed: usize, mono_ns: u64) {
         for event in ticks.chunk_by_mut(|tick, _| !tick.has(flags::LAST)) {
             self.note_source(event, feed);
-            self.event(event);
+            let recv_ns = event.first().map_or(0, |first| first.ts_recv);
+            self.timelines.set(feed, recv_ns, mono_ns);
+            self.advance(feed);
+            self.event(event, feed);
         }
+        // Others' time goes on, also while this one leaves the ingest no pause.
+        self.pass(mono_ns, Some(feed));
+    }
+
+    /// Nothing has come, and it is `mono_ns`: what is due by the clock is recorded.
+    pub(super) fn idle(&mut self, mono_ns: u64) {
+        self.pass(mono_ns, None);
+    }
+
+    fn pass(&mut self, mono_ns: u64, but: Option<usize>) {
+        for feed in 0..self.timelines.feeds() {
+            if Some(feed) != but {
+                self.timelines.pass(feed, mono_ns);
+                self.advance(feed);
+            }
+        }
+    }
+
+    /// How long nothing is due, from `mono_ns` on; `None` while nothing is at all.
+    pub(super) fn rest(&self, mono_ns: u64) -> Option<Duration> {
+        self.timelines.rest(mono_ns)
     }
 
     fn note_source(&mut self, event: &[Tick], feed: usize) {
@@ -58,12 +100,17 @@ impl Recorder {
     /// A feed starts over: the numbers of its instruments may go back, those of others may not.
     pub(super) fn restart(&mut self, feed: usize) {
         for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
-            self.sequencers.restart_one(InstrumentId(index as u32));
+            let id = InstrumentId(index as u32);
+            self.sequencers.restart_one(id);
+            if let Some(series) = &mut self.writer.slot(id).lock().series {
+                series.restart();
+            }
         }
     }
 
     /// Numbers an event, applies it to the state, and puts it in line for the ring.
-    fn event(&mut self, event: &mut [Tick]) {
+    /// What is derived from it comes right behind it.
+    fn event(&mut self, event: &mut [Tick], feed: usize) {
         for tick in &mut *event {
             match self.sequencers.next(tick) {
                 Sequenced::Seq(seq) => tick.seq = seq,
@@ -76,7 +123,80 @@ impl Recorder {
         let position = self.producer.position() + self.words.len() as u64;
         match self.writer.apply_event(event, position) {
             Ok(_) => self.words.extend(event.iter().map(Tick::to_words)),
-            Err(error) => self.refused(event, &error),
+            Err(error) => return self.refused(event, &error),
+        }
+        let Some(last) = event.last() else { return };
+        match last.kind {
+            Kind::Trade => self.derive(last, feed),
+            Kind::Level if self.is_quoted_from_book(last.instrument) => self.quote(last),
+            Kind::Status if last.as_status().state == FeedState::Resync => {
+                self.forget_quote(last.instrument);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether an instrument's quotes come from its book; asks its listing once.
+    fn is_quoted_from_book(&mut self, id: InstrumentId) -> bool {
+        if id.index() >= self.quoted_from_book.len() {
+            let news = self.instruments.since(self.quoted_from_book.len());
+            self.quoted_from_book.extend(news.iter().map(|info| info.quotes_from_book));
+        }
+        self.quoted_from_book.get(id.index()).is_some_and(|from_book| *from_book)
+    }
+
+    /// The best of a book as a quote, where an event has changed it. Counted: the venue numbers
+    /// books, not quotes.
+    fn quote(&mut self, last: &Tick) {
+        let Recorder { producer, writer, sequencers, words, .. } = self;
+        let mut state = writer.slot(last.instrument).lock();
+        let (bid, ask) = state.book.best();
+        let ((bid, bid_size), (ask, ask_size)) = (bid.unwrap_or_default(), ask.unwrap_or_default());
+        let quote = Quote { bid, bid_size, ask, ask_size };
+        if state.last_quote.is_some_and(|tick| tick.as_quote() == quote) {
+            return;
+        }
+        let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
+        // A pair that fits no one exponent (18 digits between best bid and ask) has no quote.
+        let Some(mut tick) = Tick::quote(last.instrument, stamp, &quote) else { return };
+        if let Sequenced::Seq(seq) = sequencers.next(&tick) {
+            tick.seq = seq;
+        }
+        let position = producer.position() + words.len() as u64;
+        if state.apply_event(&[tick], position).is_ok() {
+            words.push(tick.to_words());
+        }
+    }
+
+    /// A quote that came from a book goes with it.
+    fn forget_quote(&mut self, id: InstrumentId) {
+        if self.is_quoted_from_book(id) {
+            self.writer.slot(id).lock().last_quote = None;
+        }
+    }
+
+    /// Bars and ticker after a trade.
+    fn derive(&mut self, trade: &Tick, feed: usize) {
+        let Recorder { producer, writer, timelines, words, report, .. } = self;
+        let mut state = writer.slot(trade.instrument).lock();
+        let before = words.len();
+        timelines.trade(&mut state, trade, feed, words, report);
+        if words.len() != before {
+            state.position = producer.position() + words.len() as u64;
+        }
+    }
+
+    /// Bars and tickers that are due by a feed's clock: a bounded number of symbols.
+    fn advance(&mut self, feed: usize) {
+        let Recorder { producer, writer, timelines, words, report, .. } = self;
+        for _ in 0..limits::DUE_PER_EVENT {
+            let Some((id, due_ns)) = timelines.next_due(feed) else { return };
+            let mut state = writer.slot(id).lock();
+            let before = words.len();
+            timelines.advance(&mut state, id, due_ns, feed, words, report);
+            if words.len() != before {
+                state.position = producer.position() + words.len() as u64;
+            }
         }
     }
 
@@ -105,6 +225,7 @@ impl Recorder {
         if self.writer.apply_event(&tick, position).is_ok() {
             self.words.push(tick[0].to_words());
         }
+        self.forget_quote(last.instrument);
     }
 
     /// Publishes what was recorded, a quarter of the ring at a time. Before each part `room` is
@@ -126,6 +247,11 @@ impl Recorder {
         self.words.clear();
     }
 
+    /// Whether nothing is in line for the ring.
+    pub(super) fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
     /// How many ticks the ring holds.
     pub(super) fn slots(&self) -> usize {
         self.producer.slots()
@@ -134,16 +260,16 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::books::State;
+    use crate::derive::{Bar, Span, Wanted};
     use crate::ring::{self, Consumer, Poll};
-    use tickcast_feeds::{Decimal, Kind, Level, Side, Trade};
+    use tickcast_feeds::{Decimal, Level, Side, Trade};
 
     fn recorder(slots: usize) -> (Recorder, Consumer<TICK_WORDS>) {
         let (producer, ring) = ring::channel(slots).unwrap();
-        (Recorder::new(producer, Arc::new(State::new()).writer()), ring.consumer())
+        let writer = Arc::new(State::new()).writer();
+        (Recorder::new(producer, writer, Arc::default()), ring.consumer())
     }
 
     fn stamp(seq: u64) -> Stamp {
@@ -175,11 +301,11 @@ mod tests {
     #[test]
     fn a_restart_lets_the_numbers_of_its_own_instruments_go_back() {
         let (mut recorder, mut ring) = recorder(64);
-        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0);
-        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.record(&mut [trade(0, 5), trade(0, 5), trade(0, 6)], 0, 0);
+        recorder.record(&mut [trade(1, 9)], 1, 0);
         recorder.restart(0);
-        recorder.record(&mut [trade(0, 5)], 0);
-        recorder.record(&mut [trade(1, 9)], 1);
+        recorder.record(&mut [trade(0, 5)], 0, 0);
+        recorder.record(&mut [trade(1, 9)], 1, 0);
         let expected = [(0, 5), (0, 6), (1, 9), (0, 7)].map(|(id, seq)| (Kind::Trade, id, seq));
         assert_eq!(published(&mut recorder, &mut ring), expected);
         assert_eq!((recorder.report.ticks, recorder.report.duplicates), (4, 2));
@@ -191,7 +317,7 @@ mod tests {
         let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
         let level = Level { side: Side::Buy, price, size, first: 0 };
         let event = Tick::level(InstrumentId(0), stamp(3), flags::FIRST | flags::LAST, &level);
-        recorder.record(&mut [event, trade(0, 4)], 0);
+        recorder.record(&mut [event, trade(0, 4)], 0, 0);
         let expected = [(Kind::Status, 0, 1), (Kind::Trade, 0, 4)];
         assert_eq!(published(&mut recorder, &mut ring), expected);
         assert_eq!(recorder.report.book_errors, 1);
@@ -201,7 +327,7 @@ mod tests {
     fn what_there_is_no_room_for_is_not_published() {
         let (mut recorder, _ring) = recorder(64);
         let mut ticks: Vec<Tick> = (1..=50).map(|seq| trade(0, seq)).collect();
-        recorder.record(&mut ticks, 0);
+        recorder.record(&mut ticks, 0, 0);
         let (mut ends, mut bells) = (Vec::new(), 0);
         let room = |end, _: &mut IngestReport| {
             ends.push(end);
@@ -211,5 +337,110 @@ mod tests {
         assert_eq!((ends, bells, recorder.report.ticks), (vec![16, 32, 48], 2, 32));
         recorder.publish(|_, _| true, || bells += 1);
         assert_eq!((bells, recorder.report.ticks), (2, 32), "the rest was dropped");
+    }
+
+    const S: u64 = 1_000_000_000;
+    /// A whole hour.
+    const BEGIN: u64 = 1_723_158_000 * S;
+
+    /// A trade that happened, and was received, so many milliseconds after [`BEGIN`].
+    fn timed(instrument: u32, ms: u64) -> Tick {
+        let mut tick = trade(instrument, 0);
+        (tick.ts_event, tick.ts_recv) = (BEGIN + ms * 1_000_000, BEGIN + ms * 1_000_000);
+        tick
+    }
+
+    /// Starts listening to seconds, as a reactor does.
+    fn listen(recorder: &mut Recorder, instrument: u32) -> Wanted {
+        let mut state = recorder.writer.slot(InstrumentId(instrument)).lock();
+        Wanted::new(state.demand.get_or_insert_default().clone(), Span::Second)
+    }
+
+    /// Publishes all: of trades their instrument, of bars that, their start in seconds, and whether they are
+    /// over.
+    fn told(recorder: &mut Recorder, ring: &mut Consumer<TICK_WORDS>) -> Vec<String> {
+        recorder.publish(|_, _| true, || {});
+        let mut words = [[0; TICK_WORDS]; 64];
+        let count = match ring.poll(&mut words) {
+            Poll::Read(count) => count,
+            Poll::Empty | Poll::Lapped(_) => 0,
+        };
+        let ticks: Vec<Tick> =
+            words[..count].iter().map(|words| Tick::from_words(*words)).collect();
+        let event = |event: &[Tick]| match Bar::from_ticks(event) {
+            Some(bar) => {
+                let end = if bar.is_final { "!" } else { "" };
+                format!("{}@{}{end}", event[0].instrument.0, bar.start_s - BEGIN / S)
+            }
+            None => event[0].instrument.0.to_string(),
+        };
+        ticks.chunk_by(|tick, _| !tick.has(flags::LAST)).map(event).collect()
+    }
+
+    #[test]
+    fn bars_follow_their_trade_and_end_by_the_clock_of_their_feed() {
+        let (mut recorder, mut ring) = recorder(64);
+        let _wanted = [listen(&mut recorder, 0), listen(&mut recorder, 1)];
+        recorder.record(&mut [timed(0, 100), timed(1, 200), timed(2, 300)], 0, 5 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@0", "1", "1@0", "2"]);
+        // The state has what is on the ring, and says so.
+        let position = recorder.writer.slot(InstrumentId(1)).lock().position;
+        assert_eq!(position, recorder.producer.position() - 1);
+        // Over at 1,000 ms, closed half a second later: 1,200 ms after the newest tick.
+        assert_eq!(recorder.rest(5 * S), Some(Duration::from_millis(1200)));
+        recorder.idle(5 * S + 1_199_000_000);
+        assert!(recorder.is_empty());
+        recorder.idle(5 * S + 1_200_000_000);
+        assert_eq!(told(&mut recorder, &mut ring), ["0@0!", "1@0!"]);
+        recorder.idle(6 * S + 1_200_000_000);
+        assert!(recorder.is_empty(), "a minute is not over");
+
+        // Time passes by another symbol's ticks, also by those of another feed.
+        recorder.record(&mut [timed(0, 5_000)], 0, 10 * S);
+        recorder.record(&mut [timed(2, 6_499)], 0, 10 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@5", "2"]);
+        recorder.record(&mut [timed(2, 6_500)], 0, 10 * S);
+        assert_eq!(told(&mut recorder, &mut ring), ["0@5!", "2"]);
+        recorder.record(&mut [timed(0, 8_000)], 0, 20 * S);
+        recorder.record(&mut [timed(3, 0)], 1, 21 * S + 400_000_000);
+        recorder.record(&mut [timed(3, 0)], 1, 21 * S + 500_000_000);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@8", "3", "3", "0@8!"]);
+    }
+
+    #[test]
+    fn who_keeps_the_clock_is_not_buried_under_what_it_was_told() {
+        let (mut recorder, mut ring) = recorder(1 << 12);
+        let _wanted = listen(&mut recorder, 0);
+        // Trades under way for ever shorter: each says that its bar ends a little sooner.
+        for ms in 0..50_000 {
+            let mut tick = timed(0, ms);
+            tick.ts_recv += 50_000_000 - ms * 1_000;
+            recorder.record(&mut [tick], 0, 0);
+            recorder.publish(|_, _| true, || {});
+            let _ = ring.poll(&mut [[0; TICK_WORDS]; 64]);
+        }
+        assert!(recorder.timelines.waiting() < 64, "{}", recorder.timelines.waiting());
+        // A trade now and then, and quiet between: seconds end before the minute that waits.
+        for at in 1..100 {
+            let mono_ns = at * 1_700_000_000;
+            recorder.record(&mut [timed(0, 60_000 + at * 1_700)], 0, mono_ns);
+            recorder.idle(mono_ns + 1_600_000_000);
+            recorder.publish(|_, _| true, || {});
+        }
+        assert!(recorder.timelines.waiting() < 16, "{}", recorder.timelines.waiting());
+    }
+
+    #[test]
+    fn a_restart_lets_the_times_of_its_own_instruments_go_back() {
+        let (mut recorder, mut ring) = recorder(64);
+        let _wanted = [listen(&mut recorder, 0), listen(&mut recorder, 1)];
+        recorder.record(&mut [timed(0, 30_000)], 0, 0);
+        recorder.record(&mut [timed(1, 30_000)], 1, 0);
+        told(&mut recorder, &mut ring);
+        recorder.restart(0);
+        recorder.record(&mut [timed(0, 0)], 0, 0);
+        recorder.record(&mut [timed(1, 0)], 1, 0);
+        assert_eq!(told(&mut recorder, &mut ring), ["0", "0@30!", "0@0", "1"]);
+        assert_eq!(recorder.report.late_trades, 1);
     }
 }

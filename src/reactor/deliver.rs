@@ -17,7 +17,7 @@ use crate::stats::Report;
 use crate::wire::native::{self, BookHead, Lag};
 
 /// What delivering one message needs of the core, but for the encodings.
-struct FanOut<'a> {
+pub(super) struct FanOut<'a> {
     sessions: &'a mut Slab<Session>,
     queue: &'a mut Lanes,
     overflowing: &'a mut Vec<u32>,
@@ -31,17 +31,17 @@ struct FanOut<'a> {
 
 /// One message on its way to the subscribers of its topic.
 #[derive(Clone, Copy)]
-struct Message {
-    range: Range,
-    recv_ns: u64,
+pub(super) struct Message {
+    pub(super) range: Range,
+    pub(super) recv_ns: u64,
     /// For a quote, which may be conflated: its instrument and `prev`.
-    quote: Option<(u32, u64)>,
+    pub(super) quote: Option<(u32, u64)>,
     /// A snapshot, which may exceed the outbox.
-    snapshot: bool,
+    pub(super) snapshot: bool,
 }
 
 impl FanOut<'_> {
-    fn send(&mut self, encodings: &mut Encodings, topic: &mut Topic, message: Message) {
+    pub(super) fn send(&mut self, encodings: &mut Encodings, topic: &mut Topic, message: Message) {
         let since_ns = self.since_ns(message.recv_ns);
         for id in topic.in_turn() {
             self.deliver(encodings, id, Lane::SERVERS, since_ns, message);
@@ -183,11 +183,16 @@ impl Core {
                 }
             }
             Kind::Status => self.status(position, tick),
+            Kind::Bar => {
+                if !entry.bars.is_empty() {
+                    self.bar_part(position, tick);
+                }
+            }
         }
     }
 
     /// Splits the core into what is encoded, what encodes and what delivers.
-    fn split(&mut self) -> (&mut Market, &mut Encodings, FanOut<'_>) {
+    pub(super) fn split(&mut self) -> (&mut Market, &mut Encodings, FanOut<'_>) {
         let fan_out = FanOut {
             sessions: &mut self.sessions,
             queue: &mut self.queue,
@@ -243,6 +248,9 @@ impl Core {
                 && position >= entry.book_from
             {
                 book.clear();
+            }
+            if entry.info.quotes_from_book {
+                entry.last_quote = None;
             }
         }
         if !entry.status.is_empty() {
@@ -360,6 +368,7 @@ impl Core {
         self.report.lapped += 1;
         self.report.lost += lost;
         self.assembler.reset();
+        self.bar_parts.reset();
         self.list_new();
         for index in 0..self.market.entries.len() {
             self.take_over(index);
@@ -406,6 +415,7 @@ impl Core {
                 topic.topic.last = state.book.seq();
             }
         }
+        entry.bars.iter_mut().for_each(|bars| bars.take_over(&state));
     }
 
     /// Pushes a shared message to one session.

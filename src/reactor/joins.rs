@@ -1,6 +1,6 @@
 //! Snapshots: how a subscription gets its first state and then every tick after it.
 //!
-//! A subscription whose channel has a state (quote, book, status) joins its topic at the moment
+//! A subscription whose channel has a state (all but trades) joins its topic at the moment
 //! its snapshot is pushed, which is between two ticks: no gap, no duplicate. Joins are done a few
 //! at a time, and only while the client's outbox is far from its bound, so that `book` of `*`
 //! neither stalls a turn nor evicts the client.
@@ -43,8 +43,9 @@ impl Core {
         if session.subs.contains(&key) {
             return;
         }
-        // A feed has a state from the beginning, a trade never.
-        if matches!(wildcard.channel, Channel::Status | Channel::Trade) {
+        // A feed has a state from the beginning, a trade never; the bars of trades that are not read yet may
+        // have begun.
+        if !matches!(wildcard.channel, Channel::Quote | Channel::Book) {
             return self.subscribe(wildcard.session, key, wildcard.terms, true);
         }
         session.subs.insert(key, Sub { terms: wildcard.terms, wild: true, waits: false });
@@ -175,6 +176,7 @@ impl Core {
                 join_topic(&mut entry.status, id, lane);
             }
             Channel::Book => self.join_book(id, key.depth, index, lane, &mut message),
+            Channel::Bar | Channel::Ticker => self.join_bars(id, key, lane, &mut message),
         }
         if !message.is_empty() {
             self.push_own(id, |out| frame::text(&message, out));
@@ -210,7 +212,7 @@ impl Core {
 }
 
 /// `lane`: none for a session that is in the topic already.
-fn join_topic(topic: &mut Topic, id: u32, lane: Option<Lane>) {
+pub(super) fn join_topic(topic: &mut Topic, id: u32, lane: Option<Lane>) {
     if let Some(lane) = lane {
         topic.join(id, lane);
     }

@@ -6,6 +6,7 @@ use tickcast_feeds::{FeedState, Instrument, InstrumentId, Tick};
 
 use super::lanes::Lane;
 use crate::books::{Book, Depth};
+use crate::derive::{Bar, Span, Wanted};
 use crate::session::subs::Terms;
 use crate::session::symbols::Names;
 use crate::wire::native::Heads;
@@ -68,6 +69,24 @@ pub(crate) struct BookTopic {
     pub(crate) topic: Topic,
 }
 
+/// The bars of one span; the ticker is the rolling one.
+#[derive(Debug)]
+pub(crate) struct BarTopic {
+    pub(crate) topic: Topic,
+    /// The newest bar, once there is one.
+    pub(crate) bar: Option<Bar>,
+    /// Ring position before which bars are older than that.
+    pub(crate) from: u64,
+    /// Of which span they are; has the ingest make them known.
+    pub(crate) wanted: Wanted,
+}
+
+impl BarTopic {
+    pub(crate) fn span(&self) -> Span {
+        self.wanted.span()
+    }
+}
+
 /// One instrument.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -77,6 +96,8 @@ pub(crate) struct Entry {
     pub(crate) quote: Topic,
     pub(crate) status: Topic,
     pub(crate) books: Vec<BookTopic>,
+    /// Only of spans that somebody here listens to.
+    pub(crate) bars: Vec<BarTopic>,
     /// Kept only while somebody here listens to it.
     pub(crate) book: Option<Box<Book>>,
     /// Ring position before which book ticks are in `book` already.
@@ -98,6 +119,7 @@ impl Entry {
             quote: Topic::default(),
             status: Topic::default(),
             books: Vec::new(),
+            bars: Vec::new(),
             book: None,
             book_from: 0,
             last_quote: None,
@@ -116,6 +138,10 @@ impl Entry {
             Channel::Book => {
                 self.books.iter_mut().find(|book| book.depth == depth).map(|book| &mut book.topic)
             }
+            Channel::Bar | Channel::Ticker => {
+                let span = channel.span(depth)?;
+                self.bars.iter_mut().find(|bars| bars.span() == span).map(|bars| &mut bars.topic)
+            }
         }
     }
 
@@ -130,10 +156,13 @@ impl Entry {
         self.books.len() - 1
     }
 
-    /// Takes a session out of a topic; books that nobody listens to any more are dropped.
+    /// Takes a session out of a topic; books and bars that nobody listens to any more are dropped.
     pub(crate) fn leave(&mut self, session: u32, channel: Channel, depth: u16) {
         if let Some(topic) = self.topic(channel, depth) {
             topic.leave(session);
+        }
+        if channel.span(depth).is_some() {
+            self.bars.retain(|bars| !bars.topic.is_empty());
         }
         if channel == Channel::Book {
             self.books.retain(|book| !book.topic.is_empty());

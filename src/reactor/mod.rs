@@ -11,6 +11,7 @@
 
 mod admission;
 mod arrivals;
+mod bars;
 pub(crate) mod bench;
 mod deliver;
 pub(crate) mod encodings;
@@ -99,6 +100,8 @@ pub(crate) struct Core {
     consumer: Consumer<TICK_WORDS>,
     words: Vec<[u64; TICK_WORDS]>,
     assembler: Assembler,
+    /// The same for bars: an event of theirs may come behind half a book event that was lost.
+    bar_parts: Assembler,
     changes: Changes,
     scratch: Vec<u8>,
     /// Where the next round of tending starts.
@@ -217,6 +220,7 @@ impl Core {
             consumer,
             words: vec![[0; TICK_WORDS]; limits::TICKS_PER_TURN],
             assembler: Assembler::new(),
+            bar_parts: Assembler::new(),
             changes: Changes::new(),
             scratch: Vec::new(),
             tended: 0,

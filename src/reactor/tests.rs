@@ -12,8 +12,10 @@ use tickcast_feeds::{
 use super::lanes::Lane;
 use super::{Core, Hub, Link, Settings};
 use crate::books::{State, Writer};
+use crate::derive::{Bar, Span, Turn};
 use crate::ring::{self, Producer};
 use crate::session::Dialect;
+use crate::session::end::Reason;
 use crate::session::subs::{Key, Terms};
 use crate::wire::request::{Channel, Mode};
 
@@ -135,6 +137,71 @@ impl Bench {
         self.core.now = now;
         self.core.sessions.iter().filter(|(_, s)| !s.out.is_empty()).map(|(id, _)| id).collect()
     }
+}
+
+/// What a series makes known of a trade at this second, as the ingest puts it on the ring.
+fn bars_of(bench: &mut Bench, seq: u64, second: u64) -> Vec<Tick> {
+    let one = Decimal::new(1, 0);
+    let stamp = Stamp { event: second * 1_000_000_000, recv: second * 1_000_000_000, seq };
+    let trade = Trade { price: one, size: one, id: seq, side: Side::Buy };
+    let trade = Tick::trade(ID, stamp, &trade);
+    bench.apply(&[trade]);
+    let mut ticks = vec![trade];
+    let mut state = bench.writer.slot(ID).lock();
+    let wanted = state.demand.as_ref().map_or(0, |demand| demand.bits());
+    let emit = &mut |bar: &Bar, seq| ticks.extend(bar.to_ticks(ID, seq));
+    let mut turn = Turn { wanted, buckets: &mut 0, late: &mut 0, emit };
+    state.series.get_or_insert_default().trade(&trade, &mut turn);
+    bench.position += ticks.len() as u64 - 1;
+    state.position = bench.position;
+    ticks
+}
+
+#[tokio::test]
+async fn bars_on_the_ring_that_a_snapshot_is_ahead_of_are_left_out() {
+    let mut bench = Bench::new();
+    let wanted = |bench: &mut Bench| {
+        bench.writer.slot(ID).lock().demand.as_ref().map_or(0, |demand| demand.bits())
+    };
+    let key = Key { channel: Channel::Bar, instrument: 0, depth: Span::Second as u16 };
+    let terms = Terms { mode: Mode::All, lane: Lane::SERVERS };
+    let join = |bench: &mut Bench, id: u32| {
+        bench.core.subscribe(id, key, terms, false);
+        bench.core.turn();
+    };
+    let bar = |bench: &Bench| {
+        let bars = &bench.core.market.entries[0].bars[0];
+        (bars.topic.last, bars.bar.map(|bar| (bar.start_s, bar.is_final)))
+    };
+    let first_tick = bars_of(&mut bench, 1, 100);
+    assert_eq!(first_tick.len(), 1, "nobody listens");
+    let (first, _peer) = bench.connect(Lane::SERVERS);
+    join(&mut bench, first);
+    assert_eq!((bar(&bench), wanted(&mut bench)), ((0, Some((100, false))), Span::Second.bit()));
+    // Two more are in the state and not yet taken from the ring when the topic is made anew.
+    let ahead = [bars_of(&mut bench, 2, 101), bars_of(&mut bench, 3, 102)].concat();
+    assert_eq!(ahead.len(), 2 * (1 + 3 + 3), "the one before is over, the next begins");
+    bench.core.leave_all(first);
+    assert_eq!(wanted(&mut bench), 0);
+    join(&mut bench, first);
+    assert_eq!(bar(&bench), (4, Some((102, false))));
+    let encoded = bench.core.report.encoded;
+    bench.publish(&first_tick);
+    bench.publish(&ahead);
+    bench.take_all();
+    assert_eq!((bench.core.report.encoded, bar(&bench)), (encoded, (4, Some((102, false)))));
+    // From there on it follows the ring; who joins now gets what the others have.
+    let next = bars_of(&mut bench, 4, 103);
+    bench.publish(&next);
+    bench.take_all();
+    assert_eq!(bar(&bench), (6, Some((103, false))));
+    // Whoever is overtaken by the ring's writer takes everything over.
+    let lost = [bars_of(&mut bench, 5, 104), bars_of(&mut bench, 6, 105)].concat();
+    (0..100).for_each(|_| bench.publish(&lost));
+    bench.core.take_ticks();
+    assert_eq!(bar(&bench), (10, Some((105, false))));
+    bench.core.remove(first, Reason::Lost);
+    assert_eq!((bench.core.market.entries[0].bars.len(), wanted(&mut bench)), (0, 0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::reader::Incoming;
 use super::subs::{Key, Terms};
 use super::symbols::{Names, Symbols, Unknown};
 use super::{Dialect, Rest};
+use crate::derive::Span;
 use crate::limits;
 use crate::reactor::Core;
 use crate::reactor::lanes::Lane;
@@ -159,7 +160,7 @@ impl Core {
 
     fn subscribe_to(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
         self.list_new();
-        let depth = target.depth.unwrap_or(0);
+        let depth = target.variant();
         let terms = Terms {
             mode: target.mode.unwrap_or(Mode::All),
             lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of),
@@ -291,6 +292,7 @@ impl Core {
             Channel::Trade => entry.trade.last,
             Channel::Quote => entry.quote.last,
             Channel::Status => entry.status.last,
+            Channel::Bar | Channel::Ticker => self.newest_bar_seq(key),
             Channel::Book => {
                 let topic = entry.books.iter().find(|topic| topic.depth == key.depth);
                 match (topic, &entry.book) {
@@ -387,8 +389,11 @@ impl Core {
             if let Some(max_age_ms) = terms.lane.max_age_ms() {
                 one["max_age_ms"] = json!(max_age_ms);
             }
-            if channel == Channel::Book {
-                one["depth"] = if depth == 0 { json!("full") } else { json!(depth) };
+            match channel {
+                Channel::Book if depth == 0 => one["depth"] = json!("full"),
+                Channel::Book => one["depth"] = json!(depth),
+                Channel::Bar => one["interval"] = json!(channel.span(depth).map(Span::as_str)),
+                _ => {}
             }
             one
         };
@@ -474,6 +479,11 @@ impl Answer {
         self.result.extend_from_slice(json!(symbol).to_string().as_bytes());
         match depth {
             None => {}
+            Some(depth) if channel == Channel::Bar => {
+                let interval = channel.span(depth).map_or("", Span::as_str);
+                let field = format!(",\"interval\":\"{interval}\"");
+                self.result.extend_from_slice(field.as_bytes());
+            }
             Some(0) => self.result.extend_from_slice(b",\"depth\":\"full\""),
             Some(depth) => {
                 self.result.extend_from_slice(b",\"depth\":");
@@ -490,7 +500,8 @@ impl Answer {
         epoch: &str,
         extra: &[(&str, u64)],
     ) {
-        let depth = (target.channel == Channel::Book).then_some(target.depth.unwrap_or(0));
+        let has_variants = matches!(target.channel, Channel::Book | Channel::Bar);
+        let depth = has_variants.then_some(target.variant());
         self.entry(symbol, target.channel, depth);
         self.result.extend_from_slice(b",\"mode\":\"");
         self.result.extend_from_slice(terms.mode.as_str().as_bytes());
@@ -510,7 +521,7 @@ impl Answer {
     }
 
     fn unsubscribed(&mut self, symbol: &str, target: &Target) {
-        // Without a depth, every depth is gone.
+        // Without a depth or interval, every one is gone.
         self.entry(symbol, target.channel, target.depth);
         self.result.push(b'}');
     }

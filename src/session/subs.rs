@@ -12,7 +12,8 @@ pub(crate) struct Key {
     /// First, so that one channel's subscriptions are neighbours.
     pub(crate) channel: Channel,
     pub(crate) instrument: u32,
-    /// Levels a side for a book, 0 for all of them and for other channels.
+    /// Levels a side for a book, 0 for all of them; a bar's interval, its place in `Span::BARS`; 0 for
+    /// other channels.
     pub(crate) depth: u16,
 }
 

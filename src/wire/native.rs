@@ -6,6 +6,9 @@
 use tickcast_feeds::tick::flags;
 use tickcast_feeds::{Decimal, FeedState, Side, Tick};
 
+use crate::derive::sum::{difference, percent};
+use crate::derive::{Bar, Sum};
+
 /// The parts of one instrument's messages that never change, built when it is listed.
 #[derive(Debug)]
 pub struct Heads {
@@ -155,6 +158,60 @@ fn push_seq(out: &mut Vec<u8>, seq: u64, prev: Option<u64>) {
     }
 }
 
+/// A sum, left out where it has no value.
+fn push_sum(out: &mut Vec<u8>, name: &[u8], value: Sum) {
+    if value.is_known() {
+        out.extend_from_slice(name);
+        value.write_to(out);
+        out.push(b'"');
+    }
+}
+
+/// Appends a bar: an update that follows `prev`, or a snapshot where there is none.
+pub fn bar(out: &mut Vec<u8>, heads: &Heads, bar: &Bar, seq: u64, prev: Option<u64>) {
+    push_opening(out, b"bar", heads, prev.is_none(), None);
+    out.extend_from_slice(b"\"interval\":\"");
+    out.extend_from_slice(bar.span.as_str().as_bytes());
+    out.extend_from_slice(b"\",");
+    push_seq(out, seq, prev);
+    push_field(out, b",\"start\":", bar.start_s * 1_000_000);
+    push_field(out, b",\"end\":", bar.end_s() * 1_000_000);
+    push_prices(out, bar);
+    push_decimal(out, b",\"close\":\"", bar.close);
+    push_sum(out, b",\"volume\":\"", bar.volume);
+    push_sum(out, b",\"buy_volume\":\"", bar.bought);
+    push_sum(out, b",\"quote_volume\":\"", bar.turnover);
+    push_field(out, b",\"trades\":", bar.trades);
+    out.extend_from_slice(if bar.is_final { b",\"final\":true" } else { b",\"final\":false" });
+    if bar.revision > 0 {
+        push_field(out, b",\"revision\":", bar.revision.into());
+    }
+    push_stamps(out, bar.event_ns, bar.recv_ns);
+}
+
+/// Appends the last 24 hours: an update that follows `prev`, or a snapshot where there is none.
+pub fn ticker(out: &mut Vec<u8>, heads: &Heads, day: &Bar, seq: u64, prev: Option<u64>) {
+    push_opening(out, b"ticker", heads, prev.is_none(), None);
+    push_seq(out, seq, prev);
+    push_field(out, b",\"start\":", day.start_s * 1_000_000);
+    push_prices(out, day);
+    push_decimal(out, b",\"last\":\"", day.close);
+    push_sum(out, b",\"change\":\"", difference(day.close, day.open));
+    if let Some(percent) = percent(day.close, day.open) {
+        push_sum(out, b",\"change_percent\":\"", percent);
+    }
+    push_sum(out, b",\"volume\":\"", day.volume);
+    push_sum(out, b",\"quote_volume\":\"", day.turnover);
+    push_field(out, b",\"trades\":", day.trades);
+    push_stamps(out, day.event_ns, day.recv_ns);
+}
+
+fn push_prices(out: &mut Vec<u8>, bar: &Bar) {
+    push_decimal(out, b",\"open\":\"", bar.open);
+    push_decimal(out, b",\"high\":\"", bar.high);
+    push_decimal(out, b",\"low\":\"", bar.low);
+}
+
 /// Appends the state of an instrument's feed.
 pub fn feed_status(out: &mut Vec<u8>, heads: &Heads, state: FeedState, age_ms: u64) {
     out.extend_from_slice(b"{\"channel\":\"status\",\"type\":\"feed\"");
@@ -212,6 +269,7 @@ pub fn heartbeat(out: &mut Vec<u8>, now_ns: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::derive::Span;
     use serde_json::{Value, json};
     use tickcast_feeds::{InstrumentId, Quote, Stamp, Trade};
 
@@ -274,6 +332,64 @@ mod tests {
             json!({"channel":"book","type":"update","symbol":"x:A-B","depth":2,"seq":9,"prev":8,
                 "bids":[["2","1"],["1.9","0"]],"asks":[],"ts":{"recv":5}})
         );
+    }
+
+    fn a_bar(span: Span) -> Bar {
+        Bar {
+            span,
+            start_s: 1_723_161_240,
+            open: "61000".parse().unwrap(),
+            high: "61840.50".parse().unwrap(),
+            low: "60800.5".parse().unwrap(),
+            close: "61840.40".parse().unwrap(),
+            volume: Sum::new(150, -2),
+            bought: Sum::new(0, -2),
+            turnover: Sum::new(9_270_000_000, -5),
+            trades: 3,
+            is_final: false,
+            revision: 0,
+            event_ns: 1_723_161_241_000_000_000,
+            recv_ns: 1_723_161_241_500_000_000,
+        }
+    }
+
+    #[test]
+    fn bars_say_whether_they_are_over_and_leave_out_what_has_no_value() {
+        let heads = Heads::new("x:A-B");
+        let open = a_bar(Span::Minute);
+        let (event, recv) = (1_723_161_241_000_000u64, 1_723_161_241_500_000u64);
+        assert_eq!(
+            encoded(|out| bar(out, &heads, &open, 9, Some(8))),
+            json!({"channel":"bar","type":"update","symbol":"x:A-B","interval":"1m","seq":9,"prev":8,
+                "start":1_723_161_240_000_000u64,"end":1_723_161_300_000_000u64,"open":"61000",
+                "high":"61840.5","low":"60800.5","close":"61840.4","volume":"1.5","buy_volume":"0",
+                "quote_volume":"92700","trades":3,"final":false,"ts":{"event":event,"recv":recv}})
+        );
+        let lost = Bar { volume: Sum::NONE, bought: Sum::NONE, turnover: Sum::NONE, ..open };
+        let again = Bar { is_final: true, revision: 2, ..lost };
+        let again = encoded(|out| bar(out, &heads, &again, 10, None));
+        assert_eq!((&again["type"], &again["final"]), (&json!("snapshot"), &json!(true)));
+        assert_eq!((&again["revision"], &again["trades"]), (&json!(2), &json!(3)));
+        for name in ["prev", "volume", "buy_volume", "quote_volume"] {
+            assert!(again.get(name).is_none(), "{name} of {again}");
+        }
+    }
+
+    #[test]
+    fn tickers_tell_the_change_exactly_and_in_percent() {
+        let heads = Heads::new("x:A-B");
+        let day = a_bar(Span::Rolling);
+        let (event, recv) = (1_723_161_241_000_000u64, 1_723_161_241_500_000u64);
+        assert_eq!(
+            encoded(|out| ticker(out, &heads, &day, 9, Some(8))),
+            json!({"channel":"ticker","type":"update","symbol":"x:A-B","seq":9,"prev":8,
+                "start":1_723_161_240_000_000u64,"open":"61000","high":"61840.5","low":"60800.5",
+                "last":"61840.4","change":"840.4","change_percent":"1.38","volume":"1.5",
+                "quote_volume":"92700","trades":3,"ts":{"event":event,"recv":recv}})
+        );
+        let free = Bar { open: Decimal::ZERO, ..day };
+        let free = encoded(|out| ticker(out, &heads, &free, 9, None));
+        assert_eq!((&free["change"], free.get("change_percent")), (&json!("61840.4"), None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::derive::Span;
 use crate::limits;
 
 /// What a subscription delivers.
@@ -17,19 +18,34 @@ pub enum Channel {
     Book,
     /// The state of a symbol's feed.
     Status,
+    /// Bars of an interval.
+    Bar,
+    /// The last 24 hours.
+    Ticker,
 }
 
 impl Channel {
-    const NAMES: [(&'static str, Channel); 4] = [
+    const NAMES: [(&'static str, Channel); 6] = [
         ("trade", Channel::Trade),
         ("quote", Channel::Quote),
         ("book", Channel::Book),
         ("status", Channel::Status),
+        ("bar", Channel::Bar),
+        ("ticker", Channel::Ticker),
     ];
 
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize].0
+    }
+
+    /// For channels that are derived from trades, what they span; `variant` as in [`Target`].
+    pub fn span(self, variant: u16) -> Option<Span> {
+        match self {
+            Channel::Bar => Span::BARS.get(usize::from(variant)).copied(),
+            Channel::Ticker => Some(Span::Rolling),
+            _ => None,
+        }
     }
 }
 
@@ -59,13 +75,22 @@ pub struct Target {
     pub channel: Channel,
     /// Symbols and wildcards as the client wrote them.
     pub symbols: Vec<String>,
-    /// For a book: `None` where not given, `Some(0)` for `"full"`, else levels a side.
+    /// For a book: `None` where not given, `Some(0)` for `"full"`, else levels a side. For bars: `None`
+    /// where no interval is given, else its place in [`Span::BARS`].
     pub depth: Option<u16>,
     /// `None` where not given.
     pub mode: Option<Mode>,
     /// How long an update may wait to share a send with others, milliseconds; `None` where not
     /// given.
     pub max_age_ms: Option<u64>,
+}
+
+impl Target {
+    /// The depth or interval that a subscription without one is to.
+    pub fn variant(&self) -> u16 {
+        let unsaid = if self.channel == Channel::Bar { Span::Minute as u16 } else { 0 };
+        self.depth.unwrap_or(unsaid)
+    }
 }
 
 /// A request that was understood.
@@ -226,17 +251,20 @@ fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
             .find(|(known, _)| *known == name)
             .map(|&(_, channel)| channel)
             .ok_or_else(|| {
-                bad_value("channel", &Value::from(name), "one of trade, quote, book, status")
+                let expected = "one of trade, quote, book, status, bar, ticker";
+                bad_value("channel", &Value::from(name), expected)
             })?,
         Some(other) => return Err(bad_value("channel", &other, "a string")),
         None => return Err(("missing_field", "missing field `channel`".to_owned())),
     };
     let symbols = symbols(params.remove("symbol"))?;
     let depth = depth(channel, params.remove("depth"))?;
+    let interval = interval(channel, params.remove("interval"))?;
     let mode = mode(channel, params.remove("mode"))?;
     let max_age_ms = max_age_ms(params.remove("max_age_ms"))?;
-    no_more("params", &params, &["channel", "symbol", "depth", "mode", "max_age_ms"])?;
-    Ok(Target { channel, symbols, depth, mode, max_age_ms })
+    let known = ["channel", "symbol", "depth", "interval", "mode", "max_age_ms"];
+    no_more("params", &params, &known)?;
+    Ok(Target { channel, symbols, depth: depth.or(interval), mode, max_age_ms })
 }
 
 fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
@@ -278,6 +306,23 @@ fn depth(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
         Some(other) => match other.as_u64() {
             Some(n) if (1..=limits::BOOK_DEPTH_MAX as u64).contains(&n) => Ok(Some(n as u16)),
             _ => Err(bad_value("depth", &other, &expected)),
+        },
+    }
+}
+
+fn interval(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) if channel != Channel::Bar => Err((
+            "bad_value",
+            format!("`interval` {} goes with channel bar only", cut_value(&other)),
+        )),
+        Some(other) => match other.as_str().and_then(Span::interval) {
+            Some(span) => Ok(Some(span as u16)),
+            None => {
+                let names = Span::BARS.map(|span| format!("\"{}\"", span.as_str())).join(", ");
+                Err(bad_value("interval", &other, &format!("one of {names}")))
+            }
         },
     }
 }
@@ -358,113 +403,4 @@ fn kind(value: &Value) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn understands_the_documented_requests() {
-        let r = parse(r#"{"method":"subscribe","req_id":1,"params":{"channel":"book","symbol":["a","b"],"depth":25}}"#).unwrap();
-        assert_eq!(r.req_id.as_deref(), Some("1"));
-        let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
-        assert_eq!(
-            (t.channel, t.depth, t.mode, t.symbols.len()),
-            (Channel::Book, Some(25), None, 2)
-        );
-
-        let r = parse(r#"{"params":{"symbol":"*","channel":"quote","mode":"conflate"},"method":"subscribe","req_id":"x\"y"}"#).unwrap();
-        assert_eq!(r.req_id.as_deref(), Some(r#""x\"y""#));
-        let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
-        assert_eq!((t.mode, t.symbols), (Some(Mode::Conflate), vec!["*".to_owned()]));
-
-        let full =
-            r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
-        let Call::Unsubscribe(t) = parse(full).unwrap().call else { panic!() };
-        assert_eq!(t.depth, Some(0));
-        assert_eq!(
-            parse(r#"{"method":"ping","params":{"t":-5}}"#).unwrap().call,
-            Call::Ping { t: Some(-5) }
-        );
-        assert_eq!(
-            parse(r#"{"method":"list_symbols"}"#).unwrap().call,
-            Call::ListSymbols { venue: None }
-        );
-    }
-
-    #[test]
-    fn names_what_is_wrong() {
-        for (text, code, names) in [
-            ("", "bad_json", "not JSON"),
-            ("[]", "bad_json", "an array"),
-            (r#"{"method":1}"#, "bad_value", "`method`"),
-            (r#"{}"#, "missing_field", "`method`"),
-            (r#"{"method":"sub"}"#, "unknown_method", "`sub`"),
-            (r#"{"method":"ping","req_id":1.5}"#, "bad_value", "1.5"),
-            (r#"{"method":"ping","extra":1}"#, "unknown_field", "`extra`"),
-            (r#"{"method":"ping","params":{"x":1}}"#, "unknown_field", "`x`"),
-            (r#"{"method":"ping","params":[]}"#, "bad_value", "`params`"),
-            (r#"{"method":"subscribe"}"#, "missing_field", "`channel`"),
-            (r#"{"method":"subscribe","params":{"channel":"trade"}}"#, "missing_field", "`symbol`"),
-            (
-                r#"{"method":"subscribe","params":{"channel":"bar","symbol":"a"}}"#,
-                "bad_value",
-                "\"bar\"",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":[]}}"#,
-                "bad_value",
-                "`symbol`",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":[1]}}"#,
-                "bad_value",
-                "bad value 1",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","dept":3}}"#,
-                "unknown_field",
-                "`dept`",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","depth":3}}"#,
-                "bad_value",
-                "book only",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":0}}"#,
-                "bad_value",
-                "1 to 1000",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","depth":1001}}"#,
-                "bad_value",
-                "1001",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#,
-                "bad_value",
-                "`mode`",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","max_age_ms":1.5}}"#,
-                "bad_value",
-                "bad value 1.5 for `max_age_ms`, expected 0 to 1000 milliseconds",
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","max_age_ms":1001}}"#,
-                "bad_value",
-                "1001",
-            ),
-        ] {
-            let refusal = parse(text).unwrap_err();
-            assert_eq!(refusal.code, code, "{text}: {refusal:?}");
-            assert!(refusal.message.contains(names), "{text}: {}", refusal.message);
-        }
-    }
-
-    #[test]
-    fn an_answer_does_not_echo_megabytes() {
-        let text = format!(r#"{{"method":"{}"}}"#, "ä".repeat(100_000));
-        let refusal = parse(&text).unwrap_err();
-        assert!(refusal.message.len() < 1000);
-    }
-}
+mod tests;

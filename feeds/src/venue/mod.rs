@@ -48,7 +48,7 @@ pub struct Entry {
 type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
 
 /// Every venue, by name.
-pub static VENUES: [Entry; 3] = [
+pub static VENUES: &[Entry] = &[
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
