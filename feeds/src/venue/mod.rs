@@ -19,6 +19,7 @@ use crate::instrument::Instruments;
 use crate::sink::Sink;
 
 mod binance;
+mod bybit;
 mod coinbase;
 mod event;
 mod json;
@@ -29,6 +30,7 @@ mod time;
 mod top;
 
 pub use binance::Binance;
+pub use bybit::Bybit;
 pub use coinbase::Coinbase;
 pub use rules::{Options, Rules};
 
@@ -45,7 +47,7 @@ pub struct Entry {
 type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
 
 /// Every venue, by name.
-pub static VENUES: [Entry; 2] = [
+pub static VENUES: [Entry; 4] = [
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
@@ -57,6 +59,18 @@ pub static VENUES: [Entry; 2] = [
         parser: |instruments| Box::new(Binance::new(instruments)),
         rules: None,
         recognise: binance::recognise,
+    },
+    Entry {
+        name: Bybit::SPOT,
+        parser: |instruments| Box::new(Bybit::spot(instruments)),
+        rules: Some(bybit::spot_rules),
+        recognise: bybit::recognise_spot,
+    },
+    Entry {
+        name: Bybit::LINEAR,
+        parser: |instruments| Box::new(Bybit::linear(instruments)),
+        rules: Some(bybit::linear_rules),
+        recognise: bybit::recognise_linear,
     },
 ];
 
