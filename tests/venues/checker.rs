@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
@@ -43,6 +44,8 @@ impl Seen {
 /// The client, on a thread of its own.
 pub struct Checker {
     done: Arc<AtomicBool>,
+    /// By the venue's name of the symbol: whether its book is there and live.
+    live: Arc<Mutex<HashMap<String, bool>>>,
     thread: Option<JoinHandle<Result<HashMap<String, Seen>, String>>>,
 }
 
@@ -59,9 +62,16 @@ impl Checker {
             subscribe(&mut client, channel, &symbols, &mut early);
         }
         let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
-        let told = done.clone();
-        let thread = std::thread::spawn(move || check(client, early, &venue, &symbols, &told));
-        Checker { done, thread: Some(thread) }
+        let live = Arc::<Mutex<HashMap<String, bool>>>::default();
+        let (told, shown) = (done.clone(), live.clone());
+        let check = move || check(client, early, &venue, &symbols, &told, &shown);
+        Checker { done, live, thread: Some(std::thread::spawn(check)) }
+    }
+
+    /// Whether the client has a book of this symbol that it may trust, and has read all that the
+    /// feed said of it.
+    pub fn is_live(&self, native: &str) -> bool {
+        self.live.lock().get(native).is_some_and(|live| *live)
     }
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
@@ -109,6 +119,7 @@ fn check(
     venue: &LocalVenue,
     symbols: &HashMap<String, String>,
     done: &AtomicBool,
+    live: &Mutex<HashMap<String, bool>>,
 ) -> Result<HashMap<String, Seen>, String> {
     let mut seen: HashMap<String, Seen> =
         symbols.keys().map(|symbol| (symbol.clone(), Seen::default())).collect();
@@ -121,6 +132,8 @@ fn check(
         {
             take(seen, &message, venue, &symbols[symbol])
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
+            let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
+            live.lock().insert(symbols[symbol].clone(), is_live);
         }
         if !done.load(Ordering::SeqCst) {
             continue;

@@ -19,6 +19,7 @@ use crate::instrument::Instruments;
 use crate::sink::Sink;
 
 mod binance;
+mod bybit;
 mod coinbase;
 mod event;
 mod json;
@@ -31,6 +32,7 @@ mod time;
 mod top;
 
 pub use binance::Binance;
+pub use bybit::Bybit;
 pub use coinbase::Coinbase;
 pub use kraken::Kraken;
 pub use rules::{Options, Rules};
@@ -72,6 +74,18 @@ pub static VENUES: &[Entry] = &[
         parser: |instruments| Box::new(Kraken::new(instruments)),
         rules: Some(kraken::rules),
         recognise: kraken::recognise,
+    },
+    Entry {
+        name: Bybit::SPOT,
+        parser: |instruments| Box::new(Bybit::spot(instruments)),
+        rules: Some(bybit::spot_rules),
+        recognise: bybit::recognise_spot,
+    },
+    Entry {
+        name: Bybit::LINEAR,
+        parser: |instruments| Box::new(Bybit::linear(instruments)),
+        rules: Some(bybit::linear_rules),
+        recognise: bybit::recognise_linear,
     },
 ];
 
