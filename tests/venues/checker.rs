@@ -41,11 +41,14 @@ impl Seen {
     }
 }
 
+type Live = Arc<Mutex<HashMap<String, Option<usize>>>>;
+
 /// The client, on a thread of its own.
 pub struct Checker {
     done: Arc<AtomicBool>,
-    /// By the venue's name of the symbol: whether its book is there and live.
-    live: Arc<Mutex<HashMap<String, bool>>>,
+    /// By the venue's name of the symbol: how often its book was live again after a resync; `None`
+    /// while it is not live.
+    live: Live,
     thread: Option<JoinHandle<Result<HashMap<String, Seen>, String>>>,
 }
 
@@ -62,16 +65,16 @@ impl Checker {
             subscribe(&mut client, channel, &symbols, &mut early);
         }
         let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
-        let live = Arc::<Mutex<HashMap<String, bool>>>::default();
+        let live = Live::default();
         let (told, shown) = (done.clone(), live.clone());
         let check = move || check(client, early, &venue, &symbols, &told, &shown);
         Checker { done, live, thread: Some(std::thread::spawn(check)) }
     }
 
-    /// Whether the client has a book of this symbol that it may trust, and has read all that the
-    /// feed said of it.
-    pub fn is_live(&self, native: &str) -> bool {
-        self.live.lock().get(native).is_some_and(|live| *live)
+    /// Whether the client has a book of this symbol that it may trust, after at least so many
+    /// repairs: all that was lost before has been noticed and mended.
+    pub fn is_mended(&self, native: &str, repairs: usize) -> bool {
+        self.live.lock().get(native).is_some_and(|seen| seen.is_some_and(|n| n >= repairs))
     }
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
@@ -119,7 +122,7 @@ fn check(
     venue: &LocalVenue,
     symbols: &HashMap<String, String>,
     done: &AtomicBool,
-    live: &Mutex<HashMap<String, bool>>,
+    live: &Live,
 ) -> Result<HashMap<String, Seen>, String> {
     let mut seen: HashMap<String, Seen> =
         symbols.keys().map(|symbol| (symbol.clone(), Seen::default())).collect();
@@ -133,7 +136,7 @@ fn check(
             take(seen, &message, venue, &symbols[symbol])
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
             let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
-            live.lock().insert(symbols[symbol].clone(), is_live);
+            live.lock().insert(symbols[symbol].clone(), is_live.then(|| seen.times("resync")));
         }
         if !done.load(Ordering::SeqCst) {
             continue;
