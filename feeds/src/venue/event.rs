@@ -4,6 +4,7 @@
 use simd_json::tape::Value;
 
 use super::json::{Fault, Field, decimal, wrong};
+use crate::decimal::Decimal;
 use crate::instrument::InstrumentId;
 use crate::tick::{Level, Side, Stamp, Tick, flags};
 
@@ -52,6 +53,15 @@ impl Event {
         Ok(())
     }
 
+    /// Multiplies every size by `unit`: numbers of contracts become units of the base currency.
+    pub(super) fn scale(&mut self, unit: Decimal) -> Result<(), Fault> {
+        for tick in &mut self.ticks {
+            let size = times(tick.as_level().size, unit)?;
+            (tick.payload[1], tick.size_exp) = (size.mantissa as u64, size.exponent);
+        }
+        Ok(())
+    }
+
     /// The finished event of `instrument`; `kind` is [`flags::SNAPSHOT`] or 0.
     pub(super) fn finish(&mut self, instrument: InstrumentId, kind: u8) -> &[Tick] {
         if self.ticks.is_empty() {
@@ -69,6 +79,15 @@ impl Event {
         }
         &self.ticks
     }
+}
+
+/// A number of contracts in units of the base currency, of which `unit` make one contract.
+pub(super) fn times(size: Decimal, unit: Decimal) -> Result<Decimal, Fault> {
+    size.checked_mul(unit).ok_or_else(|| Fault::Value {
+        field: "size",
+        got: format!("{size} contracts of {unit}"),
+        expected: "a product of at most 18 digits",
+    })
 }
 
 /// An array's elements.

@@ -23,6 +23,7 @@ mod coinbase;
 mod event;
 mod json;
 mod names;
+mod okx;
 pub mod rules;
 mod slots;
 mod time;
@@ -30,6 +31,7 @@ mod top;
 
 pub use binance::Binance;
 pub use coinbase::Coinbase;
+pub use okx::Okx;
 pub use rules::{Options, Rules};
 
 /// A venue that is known here.
@@ -45,7 +47,7 @@ pub struct Entry {
 type MakeRules = fn(Options) -> Result<Box<dyn Rules>, String>;
 
 /// Every venue, by name.
-pub static VENUES: [Entry; 2] = [
+pub static VENUES: [Entry; 3] = [
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
@@ -57,6 +59,12 @@ pub static VENUES: [Entry; 2] = [
         parser: |instruments| Box::new(Binance::new(instruments)),
         rules: None,
         recognise: binance::recognise,
+    },
+    Entry {
+        name: Okx::NAME,
+        parser: |instruments| Box::new(Okx::new(instruments)),
+        rules: Some(okx::rules::make),
+        recognise: okx::recognise,
     },
 ];
 
@@ -303,6 +311,8 @@ mod tests {
             (r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#, Some("binance")),
             (r#"{"product_id":"BTC-USD","type":"match"}"#, Some("coinbase")),
             (r#"{"type":"subscriptions","channels":[]}"#, Some("coinbase")),
+            (r#"{"arg":{"channel":"books","instId":"BTC-USDT"},"data":[]}"#, Some("okx")),
+            (r#"{"event":"error","code":"60012","msg":"","connId":"a4"}"#, Some("okx")),
             (r#"{"result":null,"id":1}"#, None),
             (r#"{"type":"error"}"#, None),
             (r#"[1]"#, None),

@@ -168,6 +168,6 @@ impl<S: Default + HasBook> Slots<S> {
 
 /// Whether a name can stand in `venue:BASE-QUOTE`: letters and digits of any script (Binance lists
 /// Chinese names too), none of the symbols that separate or match.
-fn is_asset(name: &str) -> bool {
+pub(super) fn is_asset(name: &str) -> bool {
     !name.is_empty() && name.chars().all(char::is_alphanumeric)
 }
