@@ -15,7 +15,7 @@ use simd_json::tape::{Object, Value};
 
 use self::fields::{Data, Fields};
 use self::listing::{Instrument, ONE};
-use self::state::{State, Taken, Update, rising};
+use self::state::{SKEW, State, Taken, Update, rising};
 use super::event::{Event, array, times};
 use super::json::{Fault, Reader, integer, text, wrong};
 use super::names::split_dashed;
@@ -176,7 +176,7 @@ impl Core {
             "books" => {
                 let (native, data) = (text("instId", native)?, fields.one()?);
                 match text("action", fields.action)? {
-                    "snapshot" => self.snapshot(native, &data, recv, sink),
+                    "snapshot" => self.snapshot(native, &data, 0, recv, sink),
                     "update" => self.update(native, &data, recv, sink),
                     _ => Err(fields.action.map_or(Fault::Missing("action"), |value| {
                         wrong("action", value, "snapshot or update")
@@ -184,7 +184,7 @@ impl Core {
                 }
             }
             // Always whole, and without an action.
-            "books5" => self.snapshot(text("instId", native)?, &fields.one()?, recv, sink),
+            "books5" => self.snapshot(text("instId", native)?, &fields.one()?, SKEW, recv, sink),
             other => self.ignore(other),
         }
         .map(|()| Heard::Alive)
@@ -315,6 +315,7 @@ impl Core {
         &mut self,
         native: &str,
         data: &Data<'_, '_>,
+        slack: u64,
         recv: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
@@ -325,12 +326,13 @@ impl Core {
         self.levels(data, unit)?;
         let Core { slots, instruments, contracts, event, .. } = self;
         let slot = resolve(slots, instruments, contracts, native)?;
-        if !slot.state.renews(self.link, seq, stamp.event) {
-            return self.ignore("snapshot not newer than the book");
+        let event = event.finish(slot.id, flags::SNAPSHOT);
+        let snapshot = Update { link: self.link, prev: 0, seq, stamp, event };
+        if slot.state.renew(&snapshot, slack, sink) {
+            Ok(())
+        } else {
+            self.ignore("snapshot not newer than the book")
         }
-        let book = &mut slot.state.book;
-        book.start(None, seq, event.finish(slot.id, flags::SNAPSHOT), sink);
-        Ok(())
     }
 
     fn update(

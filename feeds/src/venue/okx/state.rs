@@ -24,7 +24,7 @@ use crate::venue::slots::HasBook;
 
 /// How much later than the newest message one with a lower number must be, nanoseconds, to be
 /// taken for the first of new numbers: longer than one server of the venue lags behind another.
-const SKEW: u64 = 5_000_000_000;
+pub(super) const SKEW: u64 = 5_000_000_000;
 
 /// What is kept per symbol.
 #[derive(Debug, Default)]
@@ -37,6 +37,12 @@ pub(super) struct State {
     pub(super) book: BookSync,
     /// The time of the newest message that the book has taken.
     book_time: u64,
+    /// The connection of that message.
+    via: Option<u16>,
+    /// Whether updates may wait for a snapshot.
+    waits: bool,
+    /// When the numbers last started over, or may have: an older snapshot is of no use.
+    since: u64,
     /// What each connection last sent of the book.
     links: Links,
 }
@@ -104,10 +110,10 @@ impl Links {
     }
 }
 
-/// An update of a book: its connection, its numbers, and its levels as ticks.
+/// An update of a book, or a snapshot: its connection, its numbers, and its levels as ticks.
 pub(super) struct Update<'a> {
     pub(super) link: u16,
-    /// The number of the message that it follows.
+    /// The number of the message that it follows; of no account in a snapshot.
     pub(super) prev: u64,
     pub(super) seq: u64,
     pub(super) stamp: Stamp,
@@ -129,20 +135,30 @@ pub(super) enum Taken {
 }
 
 impl State {
-    /// Whether a snapshot is to be taken; if so, what is older than it is late from here on. A good
-    /// book does not go back for one, a second connection's say.
-    pub(super) fn renews(&mut self, link: u16, seq: u64, time: u64) -> bool {
+    /// Takes a snapshot; false for one that is left out. A good book does not go back for one, a
+    /// second connection's say, unless the numbers have started over: it is then later by more than
+    /// `slack`, which has to be 0 where diffs follow, lest theirs be taken for those of the book.
+    pub(super) fn renew(&mut self, snapshot: &Update<'_>, slack: u64, sink: &mut dyn Sink) -> bool {
+        let &Update { link, seq, stamp, event, .. } = snapshot;
         self.links.replace(link, seq);
+        let later = stamp.event > self.book_time.saturating_add(slack);
         let newer = match seq.cmp(&self.book.last()) {
-            Ordering::Greater => time >= self.book_time,
-            Ordering::Equal => false,
-            Ordering::Less => time > self.book_time.saturating_add(SKEW),
+            Ordering::Greater => stamp.event >= self.book_time,
+            Ordering::Equal => later && slack == 0,
+            Ordering::Less => later,
         };
-        let renews = newer || !self.book.is_live();
-        if renews {
-            self.book_time = time;
+        let (live, time) = (self.book.is_live(), stamp.event);
+        if (live && !newer) || (!live && time < self.since) {
+            return false;
         }
-        renews
+        if self.waits && time > self.book_time {
+            // All that waits is older, and a reset may lie between.
+            self.book.discard(instrument(event), stamp.recv, sink);
+        }
+        self.waits = false;
+        (self.book_time, self.via) = (time, Some(link));
+        self.book.start(None, seq, event, sink);
+        true
     }
 
     /// Takes an update; the rules are in the module's head.
@@ -150,12 +166,15 @@ impl State {
         let &Update { link, prev, seq, stamp, .. } = update;
         // Whether its connection has lost nothing before it.
         let whole = self.links.replace(link, seq) == Some(prev);
-        if stamp.event < self.book_time {
+        let (live, follows) = (self.book.is_live(), prev == self.book.last());
+        // Its own time may be before the last one's, for the venue's clock may be put back.
+        let next = live && follows && whole && self.via == Some(link);
+        if stamp.event < if next { self.since } else { self.book_time } {
             return Taken::Late;
         }
-        let taken = if !self.book.is_live() {
+        let taken = if !live {
             self.wait(update, whole, sink)
-        } else if prev == self.book.last() {
+        } else if follows {
             self.link(update, sink)
         } else if stamp.event == self.book_time {
             Taken::Late
@@ -163,36 +182,34 @@ impl State {
             self.leap(update, whole, sink)
         };
         if !matches!(taken, Taken::Late) {
-            self.book_time = stamp.event;
+            (self.book_time, self.via) = (stamp.event, Some(link));
         }
         taken
     }
 
     /// An update of a book that is not complete.
     fn wait(&mut self, update: &Update<'_>, whole: bool, sink: &mut dyn Sink) -> Taken {
-        let &Update { prev, seq, stamp, event, .. } = update;
-        match prev.cmp(&seq) {
-            Ordering::Less => match self.number(update, sink) {
-                Taken::Late if !whole && stamp.event > self.book_time => {}
-                taken => return taken,
-            },
-            Ordering::Equal => return Taken::Unchanged,
-            Ordering::Greater => {}
+        let &Update { prev, seq, .. } = update;
+        if prev == seq {
+            return Taken::Unchanged;
         }
-        // The numbers start over: those of what waits mean nothing any more.
-        self.book.discard(instrument(event), stamp.recv, sink);
-        Taken::Waits
+        if prev > seq || !whole {
+            // The numbers of what waits mean nothing any more.
+            self.start_over(update, sink);
+        }
+        if prev < seq { self.number(update, sink) } else { Taken::Waits }
     }
 
     /// An update that follows the book's last message.
     fn link(&mut self, update: &Update<'_>, sink: &mut dyn Sink) -> Taken {
-        let &Update { prev, seq, event, .. } = update;
+        let &Update { prev, seq, stamp, event, .. } = update;
         match prev.cmp(&seq) {
             Ordering::Less => self.number(update, sink),
             Ordering::Equal => Taken::Unchanged,
             Ordering::Greater => {
                 // The numbers start over, the book goes on.
                 self.book.start(None, seq, event, sink);
+                self.since = stamp.event;
                 Taken::Put
             }
         }
@@ -200,19 +217,31 @@ impl State {
 
     /// An update that does not follow the book's last message, and is newer than that.
     fn leap(&mut self, update: &Update<'_>, whole: bool, sink: &mut dyn Sink) -> Taken {
-        let &Update { prev, seq, stamp, event, .. } = update;
+        let &Update { prev, seq, stamp, .. } = update;
         let last = self.book.last();
         if whole && prev <= last && seq <= last {
             return Taken::Late;
         }
-        // The snapshot of another connection was made between two updates of this one.
-        let overlaps = whole && prev < last && last < seq;
-        if overlaps || (prev > last && seq > prev) {
+        if prev < seq && seq > last && (whole || prev > last) {
+            // A gap; or the snapshot of another connection was made between two updates of this.
+            if !whole {
+                self.since = stamp.event;
+            }
             return self.number(update, sink);
         }
         // A pause after a change that has not come, or a connection that has lost something.
-        self.book.discard(instrument(event), stamp.recv, sink);
+        self.start_over(update, sink);
         Taken::Gap
+    }
+
+    /// The numbers start over, or may have: nothing from before can be gone on with.
+    fn start_over(&mut self, update: &Update<'_>, sink: &mut dyn Sink) {
+        let &Update { prev, seq, stamp, event, .. } = update;
+        self.book.discard(instrument(event), stamp.recv, sink);
+        // A pause has a time of its own: the book that a snapshot then gives may be older.
+        if prev != seq {
+            self.since = stamp.event;
+        }
     }
 
     /// An update as a diff that covers `prev + 1..=seq`.
@@ -220,8 +249,14 @@ impl State {
         match self.book.diff(update.prev + 1, update.seq, update.event, sink) {
             Step::Applied => Taken::Put,
             Step::Duplicate => Taken::Late,
-            Step::Gap => Taken::Gap,
-            Step::Waiting | Step::TooOld => Taken::Waits,
+            Step::Gap => {
+                self.waits = true;
+                Taken::Gap
+            }
+            Step::Waiting | Step::TooOld => {
+                self.waits = true;
+                Taken::Waits
+            }
         }
     }
 }
