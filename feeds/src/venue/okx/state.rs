@@ -10,9 +10,12 @@
 //!   low number if it follows the last message of its own connection, which is then just behind.
 //!   If it does not, its connection has lost something, which may have been a reset: a gap.
 //!
-//! `bbo-tbt` has no chain and `trades` none either: a lower number is a late copy unless its time
-//! is [`SKEW`] later, so after a reset quotes may be missing for that long, and what is lost is
-//! not noticed.
+//! A connection is taken to deliver in the order in which it was sent to, as TCP does: a message
+//! that overtakes others there, while a second connection lags behind a reset, and numbers of
+//! before and after it meet, could be taken for another.
+//!
+//! `bbo-tbt`, `books5` and `trades` have no chain: a lower number is a late copy unless its time is
+//! [`SKEW`] later, so after a reset quotes may be missing for that long; what is lost is not noticed.
 
 use std::cmp::Ordering;
 
