@@ -119,6 +119,15 @@ impl Decimal {
         }
     }
 
+    /// The product, exact; `None` where its digits do not fit.
+    pub fn checked_mul(self, other: Self) -> Option<Self> {
+        let product = |a: Self, b: Self| {
+            let mantissa = a.mantissa.checked_mul(b.mantissa)?;
+            Some(Decimal::new(mantissa, a.exponent.checked_add(b.exponent)?))
+        };
+        product(self, other).or_else(|| product(self.normalised(), other.normalised()))
+    }
+
     /// The same value with no trailing zeros in the mantissa; zero gets the exponent 0.
     pub fn normalised(self) -> Self {
         if self.mantissa == 0 {
@@ -305,6 +314,21 @@ mod tests {
         assert!(d("1e100") > d("123456789012345678"));
         assert!(d("-1e100") < d("1e-100"));
         assert!(d("1e-100") > Decimal::ZERO);
+    }
+
+    #[test]
+    fn products_are_exact_or_none() {
+        for (a, b, product) in [
+            ("0.01", "413.28", "4.1328"),
+            ("10000000", "0.1", "1000000"),
+            ("0", "0.01", "0"),
+            ("1000000000000000000.000", "0.0010", "1000000000000000"),
+            ("-1.5", "2", "-3"),
+        ] {
+            assert_eq!(d(a).checked_mul(d(b)), Some(d(product)), "{a} x {b}");
+        }
+        assert_eq!(d("123456789012345678").checked_mul(d("123.456")), None);
+        assert_eq!(d("1e-100").checked_mul(d("1e-100")), None);
     }
 
     #[test]

@@ -57,6 +57,15 @@ impl Event {
         Ok(())
     }
 
+    /// Multiplies every size by `unit`: numbers of contracts become units of the base currency.
+    pub(super) fn scale(&mut self, unit: Decimal) -> Result<(), Fault> {
+        for tick in &mut self.ticks {
+            let size = times(tick.as_level().size, unit)?;
+            (tick.payload[1], tick.size_exp) = (size.mantissa as u64, size.exponent);
+        }
+        Ok(())
+    }
+
     /// The finished event of `instrument`; `kind` is [`flags::SNAPSHOT`] or 0.
     pub(super) fn finish(&mut self, instrument: InstrumentId, kind: u8) -> &[Tick] {
         if self.ticks.is_empty() {
@@ -74,6 +83,15 @@ impl Event {
         }
         &self.ticks
     }
+}
+
+/// A number of contracts in units of the base currency, of which `unit` make one contract.
+pub(super) fn times(size: Decimal, unit: Decimal) -> Result<Decimal, Fault> {
+    size.checked_mul(unit).ok_or_else(|| Fault::Value {
+        field: "size",
+        got: format!("{size} contracts of {unit}"),
+        expected: "a product of at most 18 digits",
+    })
 }
 
 /// An array's elements.

@@ -35,6 +35,8 @@ pub(super) enum Fault {
     NoSymbol { known: usize },
     #[error("symbol {symbol:?} is one more than the {limit} instruments that a parser keeps")]
     Full { symbol: String, limit: usize },
+    #[error("{0:?} is no pair, and no list of instruments has told what one contract of it is")]
+    Contract(String),
     #[error("bid and ask (or their sizes) fit no common power of ten in 63 bits")]
     Spread,
     #[error("the venue reports: {0}")]
@@ -67,6 +69,7 @@ impl Fault {
             Fault::Symbol(_) => "bad_symbol",
             Fault::NoSymbol { .. } => "no_symbol",
             Fault::Full { .. } => "too_many_symbols",
+            Fault::Contract(_) => "unknown_contract",
             Fault::Venue(_) => "venue_error",
         }
     }

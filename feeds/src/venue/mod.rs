@@ -26,6 +26,7 @@ mod json;
 mod kraken;
 mod names;
 pub mod native;
+mod okx;
 pub mod rules;
 mod slots;
 mod time;
@@ -35,6 +36,7 @@ pub use binance::Binance;
 pub use bybit::Bybit;
 pub use coinbase::Coinbase;
 pub use kraken::Kraken;
+pub use okx::Okx;
 pub use rules::{Options, Rules};
 
 /// A venue that is known here.
@@ -86,6 +88,12 @@ pub static VENUES: &[Entry] = &[
         parser: |instruments| Box::new(Bybit::linear(instruments)),
         rules: Some(bybit::linear_rules),
         recognise: bybit::recognise_linear,
+    },
+    Entry {
+        name: Okx::NAME,
+        parser: |instruments| Box::new(Okx::new(instruments)),
+        rules: Some(okx::rules::make),
+        recognise: okx::recognise,
     },
 ];
 
@@ -344,6 +352,8 @@ mod tests {
             (r#"{"type":"subscriptions","channels":[]}"#, Some("coinbase")),
             (r#"{"channel":"trade","type":"update","data":[]}"#, Some("kraken")),
             (r#"{"method":"pong","time_in":"","time_out":""}"#, Some("kraken")),
+            (r#"{"arg":{"channel":"books","instId":"BTC-USDT"},"data":[]}"#, Some("okx")),
+            (r#"{"event":"error","code":"60012","msg":"","connId":"a4"}"#, Some("okx")),
             (r#"{"result":null,"id":1}"#, None),
             (r#"{"type":"error"}"#, None),
             (r#"[1]"#, None),
