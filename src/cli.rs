@@ -28,6 +28,7 @@ Sizes are bytes or 512KiB, 1MiB, 1GiB; durations 500ms, 5s, 2m, 1h.
 Examples:
   tickcast                                          a synthetic market on http://127.0.0.1:7070
   tickcast --feed synthetic:symbols=500,rate=10000  500 symbols, 10,000 ticks a second in all
+  tickcast --feed binance:BTCUSDT,ETHUSDT           an exchange, live; with --feed kraken:BTC/USD a second one
   tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
   tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
   tickcast watch 'sim:*'                            prints the ticks of a running server

@@ -361,6 +361,17 @@ impl Reader<'_> {
         if count(&LinesSource::Stdin) > 1 {
             return error("stdin", "there is one standard input, expected it once");
         }
+        // Two feeds of a venue would share its limits without knowing of each other.
+        let mut venues: Vec<&str> = Vec::new();
+        for feed in &feeds {
+            if let FeedSpec::Live(spec) = feed {
+                if venues.contains(&spec.venue) {
+                    let why = "is given twice, expected all its symbols in one --feed";
+                    return error(spec.venue, why);
+                }
+                venues.push(spec.venue);
+            }
+        }
         match (count(&LinesSource::Publish), publish) {
             (0, true) => {
                 feeds.push(FeedSpec::Lines(LinesSpec::new(LinesSource::Publish)));

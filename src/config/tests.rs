@@ -148,3 +148,23 @@ fn the_machine_is_what_the_current_affinity_mask_leaves() {
     let machine = Machine::probe();
     assert_eq!((machine.cores.as_slice(), machine.parallelism), (&[last][..], 1));
 }
+
+#[test]
+fn a_venue_is_one_feed_with_all_its_symbols() {
+    let feeds = ["--feed", "binance:BTCUSDT,ETHUSDT,depth=100", "--feed", "kraken:BTC/USD"];
+    assert_eq!(config(&feeds).feeds, specs(&[feeds[1], feeds[3]]));
+    let twice = ["--feed", "binance:BTCUSDT", "--feed", "binance:ETHUSDT"];
+    assert!(error(&twice).contains("all its symbols in one --feed"), "{}", error(&twice));
+    for (spec, advice) in [
+        ("binance:", "names no symbol"),
+        ("binance:depth=5", "names no symbol"),
+        ("binanse:BTCUSDT", "did you mean `binance`?"),
+        ("binance:BTCUSDT,dept=5", "did you mean `depth`?"),
+        ("binance:BTCUSDT,depth=5001", "expected 1 to 5000 levels"),
+        ("kraken:BTC/USD,depth=20", "depth=20: expected 10, 25"),
+        ("binance:BTCUSDT,lines=3", "1 or 2"),
+        ("binance:BTCUSDT,url=stream.binance.com", "a URL as wss://HOST[:PORT]"),
+    ] {
+        assert!(error(&["--feed", spec]).contains(advice), "{}", error(&["--feed", spec]));
+    }
+}

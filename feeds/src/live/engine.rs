@@ -209,7 +209,8 @@ impl<'a> Engine<'a> {
     pub(super) fn open(&self, shard: &Rc<Shard>) -> (u16, Rc<Link>) {
         let mut links = self.links.borrow_mut();
         let mut number = self.next_link.get();
-        while links.contains_key(&number) {
+        // The last one is nobody's.
+        while links.contains_key(&number) || number == u16::MAX {
             number = number.wrapping_add(1);
         }
         self.next_link.set(number.wrapping_add(1));

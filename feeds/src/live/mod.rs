@@ -245,6 +245,8 @@ async fn subscribe(engine: &Engine<'_>) -> Result<(), FeedError> {
         engine.instruments.list_as(spec.venue, listing);
     }
     let natives: Vec<Box<str>> = chosen.iter().map(|one| one.native.as_str().into()).collect();
+    // Nobody carries them yet: whoever subscribes now is told so.
+    engine.input(&Input::Lost { link: u16::MAX, orphans: &natives });
     let mut links = 0;
     for route in engine.rules.routes() {
         for shard in Shard::cut(&route, &natives, spec.channels.book) {

@@ -150,10 +150,9 @@ impl<S: Default + HasBook> Slots<S> {
         sink: &mut dyn Sink,
     ) {
         for native in orphans {
-            if let Some(&at) = self.index.get(native) {
-                let slot = &mut self.slots[at];
-                slot.state.book_mut().suspend(slot.id, recv_ns, sink);
-            }
+            // Also what is only listed: it is stale until its data come.
+            let Ok(slot) = self.resolve(native, |_| None) else { continue };
+            slot.state.book_mut().suspend(slot.id, recv_ns, sink);
         }
         for slot in &mut self.slots {
             if slot.state.book().is_owned_by(link) {
