@@ -218,8 +218,14 @@ impl BookSync {
             put(event, sink);
             return Step::Applied;
         }
-        let shown = if self.state == State::Suspended { self.last } else { 0 };
-        if last < self.floor.max(shown) {
+        if self.state == State::Suspended && last < self.last {
+            // Fetched after the book was last heard of, and older: the venue counts anew.
+            let (id, recv) =
+                event.first().map_or_else(Default::default, |t| (t.instrument, t.ts_recv));
+            self.discard(id, recv, sink);
+            return Step::TooOld;
+        }
+        if last < self.floor {
             return Step::TooOld;
         }
         put(event, sink);

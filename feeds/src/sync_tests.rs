@@ -294,3 +294,92 @@ proptest! {
         prop_assert_eq!(states.last(), Some(&FeedState::Live));
     }
 }
+
+const ID: InstrumentId = InstrumentId(0);
+
+#[test]
+fn a_book_whose_connection_went_is_gone_on_with_if_nothing_is_missing() {
+    use FeedState::{Live, Resync, Stale};
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    book.expect();
+    assert!(book.wants_snapshot(), "expected, though nothing waits for it");
+    send(&mut book, Message::Snapshot(10), &mut sink);
+    book.suspend(ID, 1, &mut sink);
+    assert!(!book.wants_snapshot(), "nobody carries it");
+    book.expect();
+    assert!(book.wants_snapshot());
+    assert_eq!(send(&mut book, Message::Diff(9, 10), &mut sink), Step::Duplicate);
+    assert_eq!(send(&mut book, Message::Diff(11, 12), &mut sink), Step::Applied);
+    assert!(!book.wants_snapshot());
+    // A second time something is missing.
+    book.suspend(ID, 1, &mut sink);
+    assert_eq!(send(&mut book, Message::Diff(14, 15), &mut sink), Step::Gap);
+    assert_eq!(send(&mut book, Message::Snapshot(15), &mut sink), Step::Applied);
+    assert_eq!(states(&sink), [Live, Stale, Live, Stale, Resync, Live]);
+    check(&sink.ticks);
+}
+
+#[test]
+fn a_quiet_book_whose_connection_went_is_fetched_and_a_venue_may_count_anew() {
+    use FeedState::{Live, Resync, Stale};
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    send(&mut book, Message::Snapshot(10), &mut sink);
+    book.suspend(ID, 1, &mut sink);
+    assert_eq!(send(&mut book, Message::Snapshot(10), &mut sink), Step::Applied);
+    book.suspend(ID, 1, &mut sink);
+    assert_eq!(send(&mut book, Message::Snapshot(3), &mut sink), Step::TooOld);
+    assert!(book.wants_snapshot());
+    assert_eq!(send(&mut book, Message::Snapshot(3), &mut sink), Step::Applied);
+    assert_eq!(states(&sink), [Live, Stale, Live, Stale, Resync, Live]);
+}
+
+#[test]
+fn a_book_that_is_found_wrong_is_worth_nothing_until_a_snapshot() {
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    send(&mut book, Message::Snapshot(10), &mut sink);
+    book.discard(ID, 1, &mut sink);
+    book.discard(ID, 2, &mut sink);
+    assert_eq!(states(&sink), [FeedState::Live, FeedState::Resync], "said once");
+    assert_eq!(send(&mut book, Message::Diff(11, 11), &mut sink), Step::Waiting);
+    assert!(book.wants_snapshot() && !book.is_live());
+    assert_eq!(send(&mut book, Message::Snapshot(11), &mut sink), Step::Applied);
+    check(&sink.ticks);
+}
+
+#[test]
+fn without_numbers_one_connection_owns_the_book() {
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    let event = |kind| ticks([(1, 1)].into_iter(), 0, 0, kind);
+    let (snapshot, diff) = (event(flags::SNAPSHOT), event(0));
+    assert_eq!(book.follow(1, &diff, &mut sink), Step::Waiting);
+    assert_eq!(book.start(Some(1), 0, &snapshot, &mut sink), Step::Applied);
+    assert_eq!(book.follow(1, &diff, &mut sink), Step::Applied);
+    assert_eq!(book.follow(2, &diff, &mut sink), Step::Duplicate, "of the other line");
+    // The newer snapshot takes over, and nobody notices.
+    assert_eq!(book.start(Some(2), 0, &snapshot, &mut sink), Step::Applied);
+    assert_eq!(book.follow(1, &diff, &mut sink), Step::Duplicate);
+    assert_eq!(book.follow(2, &diff, &mut sink), Step::Applied);
+    assert!(book.is_owned_by(2) && !book.is_owned_by(1));
+    assert_eq!(states(&sink), [FeedState::Live]);
+    book.discard(ID, 1, &mut sink);
+    assert_eq!(book.follow(2, &diff, &mut sink), Step::Waiting);
+}
+
+#[test]
+fn a_snapshot_in_the_stream_begins_a_new_chain() {
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    let snapshot = |id| ticks(model(id).into_iter(), id, id, flags::SNAPSHOT);
+    assert_eq!(send(&mut book, Message::Diff(4, 5), &mut sink), Step::Waiting);
+    assert_eq!(book.start(None, 20, &snapshot(20), &mut sink), Step::Applied);
+    assert_eq!(send(&mut book, Message::Diff(21, 22), &mut sink), Step::Applied);
+    assert_eq!(send(&mut book, Message::Diff(25, 25), &mut sink), Step::Gap);
+    // Of the new chain, or of one that has ended: only what follows is put.
+    assert_eq!(book.start(None, 24, &snapshot(24), &mut sink), Step::Applied);
+    assert_eq!(book.last(), 25);
+    // The venue starts over.
+    assert_eq!(book.start(None, 1, &snapshot(1), &mut sink), Step::Applied);
+    assert_eq!(send(&mut book, Message::Diff(2, 2), &mut sink), Step::Applied);
+    assert_eq!(send(&mut book, Message::Diff(9, 9), &mut sink), Step::Gap);
+    assert_eq!(book.start(None, 5, &snapshot(5), &mut sink), Step::Applied);
+    assert_eq!(book.last(), 5, "what waited does not follow");
+}
