@@ -29,6 +29,9 @@ use crate::venue::{Heard, How, Input, Rules, Venue, Want};
 /// Flush at least after so many messages.
 const FLUSH_MESSAGES: usize = 256;
 
+/// So many incomplete books are looked at in every tick of the clock, more of them less often.
+const WANTS_PER_TICK: usize = 100;
+
 /// Something to be done beside what is being done.
 pub(super) enum Task {
     /// Keep a shard's connection; the one that it replaces is told when it may go.
@@ -81,6 +84,8 @@ pub(super) struct Engine<'a> {
     core: RefCell<Core<'a>>,
     links: RefCell<HashMap<u16, Rc<Link>>>,
     next_link: Cell<u16>,
+    /// Ticks of the clock that nothing is done at.
+    skip: Cell<usize>,
     tasks: RefCell<Vec<Task>>,
     /// The symbols that are subscribed to.
     known: RefCell<HashSet<Box<str>>>,
@@ -141,6 +146,7 @@ impl<'a> Engine<'a> {
             }),
             links: RefCell::default(),
             next_link: Cell::new(0),
+            skip: Cell::new(0),
             tasks: RefCell::default(),
             known: RefCell::default(),
             bell: Notify::new(),
@@ -268,7 +274,14 @@ impl<'a> Engine<'a> {
 
     /// What is done by the clock, some times a second: books that are not complete are asked for.
     pub(super) fn tick(&self) {
+        // While thousands of books wait for their turn, looking at all of them can wait too.
+        let skip = self.skip.get();
+        self.skip.set(skip.saturating_sub(1));
+        if skip > 0 {
+            return self.flush();
+        }
         let (refused, wants) = self.core.borrow_mut().troubles();
+        self.skip.set(wants.len() / WANTS_PER_TICK);
         for id in &refused {
             if let Some(info) = self.instruments.get(*id) {
                 self.input(&Input::Distrust { native: &info.native });
