@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::instrument::Instruments;
 use crate::live::{MakeTap, Tap, Tapped};
+use crate::record::RecordError;
 use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
 use crate::spec::FeedSpec;
@@ -132,4 +133,7 @@ pub enum FeedError {
     /// A directory without a capture.
     #[error("no capture in directory `{}`", .0.display())]
     EmptyDirectory(PathBuf),
+    /// A recording cannot be replayed.
+    #[error(transparent)]
+    Recording(#[from] RecordError),
 }
