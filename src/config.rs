@@ -5,6 +5,7 @@
 //! origin, the value and what would do.
 
 mod file;
+mod record;
 pub mod units;
 
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ use tracing::Level;
 use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
+pub use record::Record;
 use units::{Bytes, Span, Spread};
 
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
@@ -38,6 +40,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// The sources of ticks, at least one.
     pub feeds: Vec<FeedSpec>,
+    /// Whether what live feeds receive is kept, and how.
+    pub record: Record,
     /// Threads that serve clients, at least one.
     pub reactors: usize,
     /// Whether reactors were asked to be bound to cores.
@@ -221,12 +225,14 @@ impl Reader<'_> {
             })?;
         let (pin, cores) = self.required("pin", |text| self.pin(text, reactors))?;
         let max_handshakes = self.max_handshakes()?;
+        let feeds = self.feeds()?;
         Ok(Config {
             listen: self.required("listen", address)?,
             handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
-            feeds: self.feeds()?,
+            record: self.record(&feeds)?,
+            feeds,
             reactors,
             pin,
             cores,
@@ -452,6 +458,18 @@ impl Loaded {
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
             ("feed", format!("[{}]", feeds.join(", "))),
+            (
+                "record",
+                quoted(
+                    config
+                        .record
+                        .directory
+                        .as_ref()
+                        .map_or_else(String::new, |directory| directory.display().to_string()),
+                ),
+            ),
+            ("record-file-bytes", quoted(Bytes(config.record.file_bytes).to_string())),
+            ("record-file-age", quoted(Span(config.record.file_age).to_string())),
             ("reactors", config.reactors.to_string()),
             ("pin", name_of(cli::PIN, config.pin as usize)),
             ("ring-slots", config.ring_slots.to_string()),
@@ -471,7 +489,10 @@ impl Loaded {
         ];
         let mut text = String::new();
         for (name, value) in values {
-            let line = format!("{name} = {value}");
+            // An empty one cannot be given.
+            let unset =
+                if name == "record" && config.record.directory.is_none() { "# " } else { "" };
+            let line = format!("{unset}{name} = {value}");
             let cores = if name == "pin" { self.cores() } else { String::new() };
             let _ = writeln!(text, "{line:<40} # {}{cores}", self.origin(name)); // cannot fail
         }
@@ -494,6 +515,7 @@ impl Loaded {
                 format!("{}:{line}", path.escape_debug())
             }
             Some(Given { origin: Origin::Default, .. }) => "default".to_owned(),
+            None if name == "record" => "not given".to_owned(),
             None => "from this machine".to_owned(),
         }
     }

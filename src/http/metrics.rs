@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+use tickcast_feeds::record::State;
+
 use super::{Plane, api};
 use crate::session::end::Reason;
 use crate::stats::Report;
@@ -143,6 +145,7 @@ pub(super) fn text(plane: &Plane) -> String {
     ended(&mut out, &reports);
     latency(&mut out, &reports);
     feeds(&mut out, plane);
+    recording(&mut out, plane);
     control(&mut out, plane);
     out
 }
@@ -252,6 +255,37 @@ fn feeds(out: &mut String, plane: &Plane) {
         ),
     ] {
         family(out, name, help, "counter");
+        line(out, name, "", value);
+    }
+}
+
+/// Nothing where nothing is recorded.
+fn recording(out: &mut String, plane: &Plane) {
+    let Some(stats) = &plane.recording else { return };
+    let up = u64::from(stats.state() == State::Open);
+    for (name, help, kind, value) in [
+        ("tickcast_record_state", "1 while recording, 0 when it had to stop.", "gauge", up),
+        ("tickcast_record_messages_total", "Messages recorded.", "counter", stats.messages()),
+        (
+            "tickcast_record_dropped_total",
+            "Messages and events missing from the recording because the disk was too slow.",
+            "counter",
+            stats.dropped(),
+        ),
+        (
+            "tickcast_record_bytes_total",
+            "Bytes recorded, before compression.",
+            "counter",
+            stats.bytes(),
+        ),
+        (
+            "tickcast_record_compressed_bytes_total",
+            "Bytes of the recording's files.",
+            "counter",
+            stats.compressed(),
+        ),
+    ] {
+        family(out, name, help, kind);
         line(out, name, "", value);
     }
 }
