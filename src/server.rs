@@ -67,10 +67,10 @@ async fn serve(
     let mut stop = stop_signals()?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
+    let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::new());
     let mut reactors = start_reactors(&config, &instruments, &state, &ring)?;
-    let recorder = record::start(&config.record)?;
     let taps = recorder.as_ref().map(Recorder::taps);
     let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref())?;
     let plane = Rc::new(Plane {

@@ -288,6 +288,25 @@ fn a_damaged_middle_loses_itself_and_the_trust_in_books() {
 }
 
 #[test]
+fn a_damaged_beginning_has_the_time_of_what_follows() {
+    let parent = tempdir().unwrap();
+    let directory = framed(&parent, 2, 1);
+    fs::remove_file(directory.join(MANIFEST)).unwrap();
+    let file = &data_files(&directory)[0];
+    let mut bytes = fs::read(file).unwrap();
+    bytes[10] ^= 0xff;
+    fs::write(file, &bytes).unwrap();
+    let (read, sink) = read(&directory, 0);
+    assert_eq!(sink.rejects.len(), 1);
+    assert!(matches!(&read[0], (START, Owned::Hole(Hole::Damaged { at: 0, .. }))), "{read:?}");
+    assert_eq!(read[1..], [(START, diff(0, 1, 1)), (START + 1, diff(0, 2, 2))]);
+    // The name says whose it is.
+    let recording = Recording::open(&directory).unwrap();
+    assert_eq!(recording.feeds()[0].venue.name, "binance");
+    assert_eq!(recording.feeds()[0].listings, listings(BINANCE));
+}
+
+#[test]
 fn a_hole_makes_a_live_book_unknown() {
     let parent = tempdir().unwrap();
     let (recorder, _) = start(parent.path(), rotating());
@@ -402,9 +421,13 @@ fn a_recording_goes_into_a_directory_of_its_own() {
     assert!(begin(&new).is_err());
     assert_eq!(fs::read_dir(&new).unwrap().count(), 3, "nothing was made on the way");
     fs::remove_file(new.join("notes")).unwrap();
+    // Somebody was killed at the very beginning.
+    fs::create_dir(new.join("20240808T235500Z")).unwrap();
+    fs::write(new.join("20240808T235500Z/recording.json.new"), "{").unwrap();
+    begin(&new).unwrap();
     let spec: FeedSpec = format!("replay:{}", new.display()).parse().unwrap();
     let error = spec.open(&Arc::default()).err().unwrap().to_string();
-    assert!(error.contains("holds 2 recordings") && error.contains("20240808T235413Z-2"));
+    assert!(error.contains("holds 3 recordings") && error.contains("20240808T235413Z-3"));
     let spec: FeedSpec = format!("replay:{}", first.display()).parse().unwrap();
     let error = spec.open(&Arc::default()).err().unwrap().to_string();
     assert!(error.contains("nothing was recorded in"), "{error}");

@@ -116,6 +116,7 @@ fn a_limit_on_files_stops_the_recording_and_nothing_else() {
     // What was written is cut at the last whole frame.
     let directory = Recording::find(parent.path()).unwrap().unwrap();
     assert!(first_messages(&directory, 1_000) > 0);
+    assert_eq!(read(&directory, 0).1.rejects, []);
     let manifest = Manifest::read(&directory).unwrap().unwrap();
     assert_eq!(manifest.state, State::Stopped);
     assert!(manifest.error.unwrap().contains("1-binance.0001.zst"));

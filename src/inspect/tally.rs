@@ -200,7 +200,7 @@ impl Tally {
             distrusted: self.distrusted,
             dropped: self.dropped,
             holes,
-            links: self.links.iter().map(|(&link, seen)| seen.report(link)).collect(),
+            links: self.links.iter().map(|(&link, seen)| seen.report(link, self.recv)).collect(),
             symbols,
             rejects: self.rejects.report(),
         }
@@ -239,13 +239,17 @@ impl OneLink {
         }
     }
 
-    fn report(&self, link: u16) -> Link {
+    fn report(&self, link: u16, end: u64) -> Link {
+        // It may be silent at the end.
+        let last = self.last.unwrap_or(end);
+        let at_end = (end - last, last);
+        let (silence, at) = at_end.max((self.silence, self.silence_at));
         Link {
             link,
             messages: self.messages,
             lost: self.lost,
-            silence_ms: self.silence / MILLISECOND,
-            silence_at: utc(self.silence_at),
+            silence_ms: silence / MILLISECOND,
+            silence_at: utc(at),
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::instrument::Listing;
 /// The manifest's name.
 pub const MANIFEST: &str = "recording.json";
 
+/// What it is called until it is whole.
+pub(super) const MANIFEST_NEW: &str = "recording.json.new";
+
 /// What a recording holds. Written when a file is begun or closed and when instruments are listed,
 /// so that after a kill it may lag behind the files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,7 +164,7 @@ impl Manifest {
     /// Writes it so that whoever reads it finds the old one or the new one, whole, whenever the
     /// process or the machine ends.
     pub(super) fn write(&self, directory: &Path) -> Result<(), RecordError> {
-        let (path, new) = (directory.join(MANIFEST), directory.join("recording.json.new"));
+        let (path, new) = (directory.join(MANIFEST), directory.join(MANIFEST_NEW));
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');

@@ -101,12 +101,6 @@ pub enum RecordError {
         /// What is wrong.
         why: String,
     },
-    /// A data file that says nothing about itself.
-    #[error("`{}` is damaged: expected `{}` at its beginning", path.display(), line::HEAD)]
-    Head {
-        /// The data file.
-        path: PathBuf,
-    },
     /// A venue that there is no parser for.
     #[error("`{}` is of venue `{venue}`: expected one of {known}", path.display())]
     Venue {

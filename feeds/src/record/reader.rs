@@ -91,6 +91,10 @@ pub struct FeedReader {
     line: (usize, usize),
     parsed: Parsed,
     hole: Option<Hole>,
+    /// A hole before anything that has a time: it gets that of the first input.
+    early: Option<Hole>,
+    /// The present line is an input that comes after the present hole.
+    held: bool,
     recv: Option<u64>,
     newest: u64,
     meta: Meta,
@@ -115,6 +119,8 @@ impl FeedReader {
             line: (0, 0),
             parsed: Parsed::default(),
             hole: None,
+            early: None,
+            held: false,
             recv: None,
             newest: 0,
             meta: Meta::default(),
@@ -142,6 +148,10 @@ impl FeedReader {
     /// Goes on to the next record. Lines that are none, and holes, are rejected on the way.
     pub fn advance(&mut self, sink: &mut dyn Sink) {
         (self.recv, self.hole) = (None, None);
+        if std::mem::take(&mut self.held) {
+            self.recv = Some(self.newest);
+            return;
+        }
         loop {
             while self.next < self.lines.len() {
                 if self.read_line(sink) {
@@ -151,9 +161,13 @@ impl FeedReader {
             if !self.read_frame() {
                 return;
             }
-            if let Some(hole) = &self.hole {
-                self.recv = Some(self.newest);
+            if let Some(hole) = self.hole.take() {
                 sink.reject(HOLE, &hole.to_string(), b"");
+                if self.newest == 0 {
+                    self.early.get_or_insert(hole);
+                    continue;
+                }
+                (self.recv, self.hole) = (Some(self.newest), Some(hole));
                 return;
             }
         }
@@ -189,7 +203,10 @@ impl FeedReader {
                 sink.reject(HOLE, &hole.to_string(), b"");
                 self.hole = Some(hole);
             }
-            _ => {}
+            _ => {
+                self.hole = self.early.take();
+                self.held = self.hole.is_some();
+            }
         }
         self.newest = self.parsed.recv;
         self.recv = Some(self.newest);
@@ -250,25 +267,25 @@ impl Meta {
     }
 }
 
-/// The head of a data file.
+/// The head of a data file; `None` where its beginning is damaged.
 ///
 /// # Errors
-/// [`RecordError::Head`] where its first frame cannot be read, [`RecordError::Version`].
-pub(super) fn head(path: &std::path::Path) -> Result<Head, RecordError> {
+/// [`RecordError::Version`], [`RecordError::Io`].
+pub(super) fn head(path: &std::path::Path) -> Result<Option<Head>, RecordError> {
     let mut frames = Frames::open(path).map_err(RecordError::io("open", path))?;
     let mut lines = Vec::new();
     let frame = frames.next(&mut lines).map_err(RecordError::io("read", path))?;
-    let damaged = || RecordError::Head { path: path.to_owned() };
     let line = lines.split(|&byte| byte == b'\n').next().filter(|_| frame == Frame::Lines);
     let json = line.and_then(|line| line.strip_prefix(super::line::HEAD.as_bytes()));
-    let json = json.ok_or_else(damaged)?;
+    let Some(json) = json else { return Ok(None) };
     #[derive(serde::Deserialize)]
     struct Versioned {
         version: u32,
     }
-    let Versioned { version } = serde_json::from_slice(json).map_err(|_| damaged())?;
-    if version > VERSION {
-        return Err(RecordError::Version { path: path.to_owned(), found: version });
+    match serde_json::from_slice(json) {
+        Ok(Versioned { version }) if version > VERSION => {
+            Err(RecordError::Version { path: path.to_owned(), found: version })
+        }
+        _ => Ok(serde_json::from_slice(json).ok()),
     }
-    serde_json::from_slice(json).map_err(|_| damaged())
 }

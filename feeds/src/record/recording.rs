@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{FeedEntry, MANIFEST, Manifest, State};
+use super::manifest::{FeedEntry, MANIFEST, MANIFEST_NEW, Manifest, State};
 use super::names::{parse_data_file, venues};
 use super::reader::{FeedReader, head};
 use super::{RecordError, VERSION};
@@ -39,13 +39,25 @@ pub(super) fn is_recording(path: &Path) -> bool {
     path.join(MANIFEST).is_file() || data_files(path).is_ok_and(|files| !files.is_empty())
 }
 
+/// Whether a path is a directory that a recording was about to be made in.
+pub(super) fn is_blank(path: &Path) -> bool {
+    let none = |mut entries: fs::ReadDir| {
+        entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MANIFEST_NEW))
+    };
+    fs::read_dir(path).is_ok_and(none)
+}
+
+/// Feed, venue and number of a path that is named as a data file is.
+fn parse_name(path: &Path) -> Option<(u32, &str, u32)> {
+    parse_data_file(path.file_name()?.to_str()?)
+}
+
 /// The data files in a directory, by feed and number.
 fn data_files(directory: &Path) -> std::io::Result<BTreeMap<(u32, u32), PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if let Some((feed, _, number)) = name.and_then(parse_data_file) {
+        if let Some((feed, _, number)) = parse_name(&path) {
             files.insert((feed, number), path);
         }
     }
@@ -67,7 +79,8 @@ impl Recording {
         }
         // What cannot be listed is for whoever opens it to complain about.
         let entries = fs::read_dir(path).into_iter().flatten().flatten();
-        let mut inner: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        let mut inner: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(|path| !is_blank(path)).collect();
         if !inner.iter().all(|path| is_recording(path)) {
             return Ok(None);
         }
@@ -166,13 +179,19 @@ fn rebuild(files: &BTreeMap<(u32, u32), PathBuf>) -> Result<Manifest, RecordErro
             }
             // Of any of its files: the first may be the one that is damaged.
             let head = match reader.meta().head.clone() {
-                Some(head) if head.version <= VERSION => head,
+                Some(head) if head.version <= VERSION => Some(head),
                 _ => head(path)?,
+            };
+            // All that the name says, if no head is left.
+            let venue = parse_name(path).map_or_else(String::new, |(_, venue, _)| venue.to_owned());
+            let (venue, spec) = match head {
+                Some(head) => (head.venue, head.spec),
+                None => (venue.clone(), venue),
             };
             feeds.push(FeedEntry {
                 number,
-                venue: head.venue,
-                spec: head.spec,
+                venue,
+                spec,
                 listings: reader.meta().listings.iter().map(Into::into).collect(),
                 files: Vec::new(),
             });

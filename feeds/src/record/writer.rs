@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::manifest::{Manifest, State, sync_directory};
 use super::names::{directory, redacted, utc};
 use super::output::{Output, Packer, Rotation};
-use super::recording::is_recording;
+use super::recording::{is_blank, is_recording};
 use super::tap::{Lane, LaneTap};
 use super::{RecordError, VERSION, WRITE_EVERY};
 use crate::live::{MakeTap, Tap, Tapped};
@@ -203,7 +203,7 @@ fn create(parent: &Path, now_ns: u64) -> Result<PathBuf, RecordError> {
     }
     for entry in fs::read_dir(parent).map_err(RecordError::io("read", parent))? {
         let entry = entry.map_err(RecordError::io("read", parent))?.path();
-        if !is_recording(&entry) {
+        if !is_recording(&entry) && !is_blank(&entry) {
             return Err(RecordError::NotEmpty(parent.to_owned()));
         }
     }
