@@ -100,7 +100,7 @@ impl Recording {
     ///
     /// # Errors
     /// [`RecordError::Version`], [`RecordError::Manifest`], [`RecordError::Venue`],
-    /// [`RecordError::Head`], [`RecordError::Io`], [`RecordError::Empty`].
+    /// [`RecordError::Io`], [`RecordError::Empty`].
     pub fn open(directory: &Path) -> Result<Self, RecordError> {
         let files = data_files(directory).map_err(RecordError::io("read", directory))?;
         let (manifest, rebuilt) = match Manifest::read(directory)? {
