@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use record::{ENDLESS, Owned, SECOND, START, data_files, read, replay, start, tap};
 use tempfile::{TempDir, tempdir};
 use tickcast_feeds::record::{Hole, MANIFEST, Manifest, Recorder, Recording, Rotation, State};
@@ -304,6 +306,40 @@ fn a_damaged_beginning_has_the_time_of_what_follows() {
     let recording = Recording::open(&directory).unwrap();
     assert_eq!(recording.feeds()[0].venue.name, "binance");
     assert_eq!(recording.feeds()[0].listings, listings(BINANCE));
+}
+
+/// Whatever becomes of a file, what is read of it was recorded, in that order, and what is missing
+/// is told.
+#[test]
+fn a_file_that_was_tampered_with_gives_only_what_was_recorded() {
+    let parent = tempdir().unwrap();
+    let directory = framed(&parent, 4, 3);
+    let file = &data_files(&directory)[0];
+    let bytes = fs::read(file).unwrap();
+    let (recorded, _) = read(&directory, 0);
+    let mut runner = TestRunner::new(ProptestConfig { cases: 200, ..ProptestConfig::default() });
+    let change = (0..bytes.len(), any::<Vec<u8>>(), any::<bool>());
+    runner
+        .run(&prop::collection::vec(change, 1..4), |changes| {
+            let mut bytes = bytes.clone();
+            for (at, new, insert) in changes {
+                let at = at.min(bytes.len());
+                let end = if insert { at } else { (at + new.len() + 1).min(bytes.len()) };
+                bytes.splice(at..end, new);
+            }
+            fs::write(file, &bytes).unwrap();
+            let (read, sink) = read(&directory, 0);
+            let mut rest = recorded.iter();
+            let mut inputs = 0;
+            for record in read.iter().filter(|(_, record)| !matches!(record, Owned::Hole(_))) {
+                prop_assert!(rest.any(|one| one == record), "{record:?}");
+                inputs += 1;
+            }
+            // An empty file says nothing.
+            prop_assert!(inputs == recorded.len() || !sink.rejects.is_empty() || bytes.is_empty());
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]
