@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tickcast_feeds::Instruments;
-use tickcast_feeds::record::{FileEntry, Recording, State, utc};
+use tickcast_feeds::record::{FileEntry, RecordedFeed, Recording, State, utc};
 
 use super::tally::Tally;
 
@@ -44,6 +44,10 @@ pub(super) struct Said {
     pub(super) error: Option<String>,
     /// The manifest is missing: what it said was read from the files.
     pub(super) rebuilt: bool,
+    /// The files that are there, and their bytes.
+    pub(super) disk_files: usize,
+    pub(super) disk_bytes: u64,
+    /// What the manifest says of them.
     pub(super) files: Vec<FileEntry>,
 }
 
@@ -160,6 +164,9 @@ impl Report {
 impl Said {
     fn of(recording: &Recording) -> Self {
         let manifest = recording.manifest();
+        let paths = recording.feeds().iter().flat_map(RecordedFeed::files);
+        let sizes: Vec<u64> =
+            paths.filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).collect();
         Said {
             path: recording.directory().display().to_string(),
             version: manifest.version,
@@ -168,6 +175,8 @@ impl Said {
             state: manifest.state,
             error: manifest.error.clone(),
             rebuilt: recording.is_rebuilt(),
+            disk_files: sizes.len(),
+            disk_bytes: sizes.iter().sum(),
             files: manifest.feeds.iter().flat_map(|feed| feed.files.clone()).collect(),
         }
     }

@@ -49,13 +49,11 @@ fn recording(out: &mut String, said: &Said) {
         put(out, format_args!("! {error}"));
     }
     if said.rebuilt {
-        put(out, format_args!("! the manifest is missing: read from the files"));
-        return;
+        put(out, format_args!("! the manifest is missing: what it said is read from the files"));
+    } else {
+        put(out, format_args!("written by {}, format {}", said.written_by, said.version));
     }
-    let disk = said.files.iter().map(|file| file.compressed).sum();
-    let (files, disk) = (said.files.len(), size(disk));
-    let (author, version) = (&said.written_by, said.version);
-    put(out, format_args!("written by {author}, format {version}, {files} files of {disk}"));
+    put(out, format_args!("{} files of {}", said.disk_files, size(said.disk_bytes)));
 }
 
 fn feed(out: &mut String, feed: &Feed) {

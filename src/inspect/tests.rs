@@ -102,6 +102,8 @@ fn it_tells_what_is_there_and_what_is_wrong() {
     assert_eq!(report.recordings[0].path, directory.display().to_string());
     assert_eq!((report.first_ns, report.last_ns), (START, START + 7_000 * MS));
     assert_eq!((report.messages, report.symbols), (11, 3));
+    let said = &report.recordings[0];
+    assert_eq!((said.disk_files, said.disk_bytes), (1, said.files[0].compressed));
     // 5 messages in the first second, then 3, 0, 1, 0, 1, 0, 1.
     assert_eq!((report.rate.mean, report.rate.p99, report.rate.peak), (1.6, 5, 5));
     assert_eq!(report.rate.peak_at, "2024-08-08T23:54:13.000Z");

@@ -160,6 +160,11 @@ impl Recording {
 }
 
 impl RecordedFeed {
+    /// Its files, in order: those that the manifest names, and those that are there.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// A reader of its inputs from the beginning; to be advanced to the first.
     pub fn reader(&self) -> FeedReader {
         FeedReader::new(self.files.iter().cloned())
