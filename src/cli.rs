@@ -12,9 +12,14 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use clap_complete::Shell;
 use thiserror::Error;
 
+mod recordings;
+
 use crate::config::units::{Bytes, Span, Spread};
+use crate::inspect::Inspect;
 use crate::limits;
 use crate::watch::{self, Watch};
+use recordings::{AFTER_INSPECT, AFTER_RECORD};
+pub use recordings::{InspectArgs, RecordArgs};
 
 /// What `--version` prints after the name: the version and the commit it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAST_COMMIT"), ")");
@@ -32,6 +37,7 @@ Examples:
   tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
   tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
   tickcast watch 'sim:*'                            prints the ticks of a running server
+  tickcast inspect rec                              what a recording holds, its gaps and rates
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
   tickcast completions bash > /etc/bash_completion.d/tickcast";
 
@@ -64,6 +70,12 @@ pub enum Command {
     /// Print what a running server sends, one JSON message per line
     #[command(after_help = AFTER_WATCH)]
     Watch(WatchArgs),
+    /// Keep what venues send, without serving it
+    #[command(after_help = AFTER_RECORD)]
+    Record(Box<RecordArgs>),
+    /// Print what a recording or a capture holds: symbols, rates, gaps, what is wrong with it
+    #[command(after_help = AFTER_INSPECT)]
+    Inspect(InspectArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -154,6 +166,19 @@ pub struct ServeArgs {
     /// takes the token itself)
     #[arg(long, value_name = "FILE", env = "TICKCAST_PUBLISH_TOKEN_FILE", help_heading = "Feeds")]
     pub publish_token_file: Option<String>,
+
+    /// Directory to keep what venues send in, for `--feed replay:DIR` and `inspect`
+    #[arg(long, value_name = "DIR", env = "TICKCAST_RECORD", help_heading = "Recording")]
+    pub record: Option<String>,
+    /// Compressed size at which a file of a recording is closed and the next one begun
+    #[arg(long, value_name = "SIZE", env = "TICKCAST_RECORD_FILE_BYTES",
+          help_heading = "Recording",
+          default_value_t = Bytes(limits::RECORD_FILE_BYTES).to_string())]
+    pub record_file_bytes: String,
+    /// Time after which it is
+    #[arg(long, value_name = "DURATION", env = "TICKCAST_RECORD_FILE_AGE",
+          help_heading = "Recording", default_value_t = Span(limits::RECORD_FILE_AGE).to_string())]
+    pub record_file_age: String,
 
     /// Threads that serve clients [default: one per core this process may use]
     #[arg(long, value_name = "N", env = "TICKCAST_REACTORS", help_heading = "Reactors")]
@@ -301,8 +326,12 @@ pub enum Action {
     Serve(Settings),
     /// Validate these settings and print them.
     CheckConfig(Settings),
+    /// Record with these settings.
+    Record(Settings),
     /// Print what a server sends.
     Watch(Watch),
+    /// Print what a recording holds.
+    Inspect(Inspect),
     /// Print a completion script.
     Completions(Shell),
     /// Print the help or the version that clap has made.
@@ -318,9 +347,11 @@ pub struct UsageError(String);
 /// its end tells their rule), and `--reactors -1` is a wrong number rather than an unknown flag.
 pub fn command() -> clap::Command {
     fn quiet(command: clap::Command) -> clap::Command {
-        command
-            .mut_args(|arg| arg.hide_env(true).allow_negative_numbers(true))
-            .mut_subcommands(quiet)
+        let quiet_arg = |arg: Arg| {
+            let valued = arg.get_action().takes_values();
+            arg.hide_env(true).allow_negative_numbers(valued)
+        };
+        command.mut_args(quiet_arg).mut_subcommands(quiet)
     }
     quiet(Cli::command())
 }
@@ -358,6 +389,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
                 WatchArgs::from_arg_matches(sub).map_err(|error| UsageError(one_line(&error)))?;
             Watch::new(args).map(Action::Watch).map_err(UsageError)
         }
+        Some(("inspect", sub)) => {
+            let args = InspectArgs::from_arg_matches(sub);
+            let InspectArgs { json, paths } = args.map_err(|error| UsageError(one_line(&error)))?;
+            Ok(Action::Inspect(Inspect { paths, json }))
+        }
         Some((name, sub)) => {
             // A flag may stand before or after the command's name; the later one wins.
             for (key, given) in settings_of(sub) {
@@ -365,8 +401,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
                     settings.insert(key, given);
                 }
             }
-            let check = name == "check-config";
-            Ok(if check { Action::CheckConfig(settings) } else { Action::Serve(settings) })
+            Ok(match name {
+                "check-config" => Action::CheckConfig(settings),
+                "record" => Action::Record(settings),
+                _ => Action::Serve(settings),
+            })
         }
         None => Ok(Action::Serve(settings)),
     }
@@ -384,6 +423,9 @@ fn settings_of(matches: &ArgMatches) -> Settings {
     let mut settings = Settings::new();
     for arg in args.get_arguments() {
         let id = arg.get_id().as_str();
+        if matches.try_contains_id(id).is_err() {
+            continue; // `record` has not all of them
+        }
         let origin = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => Origin::Flag,
             Some(ValueSource::EnvVariable) => Origin::Env,

@@ -5,6 +5,7 @@
 //! origin, the value and what would do.
 
 mod file;
+mod record;
 mod token;
 pub mod units;
 
@@ -25,6 +26,7 @@ use tracing::Level;
 use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
+pub use record::Record;
 pub use token::Token;
 use units::{Bytes, Span, Spread};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub publish_token: Option<Token>,
     /// The file that the token is from.
     pub publish_token_file: Option<String>,
+    /// Whether what live feeds receive is kept, and how.
+    pub record: Record,
     /// Threads that serve clients, at least one.
     pub reactors: usize,
     /// Whether reactors were asked to be bound to cores.
@@ -230,12 +234,14 @@ impl Reader<'_> {
         let (pin, cores) = self.required("pin", |text| self.pin(text, reactors))?;
         let max_handshakes = self.max_handshakes()?;
         let (publish_token_file, publish_token) = self.publish_token()?;
+        let feeds = self.feeds(publish_token.is_some())?;
         Ok(Config {
             listen: self.required("listen", address)?,
             handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
-            feeds: self.feeds(publish_token.is_some())?,
+            record: self.record(&feeds)?,
+            feeds,
             publish_token,
             publish_token_file,
             reactors,
@@ -515,6 +521,16 @@ impl Loaded {
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
             ("feed", format!("[{}]", feeds.join(", "))),
             ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
+            (
+                "record",
+                config
+                    .record
+                    .directory
+                    .as_ref()
+                    .map_or(String::new(), |directory| quoted(directory.display().to_string())),
+            ),
+            ("record-file-bytes", quoted(Bytes(config.record.file_bytes).to_string())),
+            ("record-file-age", quoted(Span(config.record.file_age).to_string())),
             ("reactors", config.reactors.to_string()),
             ("pin", name_of(cli::PIN, config.pin as usize)),
             ("ring-slots", config.ring_slots.to_string()),
@@ -563,6 +579,7 @@ impl Loaded {
                 format!("the token itself is in {}", cli::TOKEN_VARIABLE)
             }
             None if name == "publish-token-file" => "not given".to_owned(),
+            None if name == "record" => "not given".to_owned(),
             None => "from this machine".to_owned(),
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use parking_lot::Mutex;
 use tickcast_feeds::feed::{Feed, RunContext};
-use tickcast_feeds::live::LiveStats;
+use tickcast_feeds::live::{LiveStats, MakeTap};
 use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{InstrumentId, Sink, SinkClosed, Stop, Tick};
 
@@ -188,12 +188,13 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    /// Starts the ingest and a thread for each feed.
+    /// Starts the ingest and a thread for each feed; what live ones receive is shown to the taps.
     pub(crate) fn start(
         hub: &Arc<Hub>,
         producer: Producer<TICK_WORDS>,
         writer: Writer,
         feeds: Vec<Box<dyn Feed>>,
+        taps: Option<&Arc<MakeTap>>,
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
         let (to_ingest, batches) = bounded(limits::BATCHES);
@@ -216,10 +217,13 @@ impl Ingest {
             let (to_ingest, empty) = (to_ingest.clone(), empty.clone());
             let sink = FeedSink::new(number, feed.lossless(), to_ingest, empty, stats);
             let subscribers = hub.subscribers.clone();
-            let context = RunContext::new(
+            let mut context = RunContext::new(
                 stop.clone(),
                 Arc::new(move || subscribers.load(Ordering::Relaxed)),
             );
+            if let Some(taps) = taps {
+                context = context.with_taps(Arc::clone(taps));
+            }
             let name = feed.thread_name();
             let run = move || run_feed(feed, sink, &context);
             threads.push(std::thread::Builder::new().name(name).spawn(run)?);

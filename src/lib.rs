@@ -19,6 +19,8 @@ pub mod session;
 pub mod wire;
 
 pub mod http;
+pub mod inspect;
+pub mod record;
 pub mod stats;
 pub mod watch;
 

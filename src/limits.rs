@@ -346,6 +346,27 @@ pub const DRAIN_SPREAD: (Duration, Duration) = (Duration::from_millis(500), Dura
 /// Latest end of a `--drain-spread`: a page that stays dark for longer is reloaded by hand.
 pub const DRAIN_SPREAD_MAX: Duration = Duration::from_secs(600);
 
+// ---------------------------------------------------------------- recordings
+
+/// Default of `--record-file-bytes`, compressed: what can still be sent to somebody, and some
+/// minutes of a busy venue. What a damaged disk or a deletion takes is one file.
+pub const RECORD_FILE_BYTES: usize = 64 * MIB;
+
+/// What `--record-file-bytes` accepts. Smaller ones would be mostly heads, larger ones cannot be
+/// handled any more.
+pub const RECORD_FILE_BYTES_RANGE: RangeInclusive<usize> = MIB..=16 * 1024 * MIB;
+
+/// Default of `--record-file-age`: a day is 24 files of a quiet venue, and a file that is closed,
+/// and so safe from a loss of power, is at most an hour away.
+pub const RECORD_FILE_AGE: Duration = Duration::from_secs(3_600);
+
+/// What `--record-file-age` accepts.
+pub const RECORD_FILE_AGE_RANGE: RangeInclusive<Duration> =
+    Duration::from_secs(10)..=Duration::from_secs(7 * 86_400);
+
+/// How often `tickcast record` looks whether its feeds and the disk are still there.
+pub const RECORD_LOOK: Duration = Duration::from_millis(200);
+
 // ---------------------------------------------------------------- logging and configuration
 
 /// Bytes of foreign text (a bad message, a bad value) that a log line or an error repeats.
@@ -390,6 +411,7 @@ const _: () = {
             && tickcast_feeds::lines::MAX_LINE_BYTES > BOOK_FULL_BYTES
     );
     assert!(tickcast_feeds::venue::native::MAX_LEVELS == BOOK_LEVELS_MAX);
+    assert!(contains(&RECORD_FILE_BYTES_RANGE, RECORD_FILE_BYTES));
 
     // A control frame: the code and the reason.
     assert!(CLOSE_REASON_BYTES + 2 <= 125);

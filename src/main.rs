@@ -4,8 +4,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use tickcast::cli::{self, Action, Settings};
-use tickcast::config::{self, Loaded, Machine};
-use tickcast::{logging, server, watch};
+use tickcast::config::{self, Config, Loaded, Machine};
+use tickcast::{inspect, logging, record, server, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,11 @@ fn main() -> ExitCode {
             Ok(loaded) => print(loaded.to_toml().as_bytes()),
             Err(code) => return code,
         },
+        Action::Record(settings) => match load(settings) {
+            Ok(loaded) => record_feeds(&loaded.config),
+            Err(code) => return code,
+        },
+        Action::Inspect(what) => inspect::run(&what),
         Action::Watch(what) => watch::run(&what),
         Action::Completions(shell) => print(&cli::completions(shell)),
         Action::Show(text) => unless_closed(text.print()),
@@ -44,6 +49,11 @@ fn load(settings: Settings) -> Result<Loaded, ExitCode> {
 fn serve(loaded: Loaded) -> anyhow::Result<()> {
     logging::init(loaded.config.log_level, loaded.config.log_format)?;
     server::run(loaded.config)
+}
+
+fn record_feeds(config: &Config) -> anyhow::Result<()> {
+    logging::init(config.log_level, config.log_format)?;
+    record::run(config)
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {

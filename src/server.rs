@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tickcast_feeds::feed::Feed;
 use tickcast_feeds::lines::{self, Inbox};
+use tickcast_feeds::record::Recorder;
 use tickcast_feeds::spec::LinesSource;
 use tickcast_feeds::{FeedSpec, Instruments, LinesSpec};
 use tokio::net::{TcpListener, TcpSocket};
@@ -25,6 +26,7 @@ use crate::http::{self, Plane};
 use crate::ingest::Ingest;
 use crate::limits;
 use crate::reactor::{self, Command, Hub, Link, Settings};
+use crate::record;
 use crate::ring;
 use crate::watch;
 
@@ -42,10 +44,10 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     local.block_on(&runtime, serve(config, instruments, feeds, inbox))
 }
 
-/// The feeds, and the one `publish` with where to hand in, if anybody may.
-type Feeds = (Vec<Box<dyn Feed>>, Option<(LinesSpec, Inbox)>);
+/// Opens what the configuration names: the feeds, and the one `publish` with where to hand in, if anybody may.
+pub(crate) type Feeds = (Vec<Box<dyn Feed>>, Option<(LinesSpec, Inbox)>);
 
-fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> anyhow::Result<Feeds> {
+pub(crate) fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> anyhow::Result<Feeds> {
     let mut published = None;
     let open = |spec: &FeedSpec| match spec.clone() {
         FeedSpec::Lines(spec) if spec.source == LinesSource::Publish => {
@@ -74,17 +76,20 @@ async fn serve(
     published: Option<(LinesSpec, Inbox)>,
 ) -> anyhow::Result<()> {
     // Signals count from here on: one during the start is not lost.
-    let mut stop = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let mut stop = stop_signals()?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr()?;
+    let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::new());
     let mut reactors = start_reactors(&config, &instruments, &state, &ring)?;
-    let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds)?;
+    let taps = recorder.as_ref().map(Recorder::taps);
+    let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref())?;
     let plane = Rc::new(Plane {
         hub: reactors.hub.clone(),
         feeds: ingest.feeds.clone(),
         ingest: ingest.report.clone(),
+        recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,
         handshake_timeout: config.handshake_timeout,
@@ -117,6 +122,9 @@ async fn serve(
     }
     drain(&reactors.hub, config.drain_deadline, &mut stop).await;
     ingest.stop();
+    if let Some(recorder) = recorder {
+        recorder.close();
+    }
     for link in &reactors.hub.links {
         link.send(Command::Stop);
     }
@@ -145,14 +153,7 @@ fn start_reactors(
     ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
 ) -> anyhow::Result<Reactors> {
     let links = (0..config.reactors).map(|id| Arc::new(Link::new(id))).collect();
-    let hub = Arc::new(Hub {
-        settings: settings(config),
-        epoch: epoch(),
-        instruments: instruments.clone(),
-        paced: AtomicBool::new(false),
-        subscribers: Arc::new(AtomicUsize::new(0)),
-        links,
-    });
+    let hub = new_hub(config, instruments, links);
     let mut threads = Vec::new();
     let (alive, ended) = mpsc::channel(1);
     for link in &hub.links {
@@ -169,6 +170,22 @@ fn start_reactors(
         threads.push(std::thread::Builder::new().name(name).spawn(run)?);
     }
     Ok(Reactors { hub, threads, ended })
+}
+
+/// What all threads share, before these reactors.
+pub(crate) fn new_hub(
+    config: &Config,
+    instruments: &Arc<Instruments>,
+    links: Vec<Arc<Link>>,
+) -> Arc<Hub> {
+    Arc::new(Hub {
+        settings: settings(config),
+        epoch: epoch(),
+        instruments: instruments.clone(),
+        paced: AtomicBool::new(false),
+        subscribers: Arc::new(AtomicUsize::new(0)),
+        links,
+    })
 }
 
 /// Tells that its thread has ended, also by a panic.
@@ -272,7 +289,13 @@ fn watch_line(program: &str, near: SocketAddr) -> String {
     }
 }
 
-async fn signalled(stop: &mut [Signal; 2]) -> &'static str {
+/// The signals that end the process in order.
+pub(crate) fn stop_signals() -> std::io::Result<[Signal; 2]> {
+    Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+}
+
+/// Waits for a signal to stop; its name.
+pub(crate) async fn signalled(stop: &mut [Signal; 2]) -> &'static str {
     let [terminate, interrupt] = stop;
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",

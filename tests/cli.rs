@@ -94,6 +94,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("--drain-spread", "8s..1s", "write 1s..8s"),
     ("--drain-spread", "1s..1h", "ends at 10m or before"),
     ("--feed", "nasdaq:", "synthetic"),
+    ("--record", "rec", "no --feed is a venue"),
+    ("--record-file-bytes", "1KiB", "size from 1MiB to 16GiB"),
+    ("--record-file-age", "1s", "duration from 10s to 168h"),
     ("--log-level", "verbose", "one of error, warn, info, debug, trace"),
     ("--log-format", "xml", "one of text, json"),
 ];
@@ -224,6 +227,36 @@ fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
 }
 
 #[test]
+fn record_wants_venues_and_a_directory() {
+    let line = refusal(&tickcast(&["record", "rec"], &[]));
+    assert!(line.contains("--feed"), "{line}");
+    let line = refusal(&tickcast(&["record", "--feed", "synthetic:"], &[]));
+    assert!(line.contains("DIR"), "{line}");
+    let line = refusal(&tickcast(&["record", "--feed", "synthetic:", "rec"], &[]));
+    assert!(line.contains("--record \"rec\": no --feed is a venue"), "{line}");
+    let flags = ["record", "--feed", "synthetic:", "--record-file-age", "x", "rec"];
+    let line = refusal(&tickcast(&flags, &[]));
+    assert!(line.contains("no --feed is a venue"), "{line}");
+}
+
+#[test]
+fn inspect_prints_a_table_or_json() {
+    let folder = Folder::new("inspect");
+    let trade = r#"{"e":"trade","s":"BTCUSDT","t":1,"p":"1","q":"1","T":1723161253000,"m":true}"#;
+    let file = folder.file(&format!("1723161253000000000 {trade}\n"));
+    let output = tickcast(&["inspect", &file], &[]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(stdout(&output).contains("binance:BTC-USDT"), "{}", stdout(&output));
+    let output = tickcast(&["inspect", "--json", &file], &[]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["feeds"][0]["symbols"][0]["trades"], 1);
+    let output = tickcast(&["inspect", "/nonexistent"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let line = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(line.starts_with("error: cannot open capture `/nonexistent`"), "{line}");
+}
+
+#[test]
 fn completions_know_the_flags() {
     for shell in ["bash", "zsh", "fish"] {
         let output = tickcast(&["completions", shell], &[]);
@@ -262,9 +295,16 @@ fn help_shows_every_setting_under_its_heading() {
     for name in tickcast::cli::setting_names() {
         assert!(help.contains(&format!("--{name} ")), "{name}");
     }
-    for heading in
-        ["Network", "Feeds", "Reactors", "Limits", "Slow consumers", "Shutdown", "Logging"]
-    {
+    for heading in [
+        "Network",
+        "Feeds",
+        "Recording",
+        "Reactors",
+        "Limits",
+        "Slow consumers",
+        "Shutdown",
+        "Logging",
+    ] {
         assert!(help.contains(&format!("\n{heading}:\n")), "{heading}");
     }
     assert!(help.contains("Examples:") && help.lines().all(|line| line.chars().count() <= 100));

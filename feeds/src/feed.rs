@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::instrument::Instruments;
 use crate::lines::{LinesFeed, OpenError, inbox};
 use crate::live::{LiveError, LiveFeed, LiveStats, MakeTap, Tap, Tapped};
+use crate::record::RecordError;
 use crate::replay::{Decoder, MakeDecoder, ReplayFeed, VenueDecoder};
 use crate::sink::{Sink, Stop};
 use crate::spec::{FeedSpec, LinesSource};
@@ -158,4 +159,7 @@ pub enum FeedError {
     /// The standard input sends something else than ticks.
     #[error("what comes on `{0}` is no stream of ticks: see the rejected lines before this")]
     Rubbish(String),
+    /// A recording cannot be replayed.
+    #[error(transparent)]
+    Recording(#[from] RecordError),
 }

@@ -1,5 +1,5 @@
 //! The vocabulary of tickcast (ticks, exact decimals, instruments) and everything that makes
-//! ticks: the venues' parsers, the replay of captures, the synthetic market.
+//! ticks: the venues' parsers, recordings, the replay of captures, the synthetic market.
 //!
 //! The modules stand in the order of the data's path. A feed hands ticks to a [`Sink`]; it cannot
 //! know that rings, reactors or sockets exist.
@@ -11,6 +11,7 @@ pub mod feed;
 pub mod instrument;
 pub mod lines;
 pub mod live;
+pub mod record;
 pub mod replay;
 pub mod sink;
 pub mod spec;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Body, Plane, assets, metrics, plain, typed};
 use crate::reactor::Command;
+use crate::record;
 use crate::stats::{ConnectionInfo, Report, new_histogram};
 
 /// Connections listed where no `limit` is given.
@@ -212,6 +213,10 @@ fn stats(plane: &Plane) -> Value {
             "name": feed.name, "state": *feed.state.lock(),
             "ticks": feed.ticks.load(Ordering::Relaxed), "rejected": feed.rejected.load(Ordering::Relaxed),
         })).collect::<Vec<_>>(),
+        "recording": plane.recording.as_ref().map(|stats| json!({
+            "state": record::state_name(stats.state()), "messages": stats.messages(),
+            "bytes": stats.bytes(), "compressed_bytes": stats.compressed(), "dropped": stats.dropped(),
+        })),
     })
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tickcast_feeds::live::LiveStats;
 
+use tickcast_feeds::record::{State, Stats};
+
 use super::{Plane, api};
 use crate::session::end::Reason;
 use crate::stats::Report;
@@ -145,6 +147,7 @@ pub(super) fn text(plane: &Plane) -> String {
     ended(&mut out, &reports);
     latency(&mut out, &reports);
     feeds(&mut out, plane);
+    recording(&mut out, plane.recording.as_deref());
     control(&mut out, plane);
     publishers(&mut out, plane);
     out
@@ -323,6 +326,37 @@ fn publishers(out: &mut String, plane: &Plane) {
     }
 }
 
+/// Nothing where nothing is recorded.
+fn recording(out: &mut String, stats: Option<&Stats>) {
+    let Some(stats) = stats else { return };
+    let up = u64::from(stats.state() == State::Open);
+    for (name, help, kind, value) in [
+        ("tickcast_record_state", "1 while recording, 0 when it had to stop.", "gauge", up),
+        ("tickcast_record_messages_total", "Messages recorded.", "counter", stats.messages()),
+        (
+            "tickcast_record_dropped_total",
+            "Messages and events missing from the recording because the disk was too slow.",
+            "counter",
+            stats.dropped(),
+        ),
+        (
+            "tickcast_record_bytes_total",
+            "Bytes recorded, before compression.",
+            "counter",
+            stats.bytes(),
+        ),
+        (
+            "tickcast_record_compressed_bytes_total",
+            "Bytes of the recording's files.",
+            "counter",
+            stats.compressed(),
+        ),
+    ] {
+        family(out, name, help, kind);
+        line(out, name, "", value);
+    }
+}
+
 fn label(name: &str, value: &str) -> String {
     let value = value.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
     format!("{name}=\"{value}\"")
@@ -352,5 +386,48 @@ fn control(out: &mut String, plane: &Plane) {
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tickcast_feeds::live::Tapped;
+    use tickcast_feeds::record::{Recorder, Rotation};
+    use tickcast_feeds::venue::Input;
+
+    use super::*;
+
+    #[test]
+    fn a_recording_that_stopped_is_told() {
+        let name = format!("tickcast-metrics-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let rotation = Rotation { bytes: 1, age_ns: 1 };
+        let recorder = Recorder::start(&folder, rotation, "test", 1, Box::new(|_| {})).unwrap();
+        let stats = recorder.stats();
+        let make = recorder.taps();
+        let mut tap = make(Tapped { feed: "binance:*", venue: "binance" }).unwrap();
+        let shown = || {
+            let mut out = String::new();
+            recording(&mut out, Some(&stats));
+            out
+        };
+        tap.keep(1, &Input::Message { link: 0, text: b"{}" });
+        while stats.messages() == 0 {
+            std::thread::yield_now();
+        }
+        let text = shown();
+        assert!(text.contains("\ntickcast_record_state 1\n"), "{text}");
+        assert!(text.contains("\ntickcast_record_messages_total 1\n"), "{text}");
+        // Somebody has taken the next file's name.
+        std::fs::write(recorder.directory().join("1-binance.0002.zst"), "").unwrap();
+        tap.keep(2, &Input::Message { link: 0, text: b"{}" });
+        recorder.close();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let text = shown();
+        assert!(text.contains("\ntickcast_record_state 0\n"), "{text}");
+        assert!(text.contains("\ntickcast_record_messages_total 1\n"), "{text}");
+        let mut nothing = String::new();
+        recording(&mut nothing, None);
+        assert_eq!(nothing, "");
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Plane {
     pub(crate) hub: Arc<Hub>,
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) ingest: Arc<Mutex<IngestReport>>,
+    /// The recording that is made, if one is.
+    pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,
     pub(crate) max_clients: usize,
     pub(crate) handshake_timeout: Duration,

@@ -1,4 +1,4 @@
-//! Several captures as one, by receive time.
+//! Several captures and feeds of recordings as one, by receive time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,35 +6,76 @@ use std::collections::BinaryHeap;
 use crate::feed::FeedError;
 use crate::sink::Sink;
 
-use super::File;
 use super::capture::Capture;
+use super::{File, Origin};
+use crate::record::{FeedReader, Record};
 
 /// One pass over all files.
 ///
 /// Each file's lines keep their order, even where its clock went back; between files the earlier
 /// receive time goes first, and the file given first where they are equal.
 pub(super) struct Merge {
-    captures: Vec<Capture>,
+    sources: Vec<Source>,
     heads: BinaryHeap<Reverse<(u64, usize)>>,
     /// The first file that broke off. The others go on.
     broken: Option<FeedError>,
 }
 
-/// A message and where it is from.
+/// A file that is being read, or a feed of a recording with all its files.
+enum Source {
+    Capture(Capture),
+    Recorded(Box<FeedReader>),
+}
+
+/// What was received and where it is from.
 pub(super) struct Message<'a> {
     /// Which file, by its index.
     pub(super) file: usize,
     pub(super) recv: u64,
-    pub(super) url: Option<&'a str>,
-    pub(super) text: &'a [u8],
+    pub(super) content: Content<'a>,
+}
+
+/// What was received.
+pub(super) enum Content<'a> {
+    /// A line of a capture: the URL that it answers, and the text.
+    Text(Option<&'a str>, &'a [u8]),
+    /// A record of a recording.
+    Record(Record<'a>),
+}
+
+impl Source {
+    fn open(file: &File) -> Result<Self, FeedError> {
+        Ok(match &file.origin {
+            Origin::Capture(path) => Source::Capture(Capture::open(path)?),
+            Origin::Recorded(feed) => Source::Recorded(Box::new(feed.reader())),
+        })
+    }
+
+    fn advance(&mut self, sink: &mut dyn Sink) -> Result<Option<u64>, FeedError> {
+        match self {
+            Source::Capture(capture) => capture.advance(sink).map(|()| capture.recv()),
+            Source::Recorded(reader) => {
+                reader.advance(sink);
+                Ok(reader.recv())
+            }
+        }
+    }
+
+    fn content(&self) -> Option<Content<'_>> {
+        match self {
+            Source::Capture(capture) => {
+                capture.message().map(|(url, text)| Content::Text(url, text))
+            }
+            Source::Recorded(reader) => reader.record().map(Content::Record),
+        }
+    }
 }
 
 impl Merge {
     pub(super) fn open(files: &[File], sink: &mut dyn Sink) -> Result<Self, FeedError> {
-        let captures =
-            files.iter().map(|file| Capture::open(&file.path)).collect::<Result<_, _>>()?;
-        let mut merge = Merge { captures, heads: BinaryHeap::new(), broken: None };
-        for file in 0..merge.captures.len() {
+        let sources = files.iter().map(Source::open).collect::<Result<_, _>>()?;
+        let mut merge = Merge { sources, heads: BinaryHeap::new(), broken: None };
+        for file in 0..merge.sources.len() {
             merge.advance_file(file, sink);
         }
         Ok(merge)
@@ -48,8 +89,8 @@ impl Merge {
     /// The next message.
     pub(super) fn message(&self) -> Option<Message<'_>> {
         let &Reverse((recv, file)) = self.heads.peek()?;
-        let (url, text) = self.captures[file].message()?;
-        Some(Message { file, recv, url, text })
+        let content = self.sources[file].content()?;
+        Some(Message { file, recv, content })
     }
 
     /// Goes on to the message after it.
@@ -60,12 +101,12 @@ impl Merge {
     }
 
     fn advance_file(&mut self, file: usize, sink: &mut dyn Sink) {
-        let capture = &mut self.captures[file];
-        if let Err(error) = capture.advance(sink) {
-            self.broken.get_or_insert(error);
-        }
-        if let Some(recv) = capture.recv() {
-            self.heads.push(Reverse((recv, file)));
+        match self.sources[file].advance(sink) {
+            Ok(Some(recv)) => self.heads.push(Reverse((recv, file))),
+            Ok(None) => {}
+            Err(error) => {
+                self.broken.get_or_insert(error);
+            }
         }
     }
 

@@ -1,7 +1,8 @@
-//! The replay: captures of real traffic as a feed.
+//! The replay: captures of real traffic, and recordings, as a feed.
 //!
-//! `line` and `capture` read one file, `merge` joins several, `pacing` says when; what a message
-//! means is a [`Decoder`]'s business: `venues` has the one for the venues that are known here.
+//! `line` and `capture` read one file, [`crate::record`] a recording, `merge` joins several,
+//! `pacing` says when; what a message means is a [`Decoder`]'s business: `venues` has the one for
+//! the venues that are known here.
 
 mod capture;
 mod line;
@@ -20,11 +21,13 @@ pub use venues::{UNKNOWN_VENUE, VenueDecoder};
 
 use crate::clock::{Clock, LONGEST_SLEEP_NS, SystemClock};
 use crate::feed::{Feed, FeedError, RunContext};
+use crate::record::{Hole, Record, RecordError, RecordedFeed, Recording};
 use crate::sink::{Sink, SinkClosed};
 use crate::spec::{ReplaySpec, Speed};
+use crate::venue::Input;
 
 use capture::Capture;
-use merge::{Merge, Message};
+use merge::{Content, Merge, Message};
 use pacing::{Stamping, Stamps};
 
 /// Flush at least after so many messages.
@@ -45,9 +48,29 @@ pub trait Decoder: Send {
 
     /// Forgets what it knows of earlier messages: the capture starts over.
     fn restart(&mut self);
+
+    /// What follows is of this feed of a recording. Told once, before anything else.
+    fn recorded(&mut self, feed: &RecordedFeed) {
+        let _ = feed;
+    }
+
+    /// Takes what the venue's parser was given when it was recorded.
+    fn input(&mut self, input: &Input<'_>, recv_ns: u64, sink: &mut dyn Sink) {
+        match *input {
+            Input::Message { text, .. } => self.message(text, recv_ns, None, sink),
+            Input::Reply { url, text } => self.message(text, recv_ns, Some(url), sink),
+            Input::Expect { .. } | Input::Lost { .. } | Input::Distrust { .. } => {}
+        }
+    }
+
+    /// Something is missing from the recording here; the sink has been told.
+    fn hole(&mut self, hole: &Hole, recv_ns: u64, sink: &mut dyn Sink) {
+        let _ = (hole, recv_ns, sink);
+    }
 }
 
-/// Makes the decoder for a capture, given the path of its first file.
+/// Makes the decoder for a capture, given the path of its first file, or for a feed of a
+/// recording, given its directory.
 pub type MakeDecoder<'a> = dyn FnMut(&Path) -> Box<dyn Decoder> + 'a;
 
 /// A replay whose files have been found.
@@ -61,11 +84,19 @@ pub struct ReplayFeed {
     decoders: Vec<Box<dyn Decoder>>,
 }
 
-/// A file to replay.
+/// What is replayed in its own order.
 struct File {
-    path: PathBuf,
+    origin: Origin,
     /// The index of its decoder.
     decoder: usize,
+}
+
+/// Where it is from.
+enum Origin {
+    /// A capture file.
+    Capture(PathBuf),
+    /// A feed of a recording: all its files.
+    Recorded(RecordedFeed),
 }
 
 /// Why a pass ended early.
@@ -89,18 +120,27 @@ impl From<FeedError> for End {
 }
 
 impl ReplayFeed {
-    /// Finds the files (a directory stands for the captures in it, by name), and makes sure that
-    /// they can be read.
+    /// Finds the files (a directory is a recording, holds one, or stands for the captures in it, by
+    /// name), and makes sure that they can be read.
     ///
     /// # Errors
-    /// [`FeedError::Open`] for what is missing or may not be read, [`FeedError::EmptyDirectory`].
+    /// [`FeedError::Open`] for what is missing or may not be read, [`FeedError::EmptyDirectory`],
+    /// [`FeedError::Recording`].
     pub fn open(spec: ReplaySpec, make: &mut MakeDecoder<'_>) -> Result<Self, FeedError> {
-        let mut paths = Vec::new();
+        let (mut paths, mut files, mut decoders) = (Vec::new(), Vec::new(), Vec::new());
         for path in &spec.files {
-            expand(path, &mut paths)?;
+            let Some(directory) = Recording::find(path)? else {
+                expand(path, &mut paths)?;
+                continue;
+            };
+            for feed in Recording::open(&directory)?.feeds() {
+                let mut decoder = make(&directory);
+                decoder.recorded(feed);
+                let origin = Origin::Recorded(feed.clone());
+                files.push(File { origin, decoder: decoders.len() });
+                decoders.push(decoder);
+            }
         }
-        let mut files = Vec::with_capacity(paths.len());
-        let mut decoders = Vec::new();
         let mut by_capture = HashMap::new();
         for path in paths {
             Capture::open(&path)?;
@@ -108,7 +148,7 @@ impl ReplayFeed {
                 decoders.push(make(&path));
                 decoders.len() - 1
             });
-            files.push(File { path, decoder });
+            files.push(File { origin: Origin::Capture(path), decoder });
         }
         Ok(ReplayFeed { spec, files, decoders })
     }
@@ -165,7 +205,7 @@ impl ReplayFeed {
         let mut merge = Merge::open(&self.files, sink)?;
         let Some(first) = merge.recv() else {
             merge.finish()?;
-            return Err(FeedError::Empty(self.spec.to_string()).into());
+            return Err(self.empty().into());
         };
         let pacing = Pacing::new(self.spec.speed, first, base);
         let mut end = base;
@@ -211,8 +251,21 @@ impl ReplayFeed {
             (true, Speed::Millionths(_)) => Stamps::Shift(pacing),
         };
         let decoder = &mut self.decoders[self.files[message.file].decoder];
-        let mut sink = Stamping { sink, stamps };
-        decoder.message(message.text, message.recv, message.url, &mut sink);
+        let sink = &mut Stamping { sink, stamps };
+        match message.content {
+            Content::Text(url, text) => decoder.message(text, message.recv, url, sink),
+            Content::Record(Record::Input(input)) => decoder.input(&input, message.recv, sink),
+            Content::Record(Record::Hole(hole)) => decoder.hole(hole, message.recv, sink),
+        }
+    }
+
+    /// Why there is nothing to replay.
+    fn empty(&self) -> FeedError {
+        let recorded = |file: &File| matches!(file.origin, Origin::Recorded(_));
+        match self.spec.files.first().filter(|_| self.files.iter().all(recorded)) {
+            Some(path) => RecordError::Empty(path.clone()).into(),
+            None => FeedError::Empty(self.spec.to_string()),
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::instrument::Instruments;
+use crate::record::{Hole, RecordedFeed};
 use crate::sink::Sink;
-use crate::venue::{self, Context, Entry, VENUES, Venue};
+use crate::venue::{self, Context, Entry, Input, VENUES, Venue};
 
 use super::Decoder;
 
@@ -15,17 +16,20 @@ pub const UNKNOWN_VENUE: &str = "unknown venue";
 /// parse each.
 const MOST_TRIES: u32 = 1_000;
 
-/// Finds out by a capture's first messages which venue it is of, then hands them to its parser.
+/// Finds out by a capture's first messages which venue it is of, then hands them to its parser. A
+/// recording says so itself.
 pub struct VenueDecoder {
     instruments: Arc<Instruments>,
     venue: Option<Box<dyn Venue>>,
     tries: u32,
+    /// The venue's names of what a recording lists.
+    listed: Vec<Box<str>>,
 }
 
 impl VenueDecoder {
     /// A decoder that lists the symbols it meets in `instruments`.
     pub fn new(instruments: Arc<Instruments>) -> Self {
-        VenueDecoder { instruments, venue: None, tries: 0 }
+        VenueDecoder { instruments, venue: None, tries: 0, listed: Vec::new() }
     }
 
     /// The venue that sent this: by the message, or by the URL that it answers.
@@ -65,6 +69,34 @@ impl Decoder for VenueDecoder {
     fn restart(&mut self) {
         if let Some(venue) = &mut self.venue {
             venue.restart();
+        }
+    }
+
+    fn recorded(&mut self, feed: &RecordedFeed) {
+        for listing in &feed.listings {
+            self.instruments.list_as(feed.venue.name, listing);
+            self.listed.push(listing.native.as_str().into());
+        }
+        self.venue = Some(feed.venue.parser(&self.instruments));
+    }
+
+    /// What the sink refuses in a replay is of no concern: that it was refused when it was recorded
+    /// is among the inputs.
+    fn input(&mut self, input: &Input<'_>, recv_ns: u64, sink: &mut dyn Sink) {
+        if let Some(venue) = &mut self.venue {
+            input.apply(&mut **venue, recv_ns, sink);
+        }
+    }
+
+    /// No book can be trusted whose diffs may be among what is missing.
+    fn hole(&mut self, hole: &Hole, recv_ns: u64, sink: &mut dyn Sink) {
+        if matches!(hole, Hole::Torn { .. }) {
+            return;
+        }
+        if let Some(venue) = &mut self.venue {
+            for native in &self.listed {
+                venue.distrust(native, recv_ns, sink);
+            }
         }
     }
 }
