@@ -26,6 +26,8 @@ pub(super) struct Slot<S> {
     pub(super) id: InstrumentId,
     /// The venue's own name.
     pub(super) native: Box<str>,
+    /// Whether it was listed as one whose quotes the server derives from the book.
+    pub(super) quotes_from_book: bool,
     /// What the parser keeps.
     pub(super) state: S,
 }
@@ -80,9 +82,20 @@ impl<S: Default> Slots<S> {
             }
         };
         let at = self.slots.len();
-        self.slots.push(Slot { id, native: native.into(), state: S::default() });
+        let quotes_from_book = self.instruments.get(id).is_some_and(|i| i.quotes_from_book);
+        self.slots.push(Slot { id, native: native.into(), quotes_from_book, state: S::default() });
         self.index.insert(native.into(), at);
         Ok(at)
+    }
+
+    /// The slot of `native`, if it was met before.
+    pub(super) fn get(&mut self, native: &str) -> Option<&mut Slot<S>> {
+        self.index.get(native).map(|&at| &mut self.slots[at])
+    }
+
+    /// Every instrument met.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot<S>> {
+        self.slots.iter_mut()
     }
 
     /// The name of the one instrument known, for messages that belong to "the" symbol.
