@@ -1,8 +1,8 @@
 //! Coinbase Exchange: the WebSocket feed.
 //!
 //! Every fact about the messages is from
-//! <https://docs.cdp.coinbase.com/exchange/websocket-feed/channels>; what the venue demands of those
-//! who connect is in [`rules`].
+//! <https://docs.cdp.coinbase.com/exchange/websocket-feed/channels>; what the venue demands of
+//! those who connect is in [`mod@rules`].
 
 use std::sync::Arc;
 
@@ -54,8 +54,9 @@ use trades::{Beat, Links};
 /// delivery of all updates"; if one is lost all the same, no single message tells. A book is
 /// thrown away, its instrument in the state `resync`, and subscribed to anew when
 /// - it is crossed (counted as `crossed book`);
-/// - the tickers contradict it for a second of the venue's time (`book contradicted by tickers`; see
-///   `check.rs` for what exactly, and why less would raise false alarms);
+/// - the tickers contradict it for a second of the venue's time (`book contradicted by tickers`):
+///   its best bid or ask stands untouched while all of them say that it is another one. See
+///   `check.rs` for why less would raise false alarms;
 /// - the connection that carries it has lost trades: the ids, which are consecutive, jump (`gap
 ///   before match`), or a heartbeat names one that did not come before the next heartbeat (`match
 ///   missing at heartbeat`). The docs say that `matches` may drop messages where `level2` does not;
@@ -66,6 +67,11 @@ use trades::{Beat, Links};
 /// and of the size of one that is. A later update of the same price makes it right again, unseen. A
 /// level that is removed without being there proves nothing: in batches that is how one shows that
 /// came and went within 50 ms.
+///
+/// How much that is, by `tests/coinbase/drops.rs`: of 200 updates dropped one at a time from 31 s
+/// of ten quiet products of 2021, rendered in batches, 14 showed as a crossed book, half of them
+/// within 6 s; of those that did not show, two thirds were made good by the end, and all but 7 of
+/// the best bids and asks were right. With a ticker twice a second 21 showed, 10 by the tickers.
 ///
 /// `missed trades` counts the trades that came on no connection, those made while none was open
 /// among them. After a reconnect `last_match` jumps, as does what a second connection brings first:

@@ -40,6 +40,10 @@ impl Links {
     /// (`last_match`) may follow on anything.
     pub(super) fn trade(&mut self, link: u16, id: u64, first: bool) -> bool {
         let link = self.link(link);
+        if first || link.trade.is_none() {
+            // What was due before the subscription began was never to come.
+            link.due = 0;
+        }
         let newest = link.trade.unwrap_or(id);
         link.trade = Some(newest.max(id));
         !first && id > newest.saturating_add(1)
