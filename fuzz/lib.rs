@@ -9,7 +9,11 @@ use tickcast_feeds::{Instruments, Kind, Tick, VecSink};
 /// Feeds the lines of `input` to a venue's parser, as one stream, and checks after each message:
 /// it put whole events or nothing, a rejected one put nothing, and its text was kept.
 pub fn stream(venue: &str, input: &[u8]) {
-    let instruments = Arc::new(Instruments::new());
+    stream_of(Arc::new(Instruments::new()), venue, input);
+}
+
+/// The same with instruments that a live feed has listed.
+pub fn stream_of(instruments: Arc<Instruments>, venue: &str, input: &[u8]) {
     let mut parser = venue::find(venue).expect("a known venue").parser(&instruments);
     let mut sink = VecSink::default();
     for line in input.split(|&byte| byte == b'\n') {

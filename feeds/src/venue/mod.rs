@@ -56,7 +56,7 @@ pub static VENUES: &[Entry] = &[
     Entry {
         name: Coinbase::NAME,
         parser: |instruments| Box::new(Coinbase::new(instruments)),
-        rules: None,
+        rules: Some(coinbase::rules),
         recognise: coinbase::recognise,
     },
     Entry {
@@ -305,14 +305,18 @@ impl Ignored {
     const OTHER: &str = "other";
 
     fn note(&mut self, name: &str) {
+        self.add(name, 1);
+    }
+
+    fn add(&mut self, name: &str, more: u64) {
         if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| **known == *name) {
-            *count += 1;
+            *count = count.saturating_add(more);
         } else if name == Self::OTHER
             || (self.counts.len() < Self::MAX_NAMES && name.len() <= Self::MAX_NAME)
         {
-            self.counts.push((name.into(), 1));
+            self.counts.push((name.into(), more));
         } else {
-            self.note(Self::OTHER);
+            self.add(Self::OTHER, more);
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Slot<S> {
     pub(super) id: InstrumentId,
     /// The venue's own name.
     pub(super) native: Box<str>,
+    /// Whether it was listed as one whose quotes the server derives from the book.
+    pub(super) quotes_from_book: bool,
     /// What the parser keeps.
     pub(super) state: S,
 }
@@ -85,9 +87,15 @@ impl<S: Default> Slots<S> {
             }
         };
         let at = self.slots.len();
-        self.slots.push(Slot { id, native: native.into(), state: S::default() });
+        let quotes_from_book = self.instruments.get(id).is_some_and(|i| i.quotes_from_book);
+        self.slots.push(Slot { id, native: native.into(), quotes_from_book, state: S::default() });
         self.index.insert(native.into(), at);
         Ok(at)
+    }
+
+    /// The slot of `native`, if it was met before.
+    pub(super) fn get(&mut self, native: &str) -> Option<&mut Slot<S>> {
+        self.index.get(native).map(|&at| &mut self.slots[at])
     }
 
     /// All that were met. For what concerns a connection, not for the path of a tick.

@@ -1,4 +1,5 @@
-//! A plain book of one instrument, kept only to derive quotes where a venue sends none.
+//! A plain book of one instrument, kept to derive quotes where a venue sends none, and to see
+//! whether the book is still right.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,14 @@ pub(super) enum Change {
 }
 
 impl TopBook {
-    /// Applies the level ticks of one event.
+    /// Applies the level ticks of one event, and derives the quote.
     pub(super) fn apply(&mut self, event: &[Tick]) -> Change {
+        self.update(event);
+        self.change()
+    }
+
+    /// Applies the level ticks of one event.
+    pub(super) fn update(&mut self, event: &[Tick]) {
         if event.first().is_some_and(|tick| tick.has(flags::SNAPSHOT)) {
             self.bids.clear();
             self.asks.clear();
@@ -43,15 +50,27 @@ impl TopBook {
                 side.insert(level.price, level.size);
             }
         }
-        self.change()
+    }
+
+    /// The best price of a side; `None` where it is empty.
+    pub(super) fn best(&self, side: Side) -> Option<Decimal> {
+        match side {
+            Side::Buy => self.bids.last_key_value().map(|(&price, _)| price),
+            Side::Sell => self.asks.first_key_value().map(|(&price, _)| price),
+        }
+    }
+
+    /// Whether the best bid is at or above the best ask: levels are missing.
+    pub(super) fn is_crossed(&self) -> bool {
+        self.best(Side::Buy).zip(self.best(Side::Sell)).is_some_and(|(bid, ask)| bid >= ask)
     }
 
     fn change(&mut self) -> Change {
-        let bid = self.bids.last_key_value();
-        let ask = self.asks.first_key_value();
-        if bid.zip(ask).is_some_and(|(bid, ask)| bid.0 >= ask.0) {
+        if self.is_crossed() {
             return Change::Crossed;
         }
+        let bid = self.bids.last_key_value();
+        let ask = self.asks.first_key_value();
         let level = |best: Option<(&Decimal, &Decimal)>| {
             best.map_or((Decimal::ZERO, Decimal::ZERO), |(&price, &size)| (price, size))
         };
