@@ -31,7 +31,18 @@ impl Server {
 
     /// The same with this standard input.
     pub fn start_with(args: &[&str], stdin: Stdio) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tickcast"))
+        Self::spawn(Command::new(env!("CARGO_BIN_EXE_tickcast")), args, stdin)
+    }
+
+    /// The same on one core: for measurements.
+    pub fn start_on(core: usize, args: &[&str]) -> Self {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string(), env!("CARGO_BIN_EXE_tickcast")]);
+        Self::spawn(command, args, Stdio::null())
+    }
+
+    fn spawn(mut command: Command, args: &[&str], stdin: Stdio) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
             .args(args)
             .stdin(stdin)

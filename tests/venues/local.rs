@@ -27,6 +27,9 @@ use super::world::{Step, World};
 /// More than any test sends to a connection that does not read.
 const OUTGOING: usize = 100_000;
 
+/// Written at a time, give or take a message.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// What an exchange's protocol makes of a history. One for all connections.
 pub trait Protocol: Send {
     /// What a client's text is answered with; the topics in `subscribed` are the connection's, to be
@@ -86,6 +89,15 @@ pub enum Fault {
     Cut,
     /// A digit of it is another one: well-formed and wrong.
     Corrupt,
+}
+
+/// A message that was rendered before it is sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// When it is due, nanoseconds from the beginning.
+    pub at_ns: u64,
+    pub topic: String,
+    pub text: String,
 }
 
 /// What a connection's writer does.
@@ -202,6 +214,35 @@ impl LocalVenue {
             let fault = fault(index, step);
             self.state.lock().happen(step, fault);
         }
+    }
+
+    /// Has the steps happen now, all at once, and keeps what is to be said of them.
+    pub fn render(&self, script: &[Step]) -> Vec<Sent> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let mut all = Vec::with_capacity(script.len());
+        for step in script {
+            state.world.happen(step);
+            let messages = state.protocol.messages(step, &state.world);
+            let sent = |(topic, text)| Sent { at_ns: step.at_ns, topic, text };
+            all.extend(messages.into_iter().map(sent));
+        }
+        all
+    }
+
+    /// Says what was rendered.
+    pub fn send_all(&self, messages: impl IntoIterator<Item = Sent>) {
+        let state = self.state.lock();
+        for Sent { topic, text, .. } in messages {
+            state.send(&topic, &text);
+        }
+    }
+
+    /// How many messages wait to be written.
+    pub fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        let waiting = |c: &Connection| c.out.max_capacity() - c.out.capacity();
+        state.connections.values().map(waiting).max().unwrap_or(0)
     }
 
     /// Looks at the world.
@@ -364,7 +405,7 @@ impl State {
         }
     }
 
-    fn send(&mut self, topic: &str, text: &str) {
+    fn send(&self, topic: &str, text: &str) {
         for connection in self.connections.values() {
             if connection.topics.contains(topic) {
                 let _ = connection.out.try_send(Out::Text(text.to_owned()));
@@ -500,27 +541,51 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
         }
     };
     let writing = async {
-        while let Some(out) = outgoing.recv().await {
-            let frame = match out {
-                Out::Text(text) => frame(0x1, text.as_bytes()),
-                Out::Ping => frame(0x9, b"7"),
-                Out::Pong(payload) => frame(0xa, &payload),
+        // What is at hand goes out in one write.
+        let mut buffer = Vec::new();
+        loop {
+            let next = match outgoing.try_recv() {
+                Ok(out) if buffer.len() < WRITE_BYTES => Some(out),
+                more => {
+                    if !buffer.is_empty() {
+                        let written = writer.write_all(&buffer).await;
+                        if written.is_err() || writer.flush().await.is_err() {
+                            return;
+                        }
+                        buffer.clear();
+                    }
+                    match more {
+                        Ok(out) => Some(out),
+                        Err(_) => outgoing.recv().await,
+                    }
+                }
+            };
+            let Some(out) = next else { return };
+            match &out {
+                Out::Text(text) => frame(0x1, text.as_bytes(), &mut buffer),
+                Out::Ping => frame(0x9, b"7", &mut buffer),
+                Out::Pong(payload) => frame(0xa, payload, &mut buffer),
                 Out::Close(code, reason) => {
-                    frame(0x8, &[&code.to_be_bytes(), reason.as_bytes()].concat())
+                    let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+                    frame(0x8, &payload, &mut buffer);
                 }
-                Out::Stall(time) => {
-                    tokio::time::sleep(time).await;
-                    continue;
+                Out::Stall(_) | Out::HalfClose | Out::Abort => {
+                    // What came before it has gone out when the machine fails.
+                    if writer.write_all(&buffer).await.is_err() || writer.flush().await.is_err() {
+                        return;
+                    }
+                    buffer.clear();
                 }
+            }
+            match out {
+                Out::Stall(time) => tokio::time::sleep(time).await,
                 Out::HalfClose => {
                     let _ = writer.shutdown().await;
                     // What it sends is still read; nothing is ever written again.
                     return std::future::pending().await;
                 }
                 Out::Abort => return reset(raw),
-            };
-            if writer.write_all(&frame).await.is_err() || writer.flush().await.is_err() {
-                return;
+                _ => {}
             }
         }
     };
@@ -531,22 +596,21 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
     state.lock().connections.remove(&number);
 }
 
-/// A server's frame of this kind.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
+/// Appends a server's frame of this kind.
+fn frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
     match payload.len() {
-        short @ ..126 => frame.push(short as u8),
+        short @ ..126 => out.push(short as u8),
         middle @ ..65_536 => {
-            frame.push(126);
-            frame.extend((middle as u16).to_be_bytes());
+            out.push(126);
+            out.extend((middle as u16).to_be_bytes());
         }
         long => {
-            frame.push(127);
-            frame.extend((long as u64).to_be_bytes());
+            out.push(127);
+            out.extend((long as u64).to_be_bytes());
         }
     }
-    frame.extend_from_slice(payload);
-    frame
+    out.extend_from_slice(payload);
 }
 
 /// A client's text: the answers, and the snapshots among them, are in line before anything that
