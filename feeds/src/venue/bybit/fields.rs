@@ -32,6 +32,7 @@ pub(super) struct Fields<'t, 'i> {
     pub(super) op: Field<'t, 'i>,
     pub(super) success: Field<'t, 'i>,
     pub(super) ret_msg: Field<'t, 'i>,
+    pub(super) req_id: Field<'t, 'i>,
 }
 
 impl<'t, 'i> Fields<'t, 'i> {
@@ -47,6 +48,7 @@ impl<'t, 'i> Fields<'t, 'i> {
                 "op" => &mut fields.op,
                 "success" => &mut fields.success,
                 "ret_msg" => &mut fields.ret_msg,
+                "req_id" => &mut fields.req_id,
                 _ => continue,
             };
             *field = Some(value);

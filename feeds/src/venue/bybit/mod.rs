@@ -253,7 +253,13 @@ impl Core {
         let op = text("op", fields.op)?;
         if op != "pong" && !boolean("success", fields.success)? {
             let reason = fields.ret_msg.and_then(|reason| reason.into_string());
-            return Err(Fault::Venue(reason.unwrap_or("no reason given").to_owned()));
+            let why = reason.unwrap_or("no reason given").to_owned();
+            if op != "subscribe" {
+                return Err(Fault::Venue(why));
+            }
+            // Ours is a number; what is none answers nothing that was asked here.
+            let id = fields.req_id.and_then(|id| id.into_string()?.parse().ok());
+            return Err(Fault::Request { why, id });
         }
         let name = if op == "ping" { "pong" } else { op };
         self.ignore(name)?;
