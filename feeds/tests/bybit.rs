@@ -215,6 +215,7 @@ fn answers_are_heard() {
             Heard::Alive,
         ),
         (r#"{"req_id":"test","op":"pong","args":["1675418560633"],"conn_id":"cf"}"#, Heard::Alive),
+        (r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]}}"#, Heard::Alive),
     ] {
         assert_eq!(feed.hear(text), heard, "{text}");
     }

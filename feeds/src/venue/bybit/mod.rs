@@ -247,6 +247,10 @@ impl Core {
     /// <https://bybit-exchange.github.io/docs/v5/ws/connect#understanding-the-subscription-response>.
     /// A pong of these markets has the `op` `ping`, of others `pong` and no `success`.
     fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
+        if fields.op.is_none() && fields.ret_code.is_some() {
+            // Over REST: the list of instruments, in which nothing is that the messages need.
+            return self.ignore("instruments-info").map(|()| Heard::Alive);
+        }
         if fields.op.is_none() {
             return Err(Fault::Unknown);
         }
