@@ -215,6 +215,7 @@ fn answers_are_heard() {
             Heard::Alive,
         ),
         (r#"{"req_id":"test","op":"pong","args":["1675418560633"],"conn_id":"cf"}"#, Heard::Alive),
+        (r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]}}"#, Heard::Alive),
     ] {
         assert_eq!(feed.hear(text), heard, "{text}");
     }
@@ -222,15 +223,22 @@ fn answers_are_heard() {
     assert_eq!(feed.parser.ignored().get("pong"), 3);
 
     let refused = r#"{"success":false,"ret_msg":"error:handler not found,topic:orderbook.50.NOPE","conn_id":"d","req_id":"e1","op":"subscribe"}"#;
-    assert_eq!(feed.hear(refused), Heard::Refused);
-    assert_eq!(feed.hear(r#"{"success":false,"op":"subscribe"}"#), Heard::Refused);
+    assert_eq!(feed.hear(refused), Heard::RefusedAll(None), "an id that is not of ours");
+    let refused = refused.replace("e1", "17");
+    assert_eq!(feed.hear(&refused), Heard::RefusedAll(Some(17)));
+    assert_eq!(feed.hear(r#"{"success":false,"op":"subscribe"}"#), Heard::RefusedAll(None));
+    // The topics of a request that ends some are not asked for again.
+    let refused = refused.replace(r#""subscribe""#, r#""unsubscribe""#);
+    assert_eq!(feed.hear(&refused), Heard::Refused);
     let details: Vec<_> =
         feed.sink.rejects.iter().map(|(kind, detail, _)| (*kind, &**detail)).collect();
     assert_eq!(
         details,
         [
             ("venue_error", "the venue reports: error:handler not found,topic:orderbook.50.NOPE"),
+            ("venue_error", "the venue reports: error:handler not found,topic:orderbook.50.NOPE"),
             ("venue_error", "the venue reports: no reason given"),
+            ("venue_error", "the venue reports: error:handler not found,topic:orderbook.50.NOPE"),
         ]
     );
 }

@@ -88,6 +88,21 @@ fn requests_have_ten_arguments_at_most() {
     assert_eq!(id, 9);
     let ended = all.ask(Ask::Unsubscribe, BOOK, &natives(&["AUSDT"]), &mut id);
     assert_eq!(ended, [r#"{"req_id":"9","op":"unsubscribe","args":["orderbook.200.AUSDT"]}"#]);
+    // What was refused as a whole, part by part; a part is not divided.
+    let names = natives(&["AUSDT", "BUSDT", "CUSDT", "DUSDT"]);
+    let mut next = 20;
+    let parts = all.singly(Kinds::ALL, &names, 1, &mut next);
+    assert_eq!(
+        parts,
+        [
+            r#"{"req_id":"20","op":"subscribe","args":["orderbook.1.DUSDT"]}"#,
+            r#"{"req_id":"21","op":"subscribe","args":["orderbook.200.DUSDT"]}"#,
+        ]
+    );
+    assert_eq!(all.singly(Kinds::ALL, &names, 0, &mut next).len(), 10);
+    assert_eq!(next, 32);
+    assert!(all.singly(Kinds::ALL, &names, 2, &mut next).is_empty());
+    assert!(all.singly(BOOK, &names[..1], 0, &mut next).is_empty() && next == 32);
     assert!(all.ask(Ask::Subscribe, Kinds::ALL, &[], &mut id).is_empty() && id == 10);
 
     // A full connection of long names stays below 21,000 characters of arguments.

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::backoff::Jitter;
 use super::budget::Budget;
 use super::engine::{Engine, Link};
+use super::refusals::Refusals;
 use super::shard;
 use super::socket::{Reader, Writer};
 use super::stats::bump;
@@ -55,10 +56,13 @@ struct Talk<'e, 'a> {
     link: &'e Link,
     writer: Writer,
     queue: VecDeque<String>,
+    refusals: Refusals,
     sends: Budget,
     /// When the last of the first subscriptions was sent.
     asked_ns: Option<u64>,
     confirmed_ns: Option<u64>,
+    /// When the last part of a refused subscription was sent.
+    completed_ns: u64,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
@@ -140,7 +144,8 @@ impl<'e, 'a> Talk<'e, 'a> {
     fn new(engine: &'e Engine<'a>, number: u16, link: &'e Link, writer: Writer) -> Self {
         let now = engine.clock.now();
         let shard = &link.shard;
-        let mut id = engine.request_id.get();
+        let first = engine.request_id.get();
+        let mut id = first;
         let asks = engine.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
         engine.request_id.set(id);
         Talk {
@@ -148,10 +153,12 @@ impl<'e, 'a> Talk<'e, 'a> {
             number,
             link,
             writer,
+            refusals: Refusals::new(first, asks.len()),
             queue: asks.into(),
             sends: Budget::new(engine.limits.requests),
             asked_ns: None,
             confirmed_ns: None,
+            completed_ns: 0,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -170,21 +177,8 @@ impl<'e, 'a> Talk<'e, 'a> {
 
     /// Does what is due by the clock; says how long nothing else is.
     async fn due(&mut self, predecessor: &mut Option<Rc<Notify>>) -> Result<Duration, End> {
-        let mut now = self.engine.clock.now();
-        let mut next = now + LONGEST_NAP_NS;
-        while !self.queue.is_empty() {
-            match self.sends.take(now, 1) {
-                Ok(()) => {
-                    let text = self.queue.pop_front().unwrap_or_default();
-                    self.send(Frame::text(text.into_bytes().into())).await?;
-                    now = self.engine.clock.now();
-                }
-                Err(at) => {
-                    next = next.min(at);
-                    break;
-                }
-            }
-        }
+        let mut next = self.send_due().await?;
+        let now = self.engine.clock.now();
         if self.queue.is_empty() && self.asked_ns.is_none() {
             self.asked_ns = Some(now);
         }
@@ -195,14 +189,12 @@ impl<'e, 'a> Talk<'e, 'a> {
         if now >= self.retire_ns && self.leave.is_none() {
             self.leave = Some(shard::replace(self.engine, &self.link.shard));
         }
-        match self.confirmed_ns {
-            Some(at) if predecessor.is_some() && at + OVERLAP_NS <= now => {
-                if let Some(old) = predecessor.take() {
-                    old.notify_one();
-                }
+        if let Some(at) = self.carries_ns().filter(|_| predecessor.is_some()) {
+            let over = at + OVERLAP_NS;
+            match predecessor.take_if(|_| over <= now) {
+                Some(old) => old.notify_one(),
+                None => next = next.min(over),
             }
-            Some(at) if predecessor.is_some() => next = next.min(at + OVERLAP_NS),
-            _ => {}
         }
         for at in [self.ping_ns, self.retire_ns, self.silent_ns()] {
             if at > now {
@@ -210,6 +202,45 @@ impl<'e, 'a> Talk<'e, 'a> {
             }
         }
         Ok(Duration::from_nanos(next.saturating_sub(now)))
+    }
+
+    /// Sends what waits, as far as the venue's limits allow; says when there is more to be sent, at
+    /// the latest.
+    async fn send_due(&mut self) -> Result<u64, End> {
+        let mut now = self.engine.clock.now();
+        loop {
+            let next = self.refusals.due().unwrap_or(u64::MAX);
+            if self.queue.is_empty() && now < next {
+                return Ok(next.min(now + LONGEST_NAP_NS));
+            }
+            if let Err(at) = self.sends.take(now, 1) {
+                return Ok(at.min(now + LONGEST_NAP_NS));
+            }
+            let part = self.refusals.next(now);
+            if part.is_some() {
+                self.completed_ns = now;
+            }
+            let Some(text) = part.or_else(|| self.queue.pop_front()) else { continue };
+            self.send(Frame::text(text.into_bytes().into())).await?;
+            now = self.engine.clock.now();
+        }
+    }
+
+    /// Since when this connection carries the data, if all is asked for.
+    fn carries_ns(&self) -> Option<u64> {
+        let at = self.confirmed_ns?.max(self.completed_ns);
+        self.refusals.due().is_none().then_some(at)
+    }
+
+    /// A subscription was refused as a whole: what it asked for is asked for part by part.
+    fn divide(&mut self, id: Option<u64>) {
+        let Some(nth) = self.refusals.refused(id) else { return };
+        let Engine { rules, request_id, .. } = self.engine;
+        let shard = &self.link.shard;
+        let mut id = request_id.get();
+        let parts = rules.singly(shard.channels, &shard.natives, nth, &mut id);
+        request_id.set(id);
+        self.refusals.divide(parts, self.heard_ns);
     }
 
     /// When silence is to be acted upon.
@@ -269,6 +300,9 @@ impl<'e, 'a> Talk<'e, 'a> {
         };
         self.heard_ns = self.engine.clock.now();
         self.probed_ns = None;
+        if heard == Heard::Confirmed {
+            self.refusals.confirmed();
+        }
         match heard {
             Heard::Alive => {}
             Heard::Confirmed if self.asked_ns.is_some() && self.confirmed_ns.is_none() => {
@@ -276,6 +310,10 @@ impl<'e, 'a> Talk<'e, 'a> {
             }
             Heard::Confirmed => {}
             Heard::Refused => bump(&self.engine.stats.refused),
+            Heard::RefusedAll(id) => {
+                bump(&self.engine.stats.refused);
+                self.divide(id);
+            }
             Heard::Leaving if self.leave.is_none() => {
                 self.leave = Some(shard::replace(self.engine, &self.link.shard));
             }

@@ -17,6 +17,7 @@ mod endpoint;
 mod engine;
 mod link;
 mod recovery;
+mod refusals;
 mod rest;
 mod select;
 mod shard;

@@ -15,9 +15,11 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How long a snapshot that comes in the stream may take after the subscription was confirmed.
 const GRACE_NS: u64 = 10 * SECOND_NS;
 
-/// A request that has led to nothing for so long is made again: longer than a REST request may take
-/// ([`super::rest::TIMEOUT`]), or a snapshot of a large book in the stream.
+/// A request that has led to nothing for so long is made again: longer than a snapshot of a large
+/// book takes in the stream. Each further time it is given twice as long, up to the most: a symbol
+/// that the venue has ceased to serve is refused as often as it is asked for.
 const PATIENCE_NS: u64 = 15 * SECOND_NS;
+const MOST_PATIENCE_NS: u64 = 600 * SECOND_NS;
 
 /// The waits between requests for the same book. A fetched snapshot that is too old for the diffs
 /// is the normal case of a second try, and a quarter of a second later it is new enough.
@@ -45,6 +47,8 @@ enum Phase {
 struct Case {
     phase: Phase,
     backoff: Backoff,
+    /// How often it has been asked for without an answer.
+    vain: u32,
     /// How often it has broken since it was steady.
     breaks: u32,
     /// Not to be asked for before.
@@ -56,7 +60,7 @@ struct Case {
 impl Case {
     fn new(now: u64) -> Self {
         let backoff = Backoff::new(FIRST_WAIT_NS, MOST_WAIT_NS);
-        Case { phase: Phase::Idle, backoff, breaks: 0, at: now, seen: now }
+        Case { phase: Phase::Idle, backoff, vain: 0, breaks: 0, at: now, seen: now }
     }
 
     /// It has come, or it is not looked for any more.
@@ -65,6 +69,7 @@ impl Case {
             self.breaks += 1;
         }
         self.backoff.reset();
+        self.vain = 0;
         let over = self.breaks.saturating_sub(FREE_BREAKS).min(32);
         let wait = if how == How::Fetch || over == 0 { 0 } else { FIRST_WAIT_NS << over };
         (self.phase, self.at) = (Phase::Idle, self.seen.saturating_add(wait.min(MOST_WAIT_NS)));
@@ -90,7 +95,7 @@ impl Recovery {
         let at = if self.how == How::Resubscribe { now + GRACE_NS } else { now };
         for native in natives {
             let case = self.cases.entry(native.clone()).or_insert_with(|| Case::new(now));
-            (case.phase, case.at, case.seen) = (Phase::Grace, at, now);
+            (case.phase, case.vain, case.at, case.seen) = (Phase::Grace, 0, at, now);
         }
     }
 
@@ -110,7 +115,9 @@ impl Recovery {
             case.seen = now;
             // One that is under way is asked for again when it had its time.
             if now >= case.at && can(&want.native) {
-                (case.phase, case.at) = (Phase::Asked, now + PATIENCE_NS);
+                let patience = (PATIENCE_NS << case.vain.min(32)).min(MOST_PATIENCE_NS);
+                (case.phase, case.at) = (Phase::Asked, now + patience);
+                case.vain += 1;
                 ask(want);
             }
         }
@@ -127,7 +134,7 @@ impl Recovery {
     /// again after a while.
     pub(super) fn answered(&mut self, native: &str, now: u64) {
         if let Some(case) = self.cases.get_mut(native) {
-            case.at = now.saturating_add(case.backoff.next(&mut self.jitter));
+            (case.at, case.vain) = (now.saturating_add(case.backoff.next(&mut self.jitter)), 0);
         }
     }
 }
@@ -176,6 +183,24 @@ mod tests {
         let mut all = Recovery::new(How::Fetch, 1);
         all.expect(&["A".into()], 0);
         assert_eq!(asked(&mut all, 1, &[want("A")]), ["A"]);
+    }
+
+    #[test]
+    fn what_never_comes_is_asked_for_more_and_more_rarely() {
+        let mut all = Recovery::new(HOW, 1);
+        all.expect(&["A".into()], 0);
+        let mut times = Vec::new();
+        for second in 0..3_600 {
+            if !asked(&mut all, second * SECOND_NS, &[want("A")]).is_empty() {
+                times.push(second);
+            }
+        }
+        assert_eq!(times[..5], [10, 25, 55, 115, 235]);
+        assert_eq!(times[7..], [1_555, 2_155, 2_755, 3_355], "{times:?}");
+        // It comes at last, and breaks.
+        asked(&mut all, 3_600 * SECOND_NS, &[]);
+        assert_eq!(asked(&mut all, 3_601 * SECOND_NS, &[want("A")]), ["A"]);
+        assert_eq!(asked(&mut all, 3_616 * SECOND_NS, &[want("A")]), ["A"]);
     }
 
     /// How often a book is asked for in two minutes that comes at once and breaks at once.

@@ -41,6 +41,9 @@ pub(super) enum Fault {
     Spread,
     #[error("the venue reports: {0}")]
     Venue(String),
+    /// A whole request; see [`Heard::RefusedAll`].
+    #[error("the venue reports: {why}")]
+    Request { why: String, id: Option<u64> },
     /// A price sent as a bare fraction, which the tape holds as a float. Never leaves
     /// [`Reader::read`]: the message is read again with its numbers quoted.
     #[error("a bare fraction")]
@@ -54,6 +57,7 @@ impl Fault {
         sink.reject(self.kind(), &self.to_string(), text);
         match self {
             Fault::Venue(_) => Heard::Refused,
+            Fault::Request { id, .. } => Heard::RefusedAll(*id),
             _ => Heard::Alive,
         }
     }
@@ -70,7 +74,7 @@ impl Fault {
             Fault::NoSymbol { .. } => "no_symbol",
             Fault::Full { .. } => "too_many_symbols",
             Fault::Contract(_) => "unknown_contract",
-            Fault::Venue(_) => "venue_error",
+            Fault::Venue(_) | Fault::Request { .. } => "venue_error",
         }
     }
 }

@@ -22,6 +22,7 @@ mod binance;
 mod bybit;
 mod coinbase;
 mod event;
+mod handover;
 mod json;
 mod kraken;
 mod names;
@@ -158,8 +159,12 @@ pub enum Heard {
     Alive,
     /// A subscription was confirmed.
     Confirmed,
-    /// A request was refused; the message went to [`Sink::reject`].
+    /// A request was refused, or a part of it; the message went to [`Sink::reject`].
     Refused,
+    /// A subscription was refused as a whole, also what would have been served if it had been asked
+    /// for alone ([`Rules::singly`]); the message went to [`Sink::reject`]. It is the request of
+    /// this id; where the venue names none, the first that was not answered before.
+    RefusedAll(Option<u64>),
     /// The venue is about to close it: another one is to be opened before.
     Leaving,
 }

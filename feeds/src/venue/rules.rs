@@ -122,8 +122,24 @@ pub trait Rules: Send {
 
     /// The messages that begin or end the subscriptions of a route for these symbols, by the
     /// venue's names; each no longer and of no more parts than the venue takes. `id` is the next
-    /// request id, to be moved on.
+    /// request id, to be moved on: by one a message, where the venue's requests have ids.
     fn ask(&self, ask: Ask, channels: Kinds, natives: &[Box<str>], id: &mut u64) -> Vec<String>;
+
+    /// What is asked for instead of the `nth` message (from 0) of a subscription by [`Rules::ask`],
+    /// which the venue has refused as a whole ([`Heard::RefusedAll`](super::Heard::RefusedAll)):
+    /// each of its parts in a message of its own, so that a bad one costs nothing but itself.
+    /// Nothing where it has but one part, or where the venue serves the good parts of a request
+    /// whatever the others are.
+    fn singly(
+        &self,
+        channels: Kinds,
+        natives: &[Box<str>],
+        nth: usize,
+        id: &mut u64,
+    ) -> Vec<String> {
+        let _ = (channels, natives, nth, id);
+        Vec::new()
+    }
 
     /// The request for a full book; `None` where snapshots come in the stream.
     fn snapshot(&self, native: &str) -> Option<Get> {

@@ -119,6 +119,11 @@ pub(super) struct Trades {
 }
 
 impl Trades {
+    /// The highest number put.
+    pub(super) fn newest_seq(&self) -> u64 {
+        self.newest.seq
+    }
+
     /// The number of a trade, whose id has the hash `id`, if it is new. Numbers rise strictly.
     pub(super) fn admit(&mut self, id: u64, mark: Mark) -> Option<u64> {
         if mark.is_before(self.newest) {

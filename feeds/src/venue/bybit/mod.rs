@@ -9,6 +9,7 @@ use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
+use super::handover::Handover;
 use super::json::{Fault, Reader, boolean, integer, text};
 use super::slots::{HasBook, Slot, Slots};
 use super::{Context, Heard, How, Ignored, Options, Rules, Venue, Want};
@@ -46,7 +47,8 @@ use market::Market;
 ///   of the matching engine's `seq`, from 0, as it was received; they rise strictly, and `seq` is
 ///   got back by division. Beyond 1,024 trades of one `seq` they go on counting.
 /// - **A trade is put once**: one with a lower `seq` than the last, or with the same and a known
-///   id, is dropped. Block trades (`BT`) and trades with retail orders that no book shows (`RPI`)
+///   id, is dropped. Those of a connection that is ahead of an older one wait until that one has
+///   come to where it began, a second at most, so that none is lost between them. Block trades (`BT`) and trades with retail orders that no book shows (`RPI`)
 ///   are trades like any other, as the venue sends them.
 /// - **Quotes** are numbered by `seq`. What is repeated after three quiet seconds (`u` unchanged)
 ///   is dropped. They come every 10 ms, tickers of linear every 100 ms and those of spot not at
@@ -85,6 +87,8 @@ struct Core {
 #[derive(Debug, Default)]
 struct State {
     trades: Trades,
+    /// Trades with when they were received.
+    lines: Handover<(Print, u64)>,
     quotes: Quotes,
     /// Whose messages the book is made of: each depth counts its own.
     depth: Option<u16>,
@@ -99,6 +103,26 @@ impl HasBook for State {
 
     fn book_mut(&mut self) -> &mut BookSync {
         &mut self.book
+    }
+}
+
+impl Slot<State> {
+    /// Puts a trade, unless it is known.
+    fn put(&mut self, (print, recv): (Print, u64), ignored: &mut Ignored, sink: &mut dyn Sink) {
+        let Print { id, mark, trade } = print;
+        let Some(number) = self.state.trades.admit(id, mark) else {
+            ignored.note("duplicate trade");
+            return;
+        };
+        let stamp = Stamp { event: mark.time, recv, seq: number };
+        sink.put(&Tick::trade(self.id, stamp, &Trade { id: number, ..trade }));
+    }
+
+    /// Puts the trades that waited for another connection's.
+    fn release(&mut self, now: u64, ignored: &mut Ignored, sink: &mut dyn Sink) {
+        while let Some(trades) = self.state.lines.release(self.state.trades.newest_seq(), now) {
+            trades.into_iter().for_each(|trade| self.put(trade, ignored, sink));
+        }
     }
 }
 
@@ -140,11 +164,11 @@ impl Venue for Bybit {
         &mut self,
         text: &[u8],
         recv_ns: u64,
-        _context: Context<'_>,
+        context: Context<'_>,
         sink: &mut dyn Sink,
     ) -> Heard {
         let Bybit { reader, core } = self;
-        match reader.read(text, |root| core.message(root, recv_ns, sink)) {
+        match reader.read(text, |root| core.message(root, context.link, recv_ns, sink)) {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
         }
@@ -164,6 +188,10 @@ impl Venue for Bybit {
 
     fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
         self.core.slots.lost(link, orphans, recv_ns, sink);
+        for slot in self.core.slots.iter_mut() {
+            slot.state.lines.leave(link);
+            slot.release(recv_ns, &mut self.core.ignored, sink);
+        }
     }
 
     fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
@@ -221,6 +249,7 @@ impl Core {
     fn message(
         &mut self,
         root: Value<'_, '_>,
+        link: u16,
         recv: u64,
         sink: &mut dyn Sink,
     ) -> Result<Heard, Fault> {
@@ -231,7 +260,7 @@ impl Core {
         let topic = text("topic", fields.topic)?;
         let (kind, rest) = topic.split_once('.').unwrap_or((topic, ""));
         match (kind, rest.split_once('.')) {
-            ("publicTrade", _) => self.trades(rest, &fields, recv, sink),
+            ("publicTrade", _) => self.trades(rest, &fields, link, recv, sink),
             ("orderbook", Some(("1", symbol))) => self.quote(symbol, &fields, recv, sink),
             ("orderbook", Some((depth, symbol))) => match depth.parse() {
                 Ok(depth) => self.book(depth, symbol, &fields, recv, sink),
@@ -247,13 +276,23 @@ impl Core {
     /// <https://bybit-exchange.github.io/docs/v5/ws/connect#understanding-the-subscription-response>.
     /// A pong of these markets has the `op` `ping`, of others `pong` and no `success`.
     fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
+        if fields.op.is_none() && fields.ret_code.is_some() {
+            // Over REST: the list of instruments, in which nothing is that the messages need.
+            return self.ignore("instruments-info").map(|()| Heard::Alive);
+        }
         if fields.op.is_none() {
             return Err(Fault::Unknown);
         }
         let op = text("op", fields.op)?;
         if op != "pong" && !boolean("success", fields.success)? {
             let reason = fields.ret_msg.and_then(|reason| reason.into_string());
-            return Err(Fault::Venue(reason.unwrap_or("no reason given").to_owned()));
+            let why = reason.unwrap_or("no reason given").to_owned();
+            if op != "subscribe" {
+                return Err(Fault::Venue(why));
+            }
+            // Ours is a number; what is none answers nothing that was asked here.
+            let id = fields.req_id.and_then(|id| id.into_string()?.parse().ok());
+            return Err(Fault::Request { why, id });
         }
         let name = if op == "ping" { "pong" } else { op };
         self.ignore(name)?;
@@ -269,6 +308,7 @@ impl Core {
         &mut self,
         symbol: &str,
         fields: &Fields<'_, '_>,
+        link: u16,
         recv: u64,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
@@ -277,18 +317,13 @@ impl Core {
             self.prints.push(Data::of(element, symbol)?.print()?);
         }
         let slot = resolve(&mut self.slots, &self.instruments, self.market, symbol)?;
-        let mut known = 0;
-        for Print { id, mark, trade } in &self.prints {
-            let Some(number) = slot.state.trades.admit(*id, *mark) else {
-                known += 1;
-                continue;
-            };
-            let stamp = Stamp { event: mark.time, recv, seq: number };
-            sink.put(&Tick::trade(slot.id, stamp, &Trade { id: number, ..*trade }));
+        for &print in &self.prints {
+            let line = &mut slot.state.lines;
+            if let Some(trade) = line.take(link, print.mark.seq, recv, (print, recv)) {
+                slot.put(trade, &mut self.ignored, sink);
+            }
         }
-        for _ in 0..known {
-            self.ignored.note("duplicate trade");
-        }
+        slot.release(recv, &mut self.ignored, sink);
         Ok(())
     }
 

@@ -61,6 +61,13 @@ impl BybitRules {
         [trade, quote, book].into_iter().flatten()
     }
 
+    /// All topics of these symbols, each as an argument.
+    fn args(&self, channels: Kinds, natives: &[Box<str>]) -> Vec<String> {
+        let topics: Vec<String> = self.topics(channels).collect();
+        let of = |native| topics.iter().map(move |topic| format!("\"{topic}{native}\""));
+        natives.iter().flat_map(of).collect()
+    }
+
     /// The request for a page of the list; `cursor` as the page before gave it.
     fn page(&self, cursor: Option<&str>) -> Get {
         let mut path = format!("/v5/market/instruments-info?category={}", self.market.category());
@@ -193,18 +200,25 @@ impl Rules for BybitRules {
             Ask::Subscribe => "subscribe",
             Ask::Unsubscribe => "unsubscribe",
         };
-        let topics: Vec<String> = self.topics(channels).collect();
-        let args: Vec<String> = natives
-            .iter()
-            .flat_map(|native| topics.iter().map(move |topic| format!("\"{topic}{native}\"")))
-            .collect();
-        let request = |args: &[String]| {
-            let args = args.join(",");
-            let text = format!(r#"{{"req_id":"{id}","op":"{op}","args":[{args}]}}"#);
-            *id += 1;
-            text
-        };
-        args.chunks(MAX_ARGS).map(request).collect()
+        let args = self.args(channels, natives);
+        args.chunks(MAX_ARGS).map(|args| request(op, args, id)).collect()
+    }
+
+    /// Not from what the refusal says: it names one topic, and there may be more that are bad.
+    fn singly(
+        &self,
+        channels: Kinds,
+        natives: &[Box<str>],
+        nth: usize,
+        id: &mut u64,
+    ) -> Vec<String> {
+        let args = self.args(channels, natives);
+        match args.chunks(MAX_ARGS).nth(nth) {
+            Some(args) if args.len() > 1 => {
+                args.chunks(1).map(|arg| request("subscribe", arg, id)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn ping(&self, id: &mut u64) -> Option<String> {
@@ -212,6 +226,13 @@ impl Rules for BybitRules {
         *id += 1;
         Some(text)
     }
+}
+
+fn request(op: &str, args: &[String], id: &mut u64) -> String {
+    let args = args.join(",");
+    let text = format!(r#"{{"req_id":"{id}","op":"{op}","args":[{args}]}}"#);
+    *id += 1;
+    text
 }
 
 fn member<'t, 'i>(name: &'static str, object: &Object<'t, 'i>) -> Result<Object<'t, 'i>, Fault> {
