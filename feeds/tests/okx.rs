@@ -208,6 +208,34 @@ fn contracts_become_units_of_the_base() {
 }
 
 #[test]
+fn a_trade_that_is_overtaken_on_another_connection_is_put_and_none_twice() {
+    let mut feed = Feed::new();
+    // Those from 3 on are heard on a younger connection first, and come on the older one later.
+    let heard = [(0, 1), (0, 2), (1, 5), (1, 6), (0, 3), (0, 4), (0, 5), (0, 6), (1, 7), (0, 7)];
+    for (link, id) in heard.into_iter().chain([(1, 1), (0, 4)]) {
+        feed.hear(link, &trade("BTC-USDT", id, 1_000 + id, 0));
+    }
+    let put: Vec<_> = feed.sink.ticks.iter().map(|tick| (tick.as_trade().id, tick.seq)).collect();
+    assert_eq!(put, [(1, 1), (2, 2), (5, 5), (6, 6), (3, 0), (4, 0), (7, 7)]);
+    // Before all that is known it is taken for a copy.
+    let many = 300;
+    for id in (8..8 + many).filter(|id| id % 2 == 0) {
+        feed.hear(1, &trade("BTC-USDT", id, 1_000 + id, 0));
+    }
+    for id in 8 + many..8 + 3 * many {
+        feed.hear(1, &trade("BTC-USDT", id, 1_000 + id, 0));
+    }
+    feed.sink.ticks.clear();
+    feed.hear(0, &trade("BTC-USDT", 9, 1_009, 0));
+    assert!(feed.sink.ticks.is_empty());
+    // Numbers that start over; none of before is known by its number alone.
+    for (id, at) in [(3, 60_000), (4, 60_001), (3, 60_000), (4, 60_001)] {
+        feed.hear(0, &trade("BTC-USDT", id, at, 0));
+    }
+    assert_eq!(feed.sink.ticks.len(), 2);
+}
+
+#[test]
 fn no_trade_is_put_twice_and_no_kind_of_makers_hides_the_other() {
     let mut feed = Feed::new();
     for (link, id, source) in [

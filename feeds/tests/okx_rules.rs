@@ -32,6 +32,8 @@ fn requests_name_channels_and_symbols() {
             r#"{"channel":"books","instId":"BTC-USDT-SWAP"}]}"#
         )]
     );
+    assert_eq!(all.answers(Kinds::ALL, &natives), Some(6), "each channel of each symbol");
+    assert_eq!(all.answers(BOOK, &natives), Some(2));
     let short = rules(Kinds::ALL, Some(5)).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(
         short.ask(Ask::Unsubscribe, BOOK, &natives[..1], &mut id),

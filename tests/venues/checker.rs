@@ -77,6 +77,11 @@ impl Checker {
         self.live.lock().get(native).is_some_and(|seen| seen.is_some_and(|n| n >= repairs))
     }
 
+    /// Whether the client has a book of this symbol that it may trust.
+    pub fn is_live(&self, native: &str) -> bool {
+        self.is_mended(native, 0)
+    }
+
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
     /// book was ever wrong.
     pub fn finish(mut self) -> HashMap<String, Seen> {

@@ -41,6 +41,12 @@ pub trait Protocol: Send {
         world: &World,
     ) -> Vec<String>;
 
+    /// A client's text in the parts that the venue deals with one after the other, each as
+    /// `received` takes it; they are apart by what [`LocalVenue::delay_answers`] says.
+    fn parts(&self, text: &str) -> Vec<String> {
+        vec![text.to_owned()]
+    }
+
     /// The answer to a REST request.
     fn get(&mut self, path: &str, world: &World) -> Answer;
 
@@ -54,6 +60,11 @@ pub trait Protocol: Send {
 
     /// What the venue sends by itself about every second, if anything.
     fn heartbeat(&mut self) -> Option<String> {
+        None
+    }
+
+    /// The venue closes a connection that no text has come or gone over for so long, in this way.
+    fn idle(&self) -> Option<(Duration, u16, &'static str)> {
         None
     }
 }
@@ -132,6 +143,8 @@ struct State {
     asked: Vec<(Instant, String)>,
     /// REST answers about books come so late.
     snapshot_delay: Duration,
+    /// Each part of a client's text is dealt with so long after the one before it.
+    answer_delay: Duration,
     /// So many REST requests are refused with 429 before one is answered.
     refusals: u32,
     /// The next snapshots are what they were when this was set.
@@ -159,6 +172,7 @@ impl LocalVenue {
             heard: Vec::new(),
             asked: Vec::new(),
             snapshot_delay: Duration::ZERO,
+            answer_delay: Duration::ZERO,
             refusals: 0,
             stale: None,
             opened: 0,
@@ -199,8 +213,8 @@ impl LocalVenue {
         )
     }
 
-    /// Has the steps happen, `speed` times as fast as they did, each with the fault that `fault`
-    /// names.
+    /// Has the steps happen from now on, `speed` times as fast as they did, each with the fault
+    /// that `fault` names.
     pub fn play(
         &self,
         script: &[Step],
@@ -208,8 +222,9 @@ impl LocalVenue {
         mut fault: impl FnMut(usize, &Step) -> Option<Fault>,
     ) {
         let began = Instant::now();
+        let from = script.first().map_or(0, |step| step.at_ns);
         for (index, step) in script.iter().enumerate() {
-            let due = Duration::from_nanos((step.at_ns as f64 / speed) as u64);
+            let due = Duration::from_nanos(((step.at_ns - from) as f64 / speed) as u64);
             wait_until(began + due);
             let fault = fault(index, step);
             self.state.lock().happen(step, fault);
@@ -308,6 +323,11 @@ impl LocalVenue {
     /// Answers about books come so late.
     pub fn delay_snapshots(&self, time: Duration) {
         self.state.lock().snapshot_delay = time;
+    }
+
+    /// Clients' requests are dealt with part by part, so far apart.
+    pub fn delay_answers(&self, time: Duration) {
+        self.state.lock().answer_delay = time;
     }
 
     /// The next REST requests are refused with 429 and a `Retry-After` of a second.
@@ -528,10 +548,16 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
         state.connections.insert(number, connection);
         number
     };
+    // When a text last came or went.
+    let busy = Mutex::new(Instant::now());
+    let idle = state.lock().protocol.idle();
     let reading = async {
         while let Ok(frame) = reader.read_frame().await {
             match frame.opcode {
-                OpCode::Text => received(&state, number, &String::from_utf8_lossy(&frame.payload)),
+                OpCode::Text => {
+                    *busy.lock() = Instant::now();
+                    received(&state, number, &String::from_utf8_lossy(&frame.payload)).await;
+                }
                 OpCode::Ping => {
                     let _ = out.try_send(Out::Pong(frame.payload.to_vec()));
                 }
@@ -562,7 +588,10 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
             };
             let Some(out) = next else { return };
             match &out {
-                Out::Text(text) => frame(0x1, text.as_bytes(), &mut buffer),
+                Out::Text(text) => {
+                    *busy.lock() = Instant::now();
+                    frame(0x1, text.as_bytes(), &mut buffer);
+                }
                 Out::Ping => frame(0x9, b"7", &mut buffer),
                 Out::Pong(payload) => frame(0xa, payload, &mut buffer),
                 Out::Close(code, reason) => {
@@ -589,9 +618,21 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
             }
         }
     };
+    let watching = async {
+        let Some((time, code, reason)) = idle else { return std::future::pending().await };
+        loop {
+            let left = time.saturating_sub(busy.lock().elapsed());
+            if left.is_zero() {
+                let _ = out.try_send(Out::Close(code, reason));
+                return std::future::pending().await;
+            }
+            tokio::time::sleep(left).await;
+        }
+    };
     tokio::select! {
         () = reading => {}
         () = writing => {}
+        () = watching => {}
     }
     state.lock().connections.remove(&number);
 }
@@ -615,12 +656,22 @@ fn frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
 
 /// A client's text: the answers, and the snapshots among them, are in line before anything that
 /// happens later.
-fn received(state: &Mutex<State>, number: u64, text: &str) {
-    let mut state = state.lock();
-    let state = &mut *state;
-    state.heard.push((Instant::now(), text.to_owned()));
-    let Some(connection) = state.connections.get_mut(&number) else { return };
-    for answer in state.protocol.received(text, &mut connection.topics, &state.world) {
-        let _ = connection.out.try_send(Out::Text(answer));
+async fn received(state: &Mutex<State>, number: u64, text: &str) {
+    let parts = {
+        let mut state = state.lock();
+        state.heard.push((Instant::now(), text.to_owned()));
+        state.protocol.parts(text)
+    };
+    for part in parts {
+        let delay = state.lock().answer_delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        let mut state = state.lock();
+        let state = &mut *state;
+        let Some(connection) = state.connections.get_mut(&number) else { return };
+        for answer in state.protocol.received(&part, &mut connection.topics, &state.world) {
+            let _ = connection.out.try_send(Out::Text(answer));
+        }
     }
 }

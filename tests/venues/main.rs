@@ -11,3 +11,4 @@ mod world;
 
 mod binance;
 mod bybit;
+mod okx;

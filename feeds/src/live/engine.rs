@@ -50,8 +50,10 @@ pub(super) struct Link {
     pub(super) outgoing: RefCell<Vec<String>>,
     /// Rung when there is something in `outgoing`.
     pub(super) bell: Notify,
-    /// Whether its subscriptions were confirmed.
+    /// Whether a subscription of it was confirmed: what it carries may be live by it.
     pub(super) is_up: Cell<bool>,
+    /// Whether it carries all that the connection before it did.
+    pub(super) is_whole: Cell<bool>,
 }
 
 /// The parser between its inputs and the sink.
@@ -225,13 +227,14 @@ impl<'a> Engine<'a> {
             outgoing: RefCell::default(),
             bell: Notify::new(),
             is_up: Cell::new(false),
+            is_whole: Cell::new(false),
         });
         links.insert(number, link.clone());
         bump(&self.stats.connects);
         (number, link)
     }
 
-    /// The venue has confirmed a connection's subscriptions.
+    /// The venue has confirmed a connection's subscriptions, or the first of them.
     pub(super) fn confirmed(&self, link: &Link) {
         if link.is_up.replace(true) {
             return;
@@ -252,9 +255,15 @@ impl<'a> Engine<'a> {
         let Some(link) = self.links.borrow_mut().remove(&number) else { return };
         self.count_links();
         let others = self.links.borrow();
+        // A book that is stale by mistake is live again with its next change; one that is live by
+        // mistake would be so for ever. Without books nothing but a subscription makes live.
+        let carries_all = |other: &Link| match self.spec.channels.book {
+            true => other.is_whole.get(),
+            false => other.is_up.get(),
+        };
         let is_carried = |native: &str| {
             others.values().any(|other| {
-                other.is_up.get() && other.shard.is_primary && other.shard.carries(native)
+                carries_all(other) && other.shard.is_primary && other.shard.carries(native)
             })
         };
         let shard = &link.shard;

@@ -12,6 +12,7 @@ use fastwebsockets::{Frame, OpCode};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::answers::{Answers, Verdict};
 use super::backoff::Jitter;
 use super::budget::Budget;
 use super::engine::{Engine, Link};
@@ -25,9 +26,6 @@ use crate::venue::rules::Ask;
 
 /// A frame that cannot be written for so long is written to nobody.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A subscription that nobody confirms is taken to be one after this time: the books tell whether.
-const CONFIRM_NS: u64 = 5_000_000_000;
 
 /// For so long a younger connection and the old one both carry the data, so that nothing falls
 /// between them however far apart the venue's machines are.
@@ -60,9 +58,11 @@ struct Talk<'e, 'a> {
     sends: Budget,
     /// When the last of the first subscriptions was sent.
     asked_ns: Option<u64>,
-    confirmed_ns: Option<u64>,
-    /// When the last part of a refused subscription was sent.
-    completed_ns: u64,
+    /// The answers to them.
+    answers: Answers,
+    is_settled: bool,
+    /// Since when it carries all that its predecessor did.
+    whole_ns: Option<u64>,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
@@ -148,6 +148,7 @@ impl<'e, 'a> Talk<'e, 'a> {
         let mut id = first;
         let asks = engine.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
         engine.request_id.set(id);
+        let awaited = engine.rules.answers(shard.channels, &shard.natives).unwrap_or(asks.len());
         Talk {
             engine,
             number,
@@ -157,8 +158,9 @@ impl<'e, 'a> Talk<'e, 'a> {
             queue: asks.into(),
             sends: Budget::new(engine.limits.requests),
             asked_ns: None,
-            confirmed_ns: None,
-            completed_ns: 0,
+            answers: Answers::new(awaited),
+            is_settled: false,
+            whole_ns: None,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -182,14 +184,12 @@ impl<'e, 'a> Talk<'e, 'a> {
         if self.queue.is_empty() && self.asked_ns.is_none() {
             self.asked_ns = Some(now);
         }
-        if self.confirmed_ns.is_none() && self.asked_ns.is_some_and(|at| at + CONFIRM_NS <= now) {
-            self.confirm(now);
-        }
+        self.settle(now)?;
         self.keep_alive(now).await?;
         if now >= self.retire_ns && self.leave.is_none() {
             self.leave = Some(shard::replace(self.engine, &self.link.shard));
         }
-        if let Some(at) = self.carries_ns().filter(|_| predecessor.is_some()) {
+        if let Some(at) = self.whole_ns.filter(|_| predecessor.is_some()) {
             let over = at + OVERLAP_NS;
             match predecessor.take_if(|_| over <= now) {
                 Some(old) => old.notify_one(),
@@ -217,29 +217,24 @@ impl<'e, 'a> Talk<'e, 'a> {
                 return Ok(at.min(now + LONGEST_NAP_NS));
             }
             let part = self.refusals.next(now);
-            if part.is_some() {
-                self.completed_ns = now;
-            }
             let Some(text) = part.or_else(|| self.queue.pop_front()) else { continue };
             self.send(Frame::text(text.into_bytes().into())).await?;
             now = self.engine.clock.now();
         }
     }
 
-    /// Since when this connection carries the data, if all is asked for.
-    fn carries_ns(&self) -> Option<u64> {
-        let at = self.confirmed_ns?.max(self.completed_ns);
-        self.refusals.due().is_none().then_some(at)
-    }
-
     /// A subscription was refused as a whole: what it asked for is asked for part by part.
     fn divide(&mut self, id: Option<u64>) {
-        let Some(nth) = self.refusals.refused(id) else { return };
+        let Some(nth) = self.refusals.refused(id) else { return self.answered(false) };
         let Engine { rules, request_id, .. } = self.engine;
         let shard = &self.link.shard;
         let mut id = request_id.get();
         let parts = rules.singly(shard.channels, &shard.natives, nth, &mut id);
         request_id.set(id);
+        if parts.is_empty() {
+            return self.answered(false);
+        }
+        self.answers.divided(parts.len(), self.heard_ns);
         self.refusals.divide(parts, self.heard_ns);
     }
 
@@ -282,9 +277,32 @@ impl<'e, 'a> Talk<'e, 'a> {
         }
     }
 
-    fn confirm(&mut self, now: u64) {
-        self.confirmed_ns = Some(now);
-        self.engine.confirmed(self.link);
+    /// Looks at what was answered to the first subscriptions, parts of refused ones included.
+    fn settle(&mut self, now: u64) -> Result<(), End> {
+        let Some(asked_ns) = self.asked_ns.filter(|_| !self.is_settled) else { return Ok(()) };
+        if self.refusals.due().is_some() {
+            return Ok(());
+        }
+        match self.answers.verdict(asked_ns, now) {
+            Verdict::Open => return Ok(()),
+            Verdict::Refused => return Err(self.broke("it refuses all subscriptions".to_owned())),
+            Verdict::Granted { refused } => {
+                self.engine.confirmed(self.link);
+                let is_whole = self.link.shard.is_served_as_before(refused);
+                self.link.is_whole.set(is_whole);
+                self.whole_ns = is_whole.then_some(now);
+            }
+        }
+        self.is_settled = true;
+        Ok(())
+    }
+
+    /// Takes an answer to a subscription.
+    fn answered(&mut self, is_granted: bool) {
+        self.answers.heard(is_granted, self.heard_ns);
+        if is_granted && self.asked_ns.is_some() {
+            self.engine.confirmed(self.link);
+        }
     }
 
     /// Takes a frame from the venue.
@@ -305,11 +323,11 @@ impl<'e, 'a> Talk<'e, 'a> {
         }
         match heard {
             Heard::Alive => {}
-            Heard::Confirmed if self.asked_ns.is_some() && self.confirmed_ns.is_none() => {
-                self.confirm(self.heard_ns);
+            Heard::Confirmed => self.answered(true),
+            Heard::Refused => {
+                bump(&self.engine.stats.refused);
+                self.answered(false);
             }
-            Heard::Confirmed => {}
-            Heard::Refused => bump(&self.engine.stats.refused),
             Heard::RefusedAll(id) => {
                 bump(&self.engine.stats.refused);
                 self.divide(id);

@@ -2,8 +2,8 @@
 //!
 //! [`LiveFeed`] is a feed like any other. On its thread: `engine` is what its connections share, `shard`
 //! keeps one connection, `link` is the conversation over it, `socket`, `endpoint` and `rest` are the
-//! network, `recovery` says which books to ask for anew, `budget` and `backoff` how often anything
-//! may be tried. What a venue demands is in its [`Rules`](crate::venue::Rules), what its messages mean in its
+//! network, `recovery` says which books to ask for anew, `answers` what a connection was granted, `budget`
+//! and `backoff` how often anything may be tried. What a venue demands is in its [`Rules`](crate::venue::Rules), what its messages mean in its
 //! [`Venue`](crate::venue::Venue); nothing here knows a venue.
 //!
 //! Invariants:
@@ -11,6 +11,7 @@
 //!   is shown to the [`Tap`] first: what the tap kept makes the same ticks again.
 //! - A connection that is replaced goes only after the younger one has carried the data for a while.
 
+mod answers;
 mod backoff;
 mod budget;
 mod endpoint;

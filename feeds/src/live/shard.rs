@@ -1,6 +1,7 @@
 //! Some symbols over one connection, for as long as the feed runs: connect, subscribe, watch, back
 //! off, connect again; and a younger connection before the venue ends an old one.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub(super) struct Shard {
     pub(super) natives: Vec<Box<str>>,
     /// Whether the state of its symbols hangs on it: it has their books, or there are none.
     pub(super) is_primary: bool,
+    /// How many refusals the last connection got to whose subscriptions all was answered.
+    refused: Cell<Option<usize>>,
 }
 
 impl Shard {
@@ -53,9 +56,16 @@ impl Shard {
                     channels: route.channels,
                     natives,
                     is_primary: route.channels.book || !has_books,
+                    refused: Cell::new(None),
                 })
             })
             .collect()
+    }
+
+    /// Whether a connection that got so many refusals carries what the one before it did. What the
+    /// venue has ceased to serve, none does.
+    pub(super) fn is_served_as_before(&self, refused: usize) -> bool {
+        self.refused.replace(Some(refused)).is_none_or(|before| refused <= before)
     }
 
     /// Whether a symbol is among its.

@@ -141,6 +141,12 @@ pub trait Rules: Send {
         Vec::new()
     }
 
+    /// How many messages answer to a subscription to these, where that is not one to each request.
+    fn answers(&self, channels: Kinds, natives: &[Box<str>]) -> Option<usize> {
+        let _ = (channels, natives);
+        None
+    }
+
     /// The request for a full book; `None` where snapshots come in the stream.
     fn snapshot(&self, native: &str) -> Option<Get> {
         let _ = native;

@@ -49,8 +49,9 @@ mod state;
 /// - **Symbols**: `okx:BTC-USDT`, `okx:BTC-USDT-SWAP`, `okx:BTC-USDT-260327`, `okx:BTC-USD-UM-SWAP`
 ///   (which OKX calls `BTC-USD_UM-SWAP`).
 /// - **Trades** are as the venue sums them: all that one taker's order filled at one price, from
-///   one kind of makers (`source`). Those kinds can overtake each other: repetitions are told per
-///   kind, and a trade whose id is below one that is out has the sequence 0.
+///   one kind of makers (`source`). Those kinds can overtake each other, and so can connections:
+///   repetitions are told per kind, by the last 256, and a trade whose id is below one that is out
+///   has the sequence 0.
 /// - **Books** hold 400 levels a side, sent every 100 ms (`depth=5`: 5, always whole). They leave
 ///   out the orders of the "enhanced liquidity program". The level that leaves the best 400 is
 ///   taken to be sent with the size 0, as the documents say of every level to be deleted: nothing
@@ -267,8 +268,8 @@ impl Core {
         let Core { slots, instruments, contracts, trades, ignored, .. } = self;
         let slot = resolve(slots, instruments, contracts, native)?;
         for (tick, ordinary) in trades {
-            let newest = &mut slot.state.trades[usize::from(!*ordinary)];
-            if !newest.takes(tick.seq, tick.ts_event) {
+            let recent = &mut slot.state.trades[usize::from(!*ordinary)];
+            if !recent.takes(tick.seq, tick.ts_event) {
                 ignored.note("duplicate trade");
                 continue;
             }

@@ -98,7 +98,6 @@ impl Rules for Public {
         Ok(Page { listings, ..Page::default() })
     }
 
-    /// Each channel of each symbol is confirmed by a message of its own.
     fn ask(&self, ask: Ask, channels: Kinds, natives: &[Box<str>], id: &mut u64) -> Vec<String> {
         let op = match ask {
             Ask::Subscribe => "subscribe",
@@ -129,6 +128,13 @@ impl Rules for Public {
             requests.push(request(op, &args, id));
         }
         requests
+    }
+
+    /// Each channel of each symbol is confirmed, or refused, by a message of its own.
+    /// <https://www.okx.com/docs-v5/en/#overview-websocket-subscribe>
+    fn answers(&self, channels: Kinds, natives: &[Box<str>]) -> Option<usize> {
+        let channels = [channels.trade, channels.quote, channels.book];
+        Some(natives.len() * channels.iter().filter(|wanted| **wanted).count())
     }
 
     fn ping(&self, _: &mut u64) -> Option<String> {

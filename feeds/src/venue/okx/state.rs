@@ -14,10 +14,13 @@
 //! that overtakes others there, while a second connection lags behind a reset, and numbers of
 //! before and after it meet, could be taken for another.
 //!
-//! `bbo-tbt`, `books5` and `trades` have no chain: a lower number is a late copy unless its time is
-//! [`SKEW`] later, so after a reset quotes may be missing for that long; what is lost is not noticed.
+//! `bbo-tbt`, `books5` and `trades` have no chain: what is lost is not noticed. A lower number is a
+//! late copy unless its time is [`SKEW`] later, so after a reset quotes may be missing for that long.
+//! Trades are told by what was put lately too: a connection that has just been opened may be heard
+//! before those trades that still lie in the buffer of the older one.
 
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 
 use crate::instrument::InstrumentId;
 use crate::sink::Sink;
@@ -32,8 +35,8 @@ pub(super) const SKEW: u64 = 5_000_000_000;
 /// What is kept per symbol.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// The newest trades with ordinary makers, and with others.
-    pub(super) trades: [Newest; 2],
+    /// The trades with ordinary makers that were put lately, and those with others.
+    pub(super) trades: [Recent; 2],
     pub(super) quote: Newest,
     /// The highest numbers of trades and of quotes that are out.
     pub(super) highest: [u64; 2],
@@ -76,6 +79,42 @@ impl Newest {
             *self = Newest { seq: Some(seq), time };
         }
         newer
+    }
+}
+
+/// The trades that were put lately.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    newest: Newest,
+    ids: VecDeque<u64>,
+    /// Of this number and those below it is not known any more whether they were put.
+    floor: u64,
+}
+
+impl Recent {
+    /// More than a connection's messages while another one's are not read (64 in a row), with room
+    /// for one server of the venue that lags behind another in a busy market.
+    const MAX: usize = 256;
+
+    /// Whether a trade is not known; it is from here on.
+    pub(super) fn takes(&mut self, id: u64, time: u64) -> bool {
+        let before = self.newest.seq;
+        let is_newest = self.newest.takes(id, time);
+        if is_newest && before.is_none_or(|newest| id < newest) {
+            // The first, or the first of new numbers.
+            self.ids.clear();
+            self.floor = id;
+        } else if !is_newest && (id <= self.floor || self.ids.contains(&id)) {
+            return false;
+        }
+        if self.ids.capacity() == 0 {
+            self.ids.reserve_exact(Self::MAX);
+        }
+        if self.ids.len() == Self::MAX {
+            self.floor = self.floor.max(self.ids.pop_front().unwrap_or_default());
+        }
+        self.ids.push_back(id);
+        true
     }
 }
 
