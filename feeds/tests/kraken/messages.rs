@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tickcast_feeds::tick::flags;
-use tickcast_feeds::venue::Heard;
+use tickcast_feeds::venue::{Context, Heard};
 use tickcast_feeds::{FeedState, Side, Tick};
 
 use crate::model::book;
@@ -152,6 +152,17 @@ fn answers_are_understood() {
     }
     assert!(rig.sink.rejects.is_empty());
     assert_eq!(rig.parser.ignored().iter().map(|(_, n)| n).sum::<u64>(), count);
+}
+
+#[test]
+fn the_list_of_instruments_is_none_of_the_parser_s_business() {
+    let mut rig = Rig::new();
+    let url = Some("/0/public/AssetPairs?assetVersion=1");
+    let context = Context { url, ..Context::default() };
+    let text = br#"{"error":[],"result":{"BTC/USD":{"altname":"BTCUSD","base":"BTC"}}}"#;
+    assert_eq!(rig.parser.message(text, RECV, context, &mut rig.sink), Heard::Alive);
+    assert!(rig.sink.rejects.is_empty() && rig.sink.ticks.is_empty());
+    assert_eq!(rig.ignored("list of instruments"), 1);
 }
 
 #[test]

@@ -41,7 +41,7 @@ const DEPTHS: [u16; 5] = [10, 25, 100, 500, 1_000];
 /// | `book`, `snapshot` | levels flagged [`SNAPSHOT`](flags::SNAPSHOT), without a sequence |
 /// | `book`, `update` | levels; those that fall out of the subscribed depth are put as gone |
 /// | answers to requests | none; one per symbol, a refused one is rejected with the venue's text |
-/// | `heartbeat`, `status`, `pong` | none |
+/// | `heartbeat`, `status`, `pong`, the list of instruments over REST | none |
 ///
 /// **Books** have no sequence but a checksum in every message, over the best ten levels of each
 /// side after it. One that is not that of our book puts the status `resync`, and nothing of the book
@@ -149,6 +149,11 @@ impl Venue for Kraken {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Kraken { reader, core } = self;
+        if context.url.is_some() {
+            // The only thing that is asked for over REST; the rules have read it.
+            core.ignored.note("list of instruments");
+            return Heard::Alive;
+        }
         core.link = context.link;
         match reader.read_quoted(text, |root| core.message(root, recv_ns, sink)) {
             Ok(heard) => heard,
