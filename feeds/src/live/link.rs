@@ -102,7 +102,7 @@ pub(super) async fn converse(
             tokio::select! {
                 biased;
                 done = reading.as_mut() => read = Some(done),
-                () = link.bell.notified() => talk.queue.extend(link.outgoing.borrow_mut().drain(..)),
+                () = link.bell.notified() => {}
                 () = rung(talk.leave.as_deref()) => return talk.part().await,
                 () = sleep(nap) => {}
             }
@@ -172,9 +172,13 @@ impl<'e, 'a> Talk<'e, 'a> {
     async fn due(&mut self, predecessor: &mut Option<Rc<Notify>>) -> Result<Duration, End> {
         let mut now = self.engine.clock.now();
         let mut next = now + LONGEST_NAP_NS;
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() || !self.link.broken.borrow().is_empty() {
             match self.sends.take(now, 1) {
                 Ok(()) => {
+                    // Only now: what breaks while the pace holds us back goes along.
+                    if self.queue.is_empty() {
+                        self.queue = self.engine.resubscribe(self.link);
+                    }
                     let text = self.queue.pop_front().unwrap_or_default();
                     self.send(Frame::text(text.into_bytes().into())).await?;
                     now = self.engine.clock.now();
