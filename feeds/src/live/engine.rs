@@ -316,6 +316,15 @@ impl<'a> Engine<'a> {
         self.flush();
     }
 
+    /// The requests that begin all of a link's subscriptions.
+    pub(super) fn subscriptions(&self, link: &Link) -> VecDeque<String> {
+        let shard = &link.shard;
+        let mut id = self.request_id.get();
+        let texts = self.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
+        self.request_id.set(id);
+        texts.into()
+    }
+
     /// The requests that end and begin the subscriptions to a link's broken books, so that their
     /// snapshots are sent.
     pub(super) fn resubscribe(&self, link: &Link) -> VecDeque<String> {

@@ -20,7 +20,6 @@ use super::socket::{Reader, Writer};
 use super::stats::bump;
 use crate::clock::Clock;
 use crate::venue::Heard;
-use crate::venue::rules::Ask;
 
 /// A frame that cannot be written for so long is written to nobody.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +30,10 @@ const CONFIRM_NS: u64 = 5_000_000_000;
 /// For so long a younger connection and the old one both carry the data, so that nothing falls
 /// between them however far apart the venue's machines are.
 const OVERLAP_NS: u64 = 2_000_000_000;
+
+/// A venue that says that too much was asked is asked nothing for so long: longer than the window
+/// in which any venue counts messages of a connection (a second).
+const HASTE_NS: u64 = 2_000_000_000;
 
 /// The longest that nothing is looked at.
 const LONGEST_NAP_NS: u64 = 1_000_000_000;
@@ -59,6 +62,8 @@ struct Talk<'e, 'a> {
     /// When the last of the first subscriptions was sent.
     asked_ns: Option<u64>,
     confirmed_ns: Option<u64>,
+    /// When all subscriptions are to be asked for again, because some were refused for haste.
+    again_ns: Option<u64>,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
@@ -139,19 +144,16 @@ async fn rung(bell: Option<&Notify>) {
 impl<'e, 'a> Talk<'e, 'a> {
     fn new(engine: &'e Engine<'a>, number: u16, link: &'e Link, writer: Writer) -> Self {
         let now = engine.clock.now();
-        let shard = &link.shard;
-        let mut id = engine.request_id.get();
-        let asks = engine.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
-        engine.request_id.set(id);
         Talk {
             engine,
             number,
             link,
             writer,
-            queue: asks.into(),
+            queue: engine.subscriptions(link),
             sends: Budget::new(engine.limits.requests),
             asked_ns: None,
             confirmed_ns: None,
+            again_ns: None,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -172,6 +174,11 @@ impl<'e, 'a> Talk<'e, 'a> {
     async fn due(&mut self, predecessor: &mut Option<Rc<Notify>>) -> Result<Duration, End> {
         let mut now = self.engine.clock.now();
         let mut next = now + LONGEST_NAP_NS;
+        if self.again_ns.is_some_and(|at| at <= now) {
+            // The venue refuses those that it has granted, which does no harm.
+            self.again_ns = None;
+            self.queue.extend(self.engine.subscriptions(self.link));
+        }
         while !self.queue.is_empty() || !self.link.broken.borrow().is_empty() {
             match self.sends.take(now, 1) {
                 Ok(()) => {
@@ -208,7 +215,8 @@ impl<'e, 'a> Talk<'e, 'a> {
             Some(at) if predecessor.is_some() => next = next.min(at + OVERLAP_NS),
             _ => {}
         }
-        for at in [self.ping_ns, self.retire_ns, self.silent_ns()] {
+        let again_ns = self.again_ns.unwrap_or(u64::MAX);
+        for at in [self.ping_ns, self.retire_ns, self.silent_ns(), again_ns] {
             if at > now {
                 next = next.min(at);
             }
@@ -280,6 +288,12 @@ impl<'e, 'a> Talk<'e, 'a> {
             }
             Heard::Confirmed => {}
             Heard::Refused => bump(&self.engine.stats.refused),
+            Heard::Hasty => {
+                bump(&self.engine.stats.refused);
+                let at = self.heard_ns + HASTE_NS;
+                self.sends.block_until(at);
+                self.again_ns = Some(at);
+            }
             Heard::Leaving if self.leave.is_none() => {
                 self.leave = Some(shard::replace(self.engine, &self.link.shard));
             }

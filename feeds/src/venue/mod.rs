@@ -152,6 +152,9 @@ pub enum Heard {
     Confirmed,
     /// A request was refused; the message went to [`Sink::reject`].
     Refused,
+    /// The same, because too many were sent, and which one is not said: what is not subscribed to
+    /// is to be asked for again after a while.
+    Hasty,
     /// The venue is about to close it: another one is to be opened before.
     Leaving,
 }

@@ -31,6 +31,9 @@ pub(super) use rules::rules;
 /// The depths that a book can be subscribed to, in levels a side.
 const DEPTHS: [u16; 5] = [10, 25, 100, 500, 1_000];
 
+/// What a request is answered with when too many were sent, whichever it was.
+const HASTY: &str = "Exceeded msg rate";
+
 /// The parser of Kraken spot.
 ///
 /// | message | ticks |
@@ -161,7 +164,11 @@ impl Venue for Kraken {
                 if matches!(fault, Fault::Json(_)) {
                     core.doubt(None);
                 }
-                fault.reject(text, sink)
+                let heard = fault.reject(text, sink);
+                match fault {
+                    Fault::Venue(why) if why.starts_with(HASTY) => Heard::Hasty,
+                    _ => heard,
+                }
             }
         }
     }
