@@ -166,6 +166,9 @@ pub struct Want {
     pub native: Box<str>,
     /// How to get it.
     pub how: How,
+    /// How many snapshots of it have come since a connection was to carry it: one that came and
+    /// broke before anybody looked is told from one that has not come.
+    pub snapshots: u32,
 }
 
 /// How a venue gives a snapshot of a book.
