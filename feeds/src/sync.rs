@@ -46,6 +46,8 @@ pub struct BookSync {
     state: State,
     /// Whether a connection is to carry this book: until it does, somebody must get a snapshot.
     expected: bool,
+    /// Snapshots put since then.
+    snapshots: u32,
     /// The connection whose unnumbered diffs are taken.
     owner: Option<u16>,
     /// The last update id put: of the chain when live, else of the newest partial book.
@@ -109,6 +111,11 @@ impl BookSync {
         }
     }
 
+    /// How many snapshots were put since a connection was to carry this book.
+    pub fn snapshots(&self) -> u32 {
+        self.snapshots
+    }
+
     /// Whether there is or was a book that is not complete now, or one is expected.
     pub fn is_pending(&self) -> bool {
         match self.state {
@@ -120,7 +127,7 @@ impl BookSync {
 
     /// A connection carries this book from here on.
     pub fn expect(&mut self) {
-        self.expected = true;
+        (self.expected, self.snapshots) = (true, 0);
     }
 
     /// Nobody carries the book any more: it is stale, and whether it can be gone on with will show.
@@ -162,6 +169,7 @@ impl BookSync {
         sink: &mut dyn Sink,
     ) -> Step {
         let was_live = self.state == State::Live;
+        self.snapshots = self.snapshots.saturating_add(1);
         put(event, sink);
         (self.state, self.last, self.owner, self.floor) = (State::Live, last, owner, 0);
         self.put_waiting(sink);
@@ -231,6 +239,7 @@ impl BookSync {
         put(event, sink);
         self.last = last;
         self.state = State::Live;
+        self.snapshots = self.snapshots.saturating_add(1);
         self.put_waiting(sink);
         // Last, so that whoever acts on it finds the book as new as it can be.
         put_status(event, FeedState::Live, sink);

@@ -280,7 +280,7 @@ fn the_first_event_reaches_over_the_snapshot_and_each_later_one_names_its_predec
     for text in [diff(90, 95, 97), diff(97, 98, 100), diff(100, 104, 110)] {
         run.hear(&text);
     }
-    assert_eq!(run.wants(), [Want { native: "BTCUSDT".into(), how: How::Fetch }]);
+    assert_eq!(run.wants(), [Want { native: "BTCUSDT".into(), how: How::Fetch, snapshots: 0 }]);
     run.snapshot(100);
     assert_eq!(run.wants(), []);
     run.hear(&diff(110, 120, 121));

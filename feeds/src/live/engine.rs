@@ -4,7 +4,7 @@
 //! a message goes from the socket's buffer to the parser without a copy or a queue between.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,14 +46,27 @@ pub(super) enum Task {
 pub(super) struct Link {
     /// Which symbols it carries.
     pub(super) shard: Rc<Shard>,
-    /// What is to be sent over it.
-    pub(super) outgoing: RefCell<Vec<String>>,
-    /// Rung when there is something in `outgoing`.
+    /// The symbols whose books are to be subscribed to anew, all together as soon as the venue's
+    /// pace allows it.
+    pub(super) broken: RefCell<Vec<Box<str>>>,
+    /// Rung when there is something in `broken`.
     pub(super) bell: Notify,
     /// Whether a subscription of it was confirmed: what it carries may be live by it.
     pub(super) is_up: Cell<bool>,
     /// Whether it carries all that the connection before it did.
     pub(super) is_whole: Cell<bool>,
+}
+
+impl Link {
+    /// The book of this symbol is to be subscribed to anew.
+    fn is_broken(&self, native: &str) {
+        let mut broken = self.broken.borrow_mut();
+        // One that has waited for long is asked for a second time.
+        if !broken.iter().any(|known| **known == *native) {
+            broken.push(native.into());
+            self.bell.notify_one();
+        }
+    }
 }
 
 /// The parser between its inputs and the sink.
@@ -224,7 +237,7 @@ impl<'a> Engine<'a> {
         self.next_link.set(number.wrapping_add(1));
         let link = Rc::new(Link {
             shard: shard.clone(),
-            outgoing: RefCell::default(),
+            broken: RefCell::default(),
             bell: Notify::new(),
             is_up: Cell::new(false),
             is_whole: Cell::new(false),
@@ -316,7 +329,7 @@ impl<'a> Engine<'a> {
                     (How::Fetch, Some(get), _) => {
                         self.begin(Task::Fetch(want.native.clone(), get));
                     }
-                    (_, _, Some(link)) => self.resubscribe(link, &want.native),
+                    (_, _, Some(link)) => link.is_broken(&want.native),
                     _ => {}
                 }
             },
@@ -326,17 +339,26 @@ impl<'a> Engine<'a> {
         self.flush();
     }
 
-    /// Ends and begins the subscription to a book, so that its snapshot is sent.
-    fn resubscribe(&self, link: &Link, native: &str) {
-        let book = Kinds { trade: false, quote: false, book: true };
-        let natives = [Box::from(native)];
+    /// The requests that begin all of a link's subscriptions.
+    pub(super) fn subscriptions(&self, link: &Link) -> VecDeque<String> {
+        let shard = &link.shard;
         let mut id = self.request_id.get();
-        let mut outgoing = link.outgoing.borrow_mut();
-        for ask in [Ask::Unsubscribe, Ask::Subscribe] {
-            outgoing.extend(self.rules.ask(ask, book, &natives, &mut id));
-        }
+        let texts = self.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
         self.request_id.set(id);
-        link.bell.notify_one();
+        texts.into()
+    }
+
+    /// The requests that end and begin the subscriptions to a link's broken books, so that their
+    /// snapshots are sent.
+    pub(super) fn resubscribe(&self, link: &Link) -> VecDeque<String> {
+        let book = Kinds { trade: false, quote: false, book: true };
+        let natives = std::mem::take(&mut *link.broken.borrow_mut());
+        let mut id = self.request_id.get();
+        let asks = [Ask::Unsubscribe, Ask::Subscribe];
+        let texts = asks.into_iter().flat_map(|ask| self.rules.ask(ask, book, &natives, &mut id));
+        let texts = texts.collect();
+        self.request_id.set(id);
+        texts
     }
 
     /// Fetches a full book and gives it to the parser.

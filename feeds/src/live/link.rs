@@ -22,7 +22,6 @@ use super::socket::{Reader, Writer};
 use super::stats::bump;
 use crate::clock::Clock;
 use crate::venue::Heard;
-use crate::venue::rules::Ask;
 
 /// A frame that cannot be written for so long is written to nobody.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +29,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For so long a younger connection and the old one both carry the data, so that nothing falls
 /// between them however far apart the venue's machines are.
 const OVERLAP_NS: u64 = 2_000_000_000;
+
+/// A venue that says that too much was asked is asked nothing for so long: longer than the window
+/// in which any venue counts messages of a connection (a second).
+const HASTE_NS: u64 = 2_000_000_000;
 
 /// The longest that nothing is looked at.
 const LONGEST_NAP_NS: u64 = 1_000_000_000;
@@ -63,6 +66,8 @@ struct Talk<'e, 'a> {
     is_settled: bool,
     /// Since when it carries all that its predecessor did.
     whole_ns: Option<u64>,
+    /// When all subscriptions are to be asked for again, because some were refused for haste.
+    again_ns: Option<u64>,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
@@ -106,7 +111,7 @@ pub(super) async fn converse(
             tokio::select! {
                 biased;
                 done = reading.as_mut() => read = Some(done),
-                () = link.bell.notified() => talk.queue.extend(link.outgoing.borrow_mut().drain(..)),
+                () = link.bell.notified() => {}
                 () = rung(talk.leave.as_deref()) => return talk.part().await,
                 () = sleep(nap) => {}
             }
@@ -145,9 +150,7 @@ impl<'e, 'a> Talk<'e, 'a> {
         let now = engine.clock.now();
         let shard = &link.shard;
         let first = engine.request_id.get();
-        let mut id = first;
-        let asks = engine.rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut id);
-        engine.request_id.set(id);
+        let asks = engine.subscriptions(link);
         let awaited = engine.rules.answers(shard.channels, &shard.natives).unwrap_or(asks.len());
         Talk {
             engine,
@@ -155,12 +158,13 @@ impl<'e, 'a> Talk<'e, 'a> {
             link,
             writer,
             refusals: Refusals::new(first, asks.len()),
-            queue: asks.into(),
+            queue: asks,
             sends: Budget::new(engine.limits.requests),
             asked_ns: None,
             answers: Answers::new(awaited),
             is_settled: false,
             whole_ns: None,
+            again_ns: None,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -179,6 +183,11 @@ impl<'e, 'a> Talk<'e, 'a> {
 
     /// Does what is due by the clock; says how long nothing else is.
     async fn due(&mut self, predecessor: &mut Option<Rc<Notify>>) -> Result<Duration, End> {
+        if self.again_ns.is_some_and(|at| at <= self.engine.clock.now()) {
+            // The venue refuses those that it has granted, which does no harm.
+            self.again_ns = None;
+            self.queue.extend(self.engine.subscriptions(self.link));
+        }
         let mut next = self.send_due().await?;
         let now = self.engine.clock.now();
         if self.queue.is_empty() && self.asked_ns.is_none() {
@@ -196,7 +205,8 @@ impl<'e, 'a> Talk<'e, 'a> {
                 None => next = next.min(over),
             }
         }
-        for at in [self.ping_ns, self.retire_ns, self.silent_ns()] {
+        let again_ns = self.again_ns.unwrap_or(u64::MAX);
+        for at in [self.ping_ns, self.retire_ns, self.silent_ns(), again_ns] {
             if at > now {
                 next = next.min(at);
             }
@@ -210,11 +220,16 @@ impl<'e, 'a> Talk<'e, 'a> {
         let mut now = self.engine.clock.now();
         loop {
             let next = self.refusals.due().unwrap_or(u64::MAX);
-            if self.queue.is_empty() && now < next {
+            let idle = self.queue.is_empty() && self.link.broken.borrow().is_empty();
+            if idle && now < next {
                 return Ok(next.min(now + LONGEST_NAP_NS));
             }
             if let Err(at) = self.sends.take(now, 1) {
                 return Ok(at.min(now + LONGEST_NAP_NS));
+            }
+            // Only now: what breaks while the pace holds us back goes along.
+            if self.queue.is_empty() {
+                self.queue = self.engine.resubscribe(self.link);
             }
             let part = self.refusals.next(now);
             let Some(text) = part.or_else(|| self.queue.pop_front()) else { continue };
@@ -331,6 +346,12 @@ impl<'e, 'a> Talk<'e, 'a> {
             Heard::RefusedAll(id) => {
                 bump(&self.engine.stats.refused);
                 self.divide(id);
+            }
+            Heard::Hasty => {
+                bump(&self.engine.stats.refused);
+                let at = self.heard_ns + HASTE_NS;
+                self.sends.block_until(at);
+                self.again_ns = Some(at);
             }
             Heard::Leaving if self.leave.is_none() => {
                 self.leave = Some(shard::replace(self.engine, &self.link.shard));

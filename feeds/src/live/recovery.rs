@@ -55,12 +55,14 @@ struct Case {
     at: u64,
     /// When it was last seen to be wanted.
     seen: u64,
+    /// How many snapshots had come then.
+    snapshots: u32,
 }
 
 impl Case {
     fn new(now: u64) -> Self {
         let backoff = Backoff::new(FIRST_WAIT_NS, MOST_WAIT_NS);
-        Case { phase: Phase::Idle, backoff, vain: 0, breaks: 0, at: now, seen: now }
+        Case { phase: Phase::Idle, backoff, vain: 0, breaks: 0, at: now, seen: now, snapshots: 0 }
     }
 
     /// It has come, or it is not looked for any more.
@@ -95,7 +97,8 @@ impl Recovery {
         let at = if self.how == How::Resubscribe { now + GRACE_NS } else { now };
         for native in natives {
             let case = self.cases.entry(native.clone()).or_insert_with(|| Case::new(now));
-            (case.phase, case.vain, case.at, case.seen) = (Phase::Grace, 0, at, now);
+            (case.phase, case.vain, case.at) = (Phase::Grace, 0, at);
+            (case.seen, case.snapshots) = (now, 0);
         }
     }
 
@@ -112,7 +115,11 @@ impl Recovery {
                 self.cases.insert(want.native.clone(), Case::new(now));
             }
             let Some(case) = self.cases.get_mut(&want.native) else { continue };
-            case.seen = now;
+            // It has come and broke again since it was last looked at.
+            if want.snapshots > case.snapshots && case.phase != Phase::Idle {
+                case.settle(self.how);
+            }
+            (case.seen, case.snapshots) = (now, want.snapshots);
             // One that is under way is asked for again when it had its time.
             if now >= case.at && can(&want.native) {
                 let patience = (PATIENCE_NS << case.vain.min(32)).min(MOST_PATIENCE_NS);
@@ -146,7 +153,12 @@ mod tests {
     const HOW: How = How::Resubscribe;
 
     fn want(native: &str) -> Want {
-        Want { native: native.into(), how: HOW }
+        want_after(native, 0)
+    }
+
+    /// One of which so many snapshots have come.
+    fn want_after(native: &str, snapshots: u32) -> Want {
+        Want { native: native.into(), how: HOW, snapshots }
     }
 
     fn asked(recovery: &mut Recovery, now: u64, wants: &[Want]) -> Vec<String> {
@@ -201,6 +213,19 @@ mod tests {
         asked(&mut all, 3_600 * SECOND_NS, &[]);
         assert_eq!(asked(&mut all, 3_601 * SECOND_NS, &[want("A")]), ["A"]);
         assert_eq!(asked(&mut all, 3_616 * SECOND_NS, &[want("A")]), ["A"]);
+    }
+
+    #[test]
+    fn what_came_and_broke_between_two_looks_is_asked_for_at_once() {
+        let mut all = Recovery::new(HOW, 1);
+        all.expect(&["A".into()], 0);
+        assert!(asked(&mut all, 1, &[want("A")]).is_empty());
+        assert_eq!(asked(&mut all, 2, &[want_after("A", 1)]), ["A"]);
+        assert!(asked(&mut all, 3, &[want_after("A", 1)]).is_empty(), "under way");
+        assert_eq!(asked(&mut all, 4, &[want_after("A", 2)]), ["A"]);
+        // Another connection is to carry it: it has its time.
+        all.expect(&["A".into()], 5);
+        assert!(asked(&mut all, 6, &[want("A")]).is_empty());
     }
 
     /// How often a book is asked for in two minutes that comes at once and breaks at once.

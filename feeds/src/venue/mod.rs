@@ -165,6 +165,9 @@ pub enum Heard {
     /// for alone ([`Rules::singly`]); the message went to [`Sink::reject`]. It is the request of
     /// this id; where the venue names none, the first that was not answered before.
     RefusedAll(Option<u64>),
+    /// The same, because too many were sent, and which one is not said: what is not subscribed to
+    /// is to be asked for again after a while.
+    Hasty,
     /// The venue is about to close it: another one is to be opened before.
     Leaving,
 }
@@ -176,6 +179,9 @@ pub struct Want {
     pub native: Box<str>,
     /// How to get it.
     pub how: How,
+    /// How many snapshots of it have come since a connection was to carry it: one that came and
+    /// broke before anybody looked is told from one that has not come.
+    pub snapshots: u32,
 }
 
 /// How a venue gives a snapshot of a book.

@@ -180,7 +180,10 @@ impl<S: Default + HasBook> Slots<S> {
     /// See [`super::Venue::wants`].
     pub(super) fn wants(&self, how: How, out: &mut Vec<Want>) {
         let waiting = self.slots.iter().filter(|slot| slot.state.book().wants_snapshot());
-        out.extend(waiting.map(|slot| Want { native: slot.native.clone(), how }));
+        out.extend(waiting.map(|slot| {
+            let snapshots = slot.state.book().snapshots();
+            Want { native: slot.native.clone(), how, snapshots }
+        }));
     }
 }
 

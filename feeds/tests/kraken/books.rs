@@ -66,7 +66,7 @@ fn a_wrong_checksum_breaks_the_book_until_the_next_snapshot() {
     let ticks = rig.send(&book("update", &[("99.0", "1.00000000")], &[], &wrong));
     assert_eq!((ticks.len(), states(&ticks)), (1, vec![FeedState::Resync]));
     assert_eq!(rig.ignored("bad checksum"), 1);
-    let want = Want { native: "BTC/USD".into(), how: How::Resubscribe };
+    let want = Want { native: "BTC/USD".into(), how: How::Resubscribe, snapshots: 1 };
     assert_eq!(rig.wants(), [want]);
     // What still comes of the old subscription is dropped, right as it may be.
     assert!(rig.send(&book("update", &[], &[], &|_| {})).is_empty());

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use tickcast_feeds::tick::flags;
-use tickcast_feeds::venue::Heard;
+use tickcast_feeds::venue::{Context, Heard};
 use tickcast_feeds::{FeedState, Side, Tick};
 
 use crate::model::book;
@@ -155,6 +155,17 @@ fn answers_are_understood() {
 }
 
 #[test]
+fn the_list_of_instruments_is_none_of_the_parser_s_business() {
+    let mut rig = Rig::new();
+    let url = Some("/0/public/AssetPairs?assetVersion=1");
+    let context = Context { url, ..Context::default() };
+    let text = br#"{"error":[],"result":{"BTC/USD":{"altname":"BTCUSD","base":"BTC"}}}"#;
+    assert_eq!(rig.parser.message(text, RECV, context, &mut rig.sink), Heard::Alive);
+    assert!(rig.sink.rejects.is_empty() && rig.sink.ticks.is_empty());
+    assert_eq!(rig.ignored("list of instruments"), 1);
+}
+
+#[test]
 fn refusals_are_kept_with_the_venue_s_words() {
     for (text, why) in [
         (
@@ -172,7 +183,8 @@ fn refusals_are_kept_with_the_venue_s_words() {
         ),
     ] {
         let mut rig = Rig::new();
-        assert_eq!(rig.on(0, text), (Heard::Refused, vec![]));
+        let heard = if text.contains("rate") { Heard::Hasty } else { Heard::Refused };
+        assert_eq!(rig.on(0, text), (heard, vec![]));
         let [(kind, detail, original)] = &rig.sink.rejects[..] else { panic!("{text}") };
         assert_eq!((*kind, &**detail, &original[..]), ("venue_error", why, text.as_bytes()));
         assert!(rig.instruments.is_empty());

@@ -31,6 +31,9 @@ pub(super) use rules::rules;
 /// The depths that a book can be subscribed to, in levels a side.
 const DEPTHS: [u16; 5] = [10, 25, 100, 500, 1_000];
 
+/// What a request is answered with when too many were sent, whichever it was.
+const HASTY: &str = "Exceeded msg rate";
+
 /// The parser of Kraken spot.
 ///
 /// | message | ticks |
@@ -41,7 +44,7 @@ const DEPTHS: [u16; 5] = [10, 25, 100, 500, 1_000];
 /// | `book`, `snapshot` | levels flagged [`SNAPSHOT`](flags::SNAPSHOT), without a sequence |
 /// | `book`, `update` | levels; those that fall out of the subscribed depth are put as gone |
 /// | answers to requests | none; one per symbol, a refused one is rejected with the venue's text |
-/// | `heartbeat`, `status`, `pong` | none |
+/// | `heartbeat`, `status`, `pong`, the list of instruments over REST | none |
 ///
 /// **Books** have no sequence but a checksum in every message, over the best ten levels of each
 /// side after it. One that is not that of our book puts the status `resync`, and nothing of the book
@@ -149,6 +152,11 @@ impl Venue for Kraken {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Kraken { reader, core } = self;
+        if context.url.is_some() {
+            // The only thing that is asked for over REST; the rules have read it.
+            core.ignored.note("list of instruments");
+            return Heard::Alive;
+        }
         core.link = context.link;
         match reader.read_quoted(text, |root| core.message(root, recv_ns, sink)) {
             Ok(heard) => heard,
@@ -156,7 +164,11 @@ impl Venue for Kraken {
                 if matches!(fault, Fault::Json(_)) {
                     core.doubt(None);
                 }
-                fault.reject(text, sink)
+                let heard = fault.reject(text, sink);
+                match fault {
+                    Fault::Venue(why) if why.starts_with(HASTY) => Heard::Hasty,
+                    _ => heard,
+                }
             }
         }
     }

@@ -100,6 +100,12 @@ impl Rules for KrakenRules {
         read.map_err(|fault| ListingError(format!("{at}{fault}")))
     }
 
+    /// Each symbol of a request is answered for by itself.
+    fn answers(&self, channels: Kinds, natives: &[Box<str>]) -> Option<usize> {
+        let all = [channels.book, channels.quote, channels.trade];
+        Some(natives.len() * all.into_iter().filter(|wanted| *wanted).count())
+    }
+
     fn ask(&self, ask: Ask, channels: Kinds, natives: &[Box<str>], id: &mut u64) -> Vec<String> {
         // Trades of a snapshot fill what was missed between two connections. A book's subscription
         // is known by its depth, so its end names it too.
