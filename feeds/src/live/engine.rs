@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
@@ -32,6 +33,10 @@ const FLUSH_MESSAGES: usize = 256;
 /// So many incomplete books are looked at in every tick of the clock, more of them less often.
 const WANTS_PER_TICK: usize = 100;
 
+/// So many books are fetched at a time: enough to use up any venue's weight (Binance: 20 books of 100
+/// levels a second) when an answer takes half a second, and not so many connections that they harm.
+const MAX_FETCHES: usize = 16;
+
 /// Something to be done beside what is being done.
 pub(super) enum Task {
     /// Keep a shard's connection; the one that it replaces is told when it may go.
@@ -48,10 +53,19 @@ pub(super) struct Link {
     pub(super) shard: Rc<Shard>,
     /// What is to be sent over it.
     pub(super) outgoing: RefCell<Vec<String>>,
+    /// How many messages that were taken out of `outgoing` wait for the venue's limits.
+    pub(super) waiting: Cell<usize>,
     /// Rung when there is something in `outgoing`.
     pub(super) bell: Notify,
     /// Whether its subscriptions were confirmed.
     pub(super) is_up: Cell<bool>,
+}
+
+impl Link {
+    /// Whether the state of a symbol hangs on it, and it carries its data.
+    fn is_up_for(&self, native: &str) -> bool {
+        self.is_up.get() && self.shard.is_primary && self.shard.carries(native)
+    }
 }
 
 /// The parser between its inputs and the sink.
@@ -87,6 +101,8 @@ pub(super) struct Engine<'a> {
     /// Ticks of the clock that nothing is done at.
     skip: Cell<usize>,
     tasks: RefCell<Vec<Task>>,
+    /// The symbols whose books are being fetched.
+    fetching: RefCell<HashSet<Box<str>>>,
     /// The symbols that are subscribed to.
     known: RefCell<HashSet<Box<str>>>,
     /// Rung when there are new tasks.
@@ -148,6 +164,7 @@ impl<'a> Engine<'a> {
             next_link: Cell::new(0),
             skip: Cell::new(0),
             tasks: RefCell::default(),
+            fetching: RefCell::default(),
             known: RefCell::default(),
             bell: Notify::new(),
             rules: parts.rules,
@@ -223,6 +240,7 @@ impl<'a> Engine<'a> {
         let link = Rc::new(Link {
             shard: shard.clone(),
             outgoing: RefCell::default(),
+            waiting: Cell::new(0),
             bell: Notify::new(),
             is_up: Cell::new(false),
         });
@@ -252,11 +270,7 @@ impl<'a> Engine<'a> {
         let Some(link) = self.links.borrow_mut().remove(&number) else { return };
         self.count_links();
         let others = self.links.borrow();
-        let is_carried = |native: &str| {
-            others.values().any(|other| {
-                other.is_up.get() && other.shard.is_primary && other.shard.carries(native)
-            })
-        };
+        let is_carried = |native: &str| others.values().any(|other| other.is_up_for(native));
         let shard = &link.shard;
         let orphans: Vec<Box<str>> = match shard.is_primary && link.is_up.get() {
             true => shard.natives.iter().filter(|native| !is_carried(native)).cloned().collect(),
@@ -288,52 +302,76 @@ impl<'a> Engine<'a> {
             }
         }
         self.stats.incomplete.store(wants.len() as u64, Ordering::Relaxed);
-        let links = self.links.borrow();
-        let carrier = |native: &str| {
-            let able = |link: &&Rc<Link>| {
-                link.is_up.get() && link.shard.is_primary && link.shard.carries(native)
-            };
-            links.values().find(able)
-        };
-        let now = self.clock.now();
-        let mut recovery = self.recovery.borrow_mut();
-        recovery.decide(
-            now,
-            &wants,
-            |native| carrier(native).is_some(),
-            |want| {
-                bump(&self.stats.recoveries);
-                match (want.how, self.rules.snapshot(&want.native), carrier(&want.native)) {
-                    (How::Fetch, Some(get), _) => {
-                        self.begin(Task::Fetch(want.native.clone(), get));
-                    }
-                    (_, _, Some(link)) => self.resubscribe(link, &want.native),
-                    _ => {}
-                }
-            },
-        );
-        drop((recovery, links));
+        self.recover(&wants);
         self.core.borrow_mut().give_back(refused, wants);
         self.flush();
     }
 
-    /// Ends and begins the subscription to a book, so that its snapshot is sent.
-    fn resubscribe(&self, link: &Link, native: &str) {
+    /// Asks for what the recovery decides, no faster than it can be asked for: what would have to
+    /// wait is decided upon again when there is room.
+    fn recover(&self, wants: &[Want]) {
+        let now = self.clock.now();
+        let links = self.links.borrow();
+        let mut again: HashMap<u16, Vec<Box<str>>> = HashMap::new();
+        self.recovery.borrow_mut().decide(now, wants, |want| {
+            let carrier = links.iter().find(|(_, link)| link.is_up_for(&want.native));
+            let Some((number, link)) = carrier else { return false };
+            let asked = match (want.how, self.rules.snapshot(&want.native)) {
+                (How::Fetch, Some(get)) => self.begin_fetch(now, &want.native, get),
+                _ => {
+                    let is_free = link.waiting.get() == 0 && link.outgoing.borrow().is_empty();
+                    if is_free {
+                        again.entry(*number).or_default().push(want.native.clone());
+                    }
+                    is_free
+                }
+            };
+            if asked {
+                bump(&self.stats.recoveries);
+            }
+            asked
+        });
+        for (number, natives) in again {
+            if let Some(link) = links.get(&number) {
+                self.resubscribe(link, &natives);
+            }
+        }
+    }
+
+    /// Has a book fetched, if the venue's limits and ours have room for it now.
+    fn begin_fetch(&self, now: u64, native: &str, get: Get) -> bool {
+        let mut fetching = self.fetching.borrow_mut();
+        let has_room = fetching.len() < MAX_FETCHES
+            && !fetching.contains(native)
+            && self.weight.borrow_mut().take(now, get.weight).is_ok();
+        if has_room {
+            fetching.insert(native.into());
+            self.begin(Task::Fetch(native.into(), get));
+        }
+        has_room
+    }
+
+    /// Ends and begins the subscription to some books, so that their snapshots are sent.
+    fn resubscribe(&self, link: &Link, natives: &[Box<str>]) {
         let book = Kinds { trade: false, quote: false, book: true };
-        let natives = [Box::from(native)];
         let mut id = self.request_id.get();
         let mut outgoing = link.outgoing.borrow_mut();
         for ask in [Ask::Unsubscribe, Ask::Subscribe] {
-            outgoing.extend(self.rules.ask(ask, book, &natives, &mut id));
+            outgoing.extend(self.rules.ask(ask, book, natives, &mut id));
         }
         self.request_id.set(id);
         link.bell.notify_one();
     }
 
-    /// Fetches a full book and gives it to the parser.
+    /// Fetches a full book, whose weight has been spent, and gives it to the parser.
     pub(super) async fn fetch(&self, native: &str, get: &Get) {
-        self.spend(&self.weight, get.weight).await;
-        match rest::get(&self.dialer, &self.rest, &get.path).await {
+        let answer = rest::get(&self.dialer, &self.rest, &get.path).await;
+        self.fetched(native, get, answer);
+    }
+
+    fn fetched(&self, native: &str, get: &Get, answer: Result<Bytes, rest::RestError>) {
+        self.fetching.borrow_mut().remove(native);
+        match answer {
             Ok(text) => {
                 self.input(&Input::Reply { url: &get.path, text: &text });
                 self.flush();
@@ -404,3 +442,7 @@ impl Core<'_> {
         (self.refused, self.wants) = (refused, wants);
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -87,6 +87,9 @@ pub(super) async fn converse(
             if let Err(end) = talk.due(predecessor).await {
                 return end;
             }
+            if poll_once(pin!(rung(talk.leave.as_deref()))).await.is_some() {
+                return talk.part().await;
+            }
             tokio::task::yield_now().await;
         }
         let read = loop {
@@ -102,7 +105,7 @@ pub(super) async fn converse(
             tokio::select! {
                 biased;
                 done = reading.as_mut() => read = Some(done),
-                () = link.bell.notified() => talk.queue.extend(link.outgoing.borrow_mut().drain(..)),
+                () = link.bell.notified() => {}
                 () = rung(talk.leave.as_deref()) => return talk.part().await,
                 () = sleep(nap) => {}
             }
@@ -172,6 +175,7 @@ impl<'e, 'a> Talk<'e, 'a> {
     async fn due(&mut self, predecessor: &mut Option<Rc<Notify>>) -> Result<Duration, End> {
         let mut now = self.engine.clock.now();
         let mut next = now + LONGEST_NAP_NS;
+        self.queue.extend(self.link.outgoing.borrow_mut().drain(..));
         while !self.queue.is_empty() {
             match self.sends.take(now, 1) {
                 Ok(()) => {
@@ -185,6 +189,7 @@ impl<'e, 'a> Talk<'e, 'a> {
                 }
             }
         }
+        self.link.waiting.set(self.queue.len());
         if self.queue.is_empty() && self.asked_ns.is_none() {
             self.asked_ns = Some(now);
         }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::endpoint::{DialError, Dialer, Endpoint};
 
 /// A request may take so long: Binance's list of instruments is some 15 MB.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;

@@ -1,0 +1,119 @@
+use super::*;
+use crate::instrument::Listing;
+use crate::sink::VecSink;
+use crate::tick::{FeedState, Kind};
+use crate::venue;
+
+const BYBIT_BOOK: &str = r#"{"topic":"orderbook.50.AUSDT","type":"snapshot","ts":1,"data":{"s":"AUSDT","b":[["1","1"]],"a":[["2","1"]],"u":7,"seq":7},"cts":1}"#;
+
+/// An engine that is connected to nothing, of a feed of these symbols.
+fn engine<'a>(spec: LiveSpec, natives: &[Box<str>], sink: &'a mut VecSink) -> Engine<'a> {
+    let entry = venue::find(spec.venue).unwrap();
+    let rules = entry.rules(spec.options()).unwrap().unwrap();
+    let instruments = Arc::new(Instruments::new());
+    for native in natives {
+        let base = native.strip_suffix("USDT").unwrap();
+        instruments.list_as(spec.venue, &Listing::pair(native, base, "USDT"));
+    }
+    Engine::new(Parts {
+        venue: entry.parser(&instruments),
+        dialer: Dialer::nowhere(),
+        ws: Endpoint::new(rules.ws()).unwrap(),
+        rest: Endpoint::new(rules.rest()).unwrap(),
+        stats: Arc::default(),
+        tap: None,
+        rules,
+        spec,
+        instruments,
+        sink,
+    })
+}
+
+fn spec(venue: &'static str) -> LiveSpec {
+    LiveSpec::new(venue, vec!["*".to_owned()])
+}
+
+/// Opens a connection for each route.
+fn open(engine: &Engine<'_>, natives: &[Box<str>]) -> Vec<(u16, Rc<Link>)> {
+    let routes = engine.rules.routes();
+    let shards = routes.iter().flat_map(|r| Shard::cut(r, natives, engine.spec.channels.book));
+    shards.map(|shard| engine.open(&shard)).collect()
+}
+
+fn states(sink: &VecSink) -> Vec<FeedState> {
+    let statuses = sink.ticks.iter().filter(|tick| tick.kind == Kind::Status);
+    statuses.map(|tick| tick.as_status().state).collect()
+}
+
+fn many(count: usize) -> Vec<Box<str>> {
+    (0..count).map(|n| format!("S{n}USDT").into()).collect()
+}
+
+#[test]
+fn of_many_books_no_more_are_fetched_than_can_be_and_none_twice() {
+    let (natives, mut sink) = (many(300), VecSink::default());
+    let engine = engine(spec("binance"), &natives, &mut sink);
+    let links = open(&engine, &natives);
+    links.iter().for_each(|(_, link)| engine.confirmed(link));
+    let tick = || {
+        engine.skip.set(0);
+        engine.tick();
+        let fetches = engine.take_tasks().into_iter().filter_map(|task| match task {
+            Task::Fetch(native, get) => Some((native, get)),
+            _ => None,
+        });
+        fetches.collect::<Vec<_>>()
+    };
+    let first = tick();
+    assert_eq!(first.len(), MAX_FETCHES);
+    // Also not when everything is subscribed to anew meanwhile.
+    engine.recovery.borrow_mut().expect(&natives, engine.clock.now());
+    assert!(tick().is_empty());
+    for (native, get) in &first {
+        let text = r#"{"lastUpdateId":7,"bids":[["1","1"]],"asks":[["2","1"]]}"#;
+        engine.fetched(native, get, Ok(text.into()));
+    }
+    let second = tick();
+    assert_eq!(second.len(), MAX_FETCHES);
+    assert!(second.iter().all(|(native, _)| first.iter().all(|(known, _)| known != native)));
+    // The venue wants to be left alone.
+    for (native, get) in &second {
+        let status = hyper::StatusCode::TOO_MANY_REQUESTS;
+        let error = rest::RestError::Status { status, after: None, text: String::new() };
+        engine.fetched(native, get, Err(error));
+    }
+    assert!(tick().is_empty());
+}
+
+#[test]
+fn books_that_broke_together_are_subscribed_to_together_and_once() {
+    let (natives, mut sink) = (many(5), VecSink::default());
+    let engine = engine(spec("bybit"), &natives, &mut sink);
+    let (number, link) = open(&engine, &natives).remove(0);
+    engine.confirmed(&link);
+    for native in &natives {
+        engine.message(number, BYBIT_BOOK.replace("AUSDT", native).as_bytes());
+    }
+    engine.tick();
+    natives.iter().for_each(|native| {
+        engine.input(&Input::Distrust { native });
+    });
+    engine.tick();
+    let sent = link.outgoing.take();
+    assert_eq!(sent.len(), 2, "{sent:?}");
+    assert!(natives.iter().all(|native| sent.iter().all(|text| text.contains(&**native))));
+    // They come, and break again, while the venue's limits let nothing more be sent.
+    link.waiting.set(1);
+    for native in &natives {
+        engine.message(number, BYBIT_BOOK.replace("AUSDT", native).as_bytes());
+    }
+    engine.tick();
+    natives.iter().for_each(|native| {
+        engine.input(&Input::Distrust { native });
+    });
+    engine.tick();
+    assert!(link.outgoing.borrow().is_empty());
+    link.waiting.set(0);
+    engine.tick();
+    assert_eq!(link.outgoing.borrow().len(), 2);
+}
