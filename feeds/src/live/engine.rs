@@ -17,7 +17,7 @@ use super::budget::Budget;
 use super::endpoint::{Dialer, Endpoint};
 use super::recovery::Recovery;
 use super::rest;
-use super::shard::Shard;
+use super::shard::{Shard, is_primary};
 use super::stats::{LiveStats, add, bump};
 use super::tap::Tap;
 use crate::clock::{Clock, SystemClock};
@@ -94,6 +94,8 @@ pub(super) struct Engine<'a> {
     pub(super) weight: RefCell<Budget>,
     pub(super) request_id: Cell<u64>,
     pub(super) instruments: Arc<Instruments>,
+    /// The paths of the routes on all of which the state of a symbol hangs.
+    primaries: Vec<&'static str>,
     recovery: RefCell<Recovery>,
     core: RefCell<Core<'a>>,
     links: RefCell<HashMap<u16, Rc<Link>>>,
@@ -138,8 +140,12 @@ impl<'a> Engine<'a> {
             Some(_) => How::Fetch,
             None => How::Resubscribe,
         };
+        let has_books = parts.spec.channels.book;
+        let mut routes = parts.rules.routes();
+        routes.retain(|route| is_primary(route, has_books));
         Engine {
             limits,
+            primaries: routes.iter().map(|route| route.path).collect(),
             spec: parts.spec,
             dialer: parts.dialer,
             ws: parts.ws,
@@ -255,30 +261,41 @@ impl<'a> Engine<'a> {
             return;
         }
         self.count_links();
-        let shard = &link.shard;
-        if shard.is_primary {
-            let book = self.spec.channels.book;
-            self.input(&Input::Expect { natives: &shard.natives, book });
-            if book {
-                self.recovery.borrow_mut().expect(&shard.natives, self.clock.now());
-            }
+        if !link.shard.is_primary {
+            return;
+        }
+        let natives = self.carried(&link.shard, true);
+        let book = self.spec.channels.book;
+        self.input(&Input::Expect { natives: &natives, book });
+        if book {
+            self.recovery.borrow_mut().expect(&natives, self.clock.now());
         }
     }
 
-    /// A connection is gone.
+    /// A connection is gone. Also one that was not confirmed yet may have brought books.
     pub(super) fn lost(&self, number: u16) {
         let Some(link) = self.links.borrow_mut().remove(&number) else { return };
         self.count_links();
-        let others = self.links.borrow();
-        let is_carried = |native: &str| others.values().any(|other| other.is_up_for(native));
-        let shard = &link.shard;
-        let orphans: Vec<Box<str>> = match shard.is_primary && link.is_up.get() {
-            true => shard.natives.iter().filter(|native| !is_carried(native)).cloned().collect(),
+        let orphans = match link.shard.is_primary {
+            true => self.carried(&link.shard, false),
             false => Vec::new(),
         };
-        drop(others);
         self.input(&Input::Lost { link: number, orphans: &orphans });
         self.flush();
+    }
+
+    /// The symbols of a shard that are carried, or those that are not.
+    fn carried(&self, shard: &Shard, yes: bool) -> Vec<Box<str>> {
+        let natives = shard.natives.iter().filter(|native| self.is_carried(native) == yes);
+        natives.cloned().collect()
+    }
+
+    /// Whether every connection that a symbol needs is up.
+    fn is_carried(&self, native: &str) -> bool {
+        let links = self.links.borrow();
+        self.primaries.iter().all(|path| {
+            links.values().any(|link| link.shard.path == *path && link.is_up_for(native))
+        })
     }
 
     fn count_links(&self) {
@@ -372,10 +389,12 @@ impl<'a> Engine<'a> {
     fn fetched(&self, native: &str, get: &Get, answer: Result<Bytes, rest::RestError>) {
         self.fetching.borrow_mut().remove(native);
         match answer {
-            Ok(text) => {
+            Ok(text) if self.is_carried(native) => {
                 self.input(&Input::Reply { url: &get.path, text: &text });
                 self.flush();
             }
+            // A book that nothing follows is not live; the next connection needs a newer one.
+            Ok(_) => {}
             Err(error) => {
                 bump(&self.stats.recovery_failures);
                 self.rest_failed(&error);

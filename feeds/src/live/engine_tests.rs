@@ -117,3 +117,59 @@ fn books_that_broke_together_are_subscribed_to_together_and_once() {
     engine.tick();
     assert_eq!(link.outgoing.borrow().len(), 2);
 }
+
+#[test]
+fn a_book_that_comes_when_nobody_carries_it_any_more_is_not_live() {
+    let (natives, mut sink) = (many(1), VecSink::default());
+    let engine = engine(spec("binance"), &natives, &mut sink);
+    let (number, link) = open(&engine, &natives).remove(0);
+    engine.confirmed(&link);
+    engine.tick();
+    let Some(Task::Fetch(native, get)) = engine.take_tasks().pop() else { panic!("a fetch") };
+    engine.lost(number);
+    let text = r#"{"lastUpdateId":7,"bids":[["1","1"]],"asks":[["2","1"]]}"#;
+    engine.fetched(&native, &get, Ok(text.into()));
+    // It is fetched again for the next connection.
+    let (_, link) = open(&engine, &natives).remove(0);
+    engine.confirmed(&link);
+    engine.tick();
+    let Some(Task::Fetch(native, get)) = engine.take_tasks().pop() else { panic!("a fetch") };
+    engine.fetched(&native, &get, Ok(text.into()));
+    drop(engine);
+    assert_eq!(states(&sink), [FeedState::Stale, FeedState::Live]);
+}
+
+#[test]
+fn a_connection_that_ends_before_it_is_confirmed_leaves_nothing_live() {
+    let (natives, mut sink) = (many(2), VecSink::default());
+    let engine = engine(spec("bybit"), &natives, &mut sink);
+    let (number, _) = open(&engine, &natives).remove(0);
+    engine.message(number, BYBIT_BOOK.replace("AUSDT", &natives[0]).as_bytes());
+    engine.lost(number);
+    drop(engine);
+    assert_eq!(states(&sink), [FeedState::Live, FeedState::Stale, FeedState::Stale]);
+}
+
+#[test]
+fn without_books_a_symbol_is_live_while_all_its_connections_are() {
+    let (natives, mut sink) = (many(1), VecSink::default());
+    let channels = Kinds { trade: true, quote: true, book: false };
+    let spec = LiveSpec { channels, ..spec("binance-usdm") };
+    let engine = engine(spec, &natives, &mut sink);
+    let links = open(&engine, &natives);
+    assert_eq!(links.len(), 2, "quotes and trades come over connections of their own");
+    engine.confirmed(&links[0].1);
+    engine.confirmed(&links[1].1);
+    engine.lost(links[0].0);
+    engine.lost(links[1].0);
+    let links = open(&engine, &natives);
+    engine.confirmed(&links[1].1);
+    engine.confirmed(&links[0].1);
+    drop(engine);
+    use FeedState::{Live, Stale};
+    let mut states = states(&sink);
+    states.dedup();
+    assert_eq!(states, [Live, Stale, Live]);
+    let first = sink.ticks.iter().filter(|tick| tick.as_status().state == Live).count();
+    assert_eq!(first, 2, "said when the last of them came");
+}

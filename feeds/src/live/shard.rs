@@ -36,7 +36,7 @@ pub(super) struct Shard {
     pub(super) channels: Kinds,
     /// The symbols, by the venue's names, in order.
     pub(super) natives: Vec<Box<str>>,
-    /// Whether the state of its symbols hangs on it: it has their books, or there are none.
+    /// See [`is_primary`].
     pub(super) is_primary: bool,
 }
 
@@ -52,7 +52,7 @@ impl Shard {
                     path: route.path,
                     channels: route.channels,
                     natives,
-                    is_primary: route.channels.book || !has_books,
+                    is_primary: is_primary(route, has_books),
                 })
             })
             .collect()
@@ -62,6 +62,11 @@ impl Shard {
     pub(super) fn carries(&self, native: &str) -> bool {
         self.natives.binary_search_by(|own| (**own).cmp(native)).is_ok()
     }
+}
+
+/// Whether the state of a route's symbols hangs on it: it has their books, or there are none.
+pub(super) fn is_primary(route: &Route, has_books: bool) -> bool {
+    route.channels.book || !has_books
 }
 
 /// Keeps a shard's connection until the feed ends or a younger connection has taken over.
