@@ -32,6 +32,10 @@ const CONFIRM_NS: u64 = 5_000_000_000;
 /// between them however far apart the venue's machines are.
 const OVERLAP_NS: u64 = 2_000_000_000;
 
+/// A connection is not replaced before it is so old, whatever the venue says: one that announces its
+/// end to all who come is not stormed.
+const YOUTH_NS: u64 = 5_000_000_000;
+
 /// The longest that nothing is looked at.
 const LONGEST_NAP_NS: u64 = 1_000_000_000;
 
@@ -42,8 +46,8 @@ const MESSAGES_PER_TURN: usize = 64;
 pub(super) enum End {
     /// A younger connection has taken over.
     Replaced,
-    /// It broke, and a younger connection is on its way.
-    Succeeded(String),
+    /// It broke, and a younger connection is on its way, which rings when it carries the data.
+    Succeeded(String, Rc<Notify>),
     /// It broke.
     Lost(String),
 }
@@ -59,9 +63,11 @@ struct Talk<'e, 'a> {
     /// When the last of the first subscriptions was sent.
     asked_ns: Option<u64>,
     confirmed_ns: Option<u64>,
+    opened_ns: u64,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
+    /// When a younger connection is to be opened.
     retire_ns: u64,
     /// Rung by the younger connection, when there is one.
     leave: Option<Rc<Notify>>,
@@ -155,6 +161,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             sends: Budget::new(engine.limits.requests),
             asked_ns: None,
             confirmed_ns: None,
+            opened_ns: now,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -165,8 +172,8 @@ impl<'e, 'a> Talk<'e, 'a> {
 
     fn broke(&self, why: String) -> End {
         let why = format!("connection to {} lost: {why}", self.engine.ws);
-        match self.leave {
-            Some(_) => End::Succeeded(why),
+        match &self.leave {
+            Some(leave) => End::Succeeded(why, leave.clone()),
             None => End::Lost(why),
         }
     }
@@ -281,10 +288,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             }
             Heard::Confirmed => {}
             Heard::Refused => bump(&self.engine.stats.refused),
-            Heard::Leaving if self.leave.is_none() => {
-                self.leave = Some(shard::replace(self.engine, &self.link.shard));
-            }
-            Heard::Leaving => {}
+            Heard::Leaving => self.retire_ns = self.retire_ns.min(self.opened_ns + YOUTH_NS),
         }
         Ok(())
     }

@@ -90,12 +90,15 @@ pub(super) async fn keep(
                 match end {
                     End::Replaced => {
                         bump(&engine.stats.replaced);
-                        return;
+                        break;
                     }
-                    End::Succeeded(why) => {
+                    End::Succeeded(why, replaced) => {
                         bump(&engine.stats.losses);
                         engine.trouble(&why);
-                        return;
+                        if predecessor.is_some() {
+                            replaced.notified().await;
+                        }
+                        break;
                     }
                     End::Lost(why) => {
                         bump(&engine.stats.losses);
@@ -118,6 +121,10 @@ pub(super) async fn keep(
         };
         engine.trouble(&why);
         sleep(Duration::from_nanos(backoff.next(&mut jitter))).await;
+    }
+    // One that it was to replace and had not yet goes now that a third carries the data.
+    if let Some(old) = predecessor {
+        old.notify_one();
     }
 }
 
