@@ -43,7 +43,7 @@ pub(super) enum Task {
     Keep(Rc<Shard>, Option<Rc<Notify>>),
     /// Fetch the full book of a symbol.
     Fetch(Box<str>, Get),
-    /// Look whether the venue lists more that the spec names than is known.
+    /// Look now and then whether the venue lists more that the spec names than is known.
     Relist,
 }
 
@@ -407,8 +407,8 @@ impl<'a> Engine<'a> {
     /// A REST request failed: where the venue wants to be left alone, it is.
     pub(super) fn rest_failed(&self, error: &rest::RestError) {
         if let Some(wait) = error.wait() {
-            let until = self.clock.now() + wait.as_nanos() as u64;
-            self.weight.borrow_mut().block_until(until);
+            let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+            self.weight.borrow_mut().block_until(self.clock.now().saturating_add(wait));
         }
     }
 

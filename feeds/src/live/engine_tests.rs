@@ -173,3 +173,14 @@ fn without_books_a_symbol_is_live_while_all_its_connections_are() {
     let first = sink.ticks.iter().filter(|tick| tick.as_status().state == Live).count();
     assert_eq!(first, 2, "said when the last of them came");
 }
+
+#[test]
+fn a_venue_may_want_to_be_left_alone_for_ever() {
+    let mut sink = VecSink::default();
+    let engine = engine(spec("binance"), &[], &mut sink);
+    let after = Some(Duration::from_secs(u64::MAX));
+    let status = hyper::StatusCode::IM_A_TEAPOT;
+    engine.rest_failed(&rest::RestError::Status { status, after, text: String::new() });
+    let now = engine.clock.now();
+    assert_eq!(engine.weight.borrow_mut().take(now, 1), Err(u64::MAX));
+}

@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Every input of the parser goes through `Engine::input`, in the order in which it was received, and
 //!   is shown to the [`Tap`] first: what the tap kept makes the same ticks again.
-//! - A connection that is replaced goes only after the younger one has carried the data for a while.
+//! - A connection that is replaced goes only after a younger one has carried the data for a while.
 
 mod backoff;
 mod budget;
@@ -188,8 +188,9 @@ async fn run(engine: &Engine<'_>) -> Result<(), FeedError> {
     let mut tasks = FuturesUnordered::new();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut relist = interval(RELIST);
-    relist.reset();
+    if is_open {
+        tasks.push(perform(engine, Task::Relist));
+    }
     let mut ticks = 0_u64;
     loop {
         tasks.extend(engine.take_tasks().into_iter().map(|task| perform(engine, task)));
@@ -203,7 +204,6 @@ async fn run(engine: &Engine<'_>) -> Result<(), FeedError> {
                     engine.publish_ignored();
                 }
             }
-            _ = relist.tick(), if is_open => tasks.push(perform(engine, Task::Relist)),
         }
     }
 }
@@ -212,8 +212,11 @@ async fn perform(engine: &Engine<'_>, task: Task) {
     match task {
         Task::Keep(shard, predecessor) => shard::keep(engine, &shard, predecessor).await,
         Task::Fetch(native, get) => engine.fetch(&native, &get).await,
-        // The names were right before; what else goes wrong is tried again in an hour.
-        Task::Relist => subscribe(engine).await.unwrap_or_default(),
+        Task::Relist => loop {
+            sleep(RELIST).await;
+            // The names were right before; what else goes wrong is tried again in an hour.
+            subscribe(engine).await.unwrap_or_default();
+        },
     }
 }
 
