@@ -326,8 +326,11 @@ impl Worker {
         self.recorder.record(&mut batch.ticks, batch.feed, clock::now().mono_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
             let feed = &self.feeds[feed];
-            feed.refused.lock().push(instrument);
-            feed.has_refused.store(true, Ordering::Release);
+            // Only live ones can get a book anew, and ask which.
+            if feed.live.is_some() {
+                feed.refused.lock().push(instrument);
+                feed.has_refused.store(true, Ordering::Release);
+            }
         }
         self.publish(batch.paced);
         shown.lock().clone_from(&self.recorder.report);
