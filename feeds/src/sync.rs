@@ -159,6 +159,11 @@ impl BookSync {
         self.owner == Some(link)
     }
 
+    /// Whether another connection than this one carries the book alone.
+    pub(crate) fn is_owned_but_by(&self, link: u16) -> bool {
+        self.owner.is_some_and(|owner| owner != link)
+    }
+
     /// Takes a snapshot that came in the stream: a new chain begins, whatever was before. `last` is
     /// its update id, 0 where the venue has none; then `owner` is the connection that it came on,
     /// and only that one's diffs are taken.

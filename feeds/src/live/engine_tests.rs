@@ -12,7 +12,7 @@ fn engine<'a>(spec: LiveSpec, natives: &[Box<str>], sink: &'a mut VecSink) -> En
     let rules = entry.rules(spec.options()).unwrap().unwrap();
     let instruments = Arc::new(Instruments::new());
     for native in natives {
-        let base = native.strip_suffix("USDT").unwrap();
+        let base = native.strip_suffix("USDT").unwrap().trim_end_matches('-');
         instruments.list_as(spec.venue, &Listing::pair(native, base, "USDT"));
     }
     Engine::new(Parts {
@@ -183,4 +183,27 @@ fn a_venue_may_want_to_be_left_alone_for_ever() {
     engine.rest_failed(&rest::RestError::Status { status, after, text: String::new() });
     let now = engine.clock.now();
     assert_eq!(engine.weight.borrow_mut().take(now, 1), Err(u64::MAX));
+}
+
+#[test]
+fn a_book_that_a_younger_connection_has_begun_goes_on_when_the_older_one_dies() {
+    let (natives, mut sink) = ([Box::from("S-USDT")], VecSink::default());
+    let engine = engine(spec("coinbase"), &natives, &mut sink);
+    let text = r#"{"type":"snapshot","product_id":"S-USDT","bids":[["1","1"]],"asks":[["2","1"]]}"#;
+    let (old, link) = open(&engine, &natives).remove(0);
+    engine.confirmed(&link);
+    engine.message(old, text.as_bytes());
+    // Its subscriptions are not all confirmed yet.
+    let (young, link) = open(&engine, &natives).remove(0);
+    engine.message(young, text.as_bytes());
+    engine.lost(old);
+    engine.confirmed(&link);
+    let text = r#"{"type":"l2update","product_id":"S-USDT","changes":[["buy","1","2"]],"time":"2024-08-08T00:00:00.000000Z"}"#;
+    engine.message(young, text.as_bytes());
+    engine.lost(young);
+    drop(engine);
+    assert_eq!(states(&sink), [FeedState::Live, FeedState::Stale]);
+    assert!(sink.rejects.is_empty(), "{:?}", sink.rejects);
+    let levels = sink.ticks.iter().filter(|tick| tick.kind == Kind::Level);
+    assert_eq!(levels.count(), 5);
 }
