@@ -55,6 +55,8 @@ pub(super) struct Link {
     pub(super) outgoing: RefCell<Vec<String>>,
     /// How many messages that were taken out of `outgoing` wait for the venue's limits.
     pub(super) waiting: Cell<usize>,
+    /// When something was last heard over it.
+    pub(super) heard_ns: Cell<u64>,
     /// Rung when there is something in `outgoing`.
     pub(super) bell: Notify,
     /// Whether its subscriptions were confirmed.
@@ -247,6 +249,7 @@ impl<'a> Engine<'a> {
             shard: shard.clone(),
             outgoing: RefCell::default(),
             waiting: Cell::new(0),
+            heard_ns: Cell::new(0),
             bell: Notify::new(),
             is_up: Cell::new(false),
         });
@@ -331,7 +334,9 @@ impl<'a> Engine<'a> {
         let links = self.links.borrow();
         let mut again: HashMap<u16, Vec<Box<str>>> = HashMap::new();
         self.recovery.borrow_mut().decide(now, wants, |want| {
-            let carrier = links.iter().find(|(_, link)| link.is_up_for(&want.native));
+            let carriers = links.iter().filter(|(_, link)| link.is_up_for(&want.native));
+            // Of two lines one may be dead, and nobody knows it yet.
+            let carrier = carriers.max_by_key(|(_, link)| link.heard_ns.get());
             let Some((number, link)) = carrier else { return false };
             let asked = match (want.how, self.rules.snapshot(&want.native)) {
                 (How::Fetch, Some(get)) => self.begin_fetch(now, &want.native, get),

@@ -207,3 +207,21 @@ fn a_book_that_a_younger_connection_has_begun_goes_on_when_the_older_one_dies() 
     let levels = sink.ticks.iter().filter(|tick| tick.kind == Kind::Level);
     assert_eq!(levels.count(), 5);
 }
+
+#[test]
+fn of_two_lines_the_one_that_speaks_is_asked() {
+    let (natives, mut sink) = (many(1), VecSink::default());
+    let engine = engine(spec("bybit"), &natives, &mut sink);
+    let lines: Vec<_> = (0..8).map(|_| open(&engine, &natives).remove(0)).collect();
+    for (number, link) in &lines {
+        engine.confirmed(link);
+        link.heard_ns.set(1);
+        engine.message(*number, BYBIT_BOOK.replace("AUSDT", &natives[0]).as_bytes());
+    }
+    lines[5].1.heard_ns.set(2);
+    engine.tick();
+    engine.input(&Input::Distrust { native: &natives[0] });
+    engine.tick();
+    let asked: Vec<_> = lines.iter().map(|(_, link)| link.outgoing.borrow().len()).collect();
+    assert_eq!(asked, [0, 0, 0, 0, 0, 2, 0, 0]);
+}

@@ -280,6 +280,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             OpCode::Pong | OpCode::Continuation => Heard::Alive,
         };
         self.heard_ns = self.engine.clock.now();
+        self.link.heard_ns.set(self.heard_ns);
         self.probed_ns = None;
         match heard {
             Heard::Alive => {}
