@@ -78,3 +78,12 @@ fn the_program_ends_at_once_whatever_it_waits_for() {
     assert!(server.wait().success());
     assert!(began.elapsed() < Duration::from_secs(20), "a request may take 30 s");
 }
+
+#[test]
+fn a_venue_that_trades_nothing_at_present_is_waited_for() {
+    let venue = LocalVenue::start(PLENTY, World::default());
+    let server = start(&venue, "");
+    wait_for(|| server.get("/v1/feeds").1.contains("lists nothing").then_some(()));
+    wait_for(|| (venue.asked().len() >= 2).then_some(()));
+    assert_eq!(server.metric("tickcast_feed_up", ""), 1.0);
+}

@@ -264,12 +264,16 @@ async fn subscribe(engine: &Engine<'_>) -> Result<(), FeedError> {
     Ok(())
 }
 
-/// The venue's list of instruments; asked for until it comes.
+/// The venue's list of instruments; asked for until it comes and there are some.
 async fn list(engine: &Engine<'_>) -> Vec<Listing> {
     let mut backoff = Backoff::new(500_000_000, 60_000_000_000);
     let mut jitter = Jitter::new(engine.clock.now());
     loop {
         match pages(engine).await {
+            // In its maintenance a venue trades nothing: that is over some time.
+            Ok(listings) if listings.is_empty() => {
+                engine.trouble(&format!("{} lists nothing at present", engine.spec.venue));
+            }
             Ok(listings) => return listings,
             Err(why) => engine.trouble(&why),
         }
