@@ -8,6 +8,7 @@ pub(crate) mod bench;
 mod derived;
 mod recorder;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -236,7 +237,7 @@ impl Ingest {
         self.stop.stop();
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a feed's thread panicked");
+                tracing::error!("a thread of the ingest panicked");
             }
         }
     }
@@ -245,19 +246,25 @@ impl Ingest {
 fn run_feed(feed: Box<dyn Feed>, mut sink: FeedSink, context: &RunContext) {
     let stats = sink.stats.clone();
     tracing::info!(feed = stats.name, "feed starts");
-    let result = feed.run(&mut sink, context);
-    let flushed = sink.flush();
-    match (result, flushed) {
-        (Err(error), _) => {
-            tracing::error!(feed = stats.name, %error, "feed failed");
-            *stats.state.lock() = "failed";
-        }
-        (Ok(()), _) => {
+    // Whoever looks is told, also of a panic (whose words are in the log already).
+    let result = catch_unwind(AssertUnwindSafe(|| feed.run(&mut sink, context)));
+    // The process may be stopping: then nobody takes the rest.
+    let _ = sink.flush();
+    *stats.state.lock() = match result {
+        Ok(Ok(())) => {
             let ticks = stats.ticks.load(Ordering::Relaxed);
             tracing::info!(feed = stats.name, ticks, "feed ended");
-            *stats.state.lock() = "ended";
+            "ended"
         }
-    }
+        Ok(Err(error)) => {
+            tracing::error!(feed = stats.name, %error, "feed failed");
+            "failed"
+        }
+        Err(_) => {
+            tracing::error!(feed = stats.name, "feed panicked");
+            "failed"
+        }
+    };
 }
 
 /// The ingest's thread.
@@ -326,8 +333,11 @@ impl Worker {
         self.recorder.record(&mut batch.ticks, batch.feed, clock::now().mono_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
             let feed = &self.feeds[feed];
-            feed.refused.lock().push(instrument);
-            feed.has_refused.store(true, Ordering::Release);
+            // Only live ones can get a book anew, and ask which.
+            if feed.live.is_some() {
+                feed.refused.lock().push(instrument);
+                feed.has_refused.store(true, Ordering::Release);
+            }
         }
         self.publish(batch.paced);
         shown.lock().clone_from(&self.recorder.report);
@@ -369,4 +379,41 @@ fn wait_for_room(hub: &Hub, stop: &Stop, end: u64, room: u64, report: &mut Inges
 #[expect(clippy::disallowed_methods, reason = "the ingest serves no client, and waits for them")]
 fn sleep(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use tickcast_feeds::feed::FeedError;
+
+    use super::*;
+
+    struct Panics;
+
+    impl Feed for Panics {
+        fn name(&self) -> String {
+            "panics".to_owned()
+        }
+
+        fn thread_name(&self) -> String {
+            self.name()
+        }
+
+        fn lossless(&self) -> bool {
+            false
+        }
+
+        fn run(self: Box<Self>, _: &mut dyn Sink, _: &RunContext) -> Result<(), FeedError> {
+            panic!("as feeds never do");
+        }
+    }
+
+    #[test]
+    fn a_feed_that_panics_has_failed() {
+        let (to_ingest, _batches) = bounded(1);
+        let (_give_back, empty) = bounded(1);
+        let stats = Arc::new(FeedStats::new("panics".to_owned(), None));
+        let sink = FeedSink::new(0, false, to_ingest, empty, stats.clone());
+        run_feed(Box::new(Panics), sink, &RunContext::new(Stop::new(), Arc::new(|| 0)));
+        assert_eq!(*stats.state.lock(), "failed");
+    }
 }

@@ -20,9 +20,13 @@ use crate::sink::Sink;
 use crate::tick::{FeedState, Stamp, Status, Tick};
 
 /// How many ticks of diffs wait for a snapshot, at most: 1 MiB per instrument, and about a minute
-/// of Binance's busiest book (some 30 levels every 100 ms), longer than any snapshot takes to be
-/// fetched. Older diffs make room for newer ones; the snapshot must then be newer too.
+/// of Binance's busiest book (some 30 levels every 100 ms). Older diffs make room for newer ones; the snapshot must then be newer too.
 pub const MAX_WAITING_TICKS: usize = 16_384;
+
+/// How long a diff waits for a snapshot, at most, nanoseconds: as long as a request for one may
+/// take. Thousands of books that have to wait for minutes until they may be asked for then hold half
+/// a minute of what the venue sends, and not all of it.
+pub const MAX_WAITING_NS: u64 = 30_000_000_000;
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +139,12 @@ impl BookSync {
         if self.state == State::Live {
             self.state = State::Suspended;
         }
+        // What waited leads to nothing that comes: the venue may even count anew.
+        self.forget_waiting();
+        if self.state == State::Fresh {
+            // A partial book was shown, if there was one.
+            self.floor = self.last;
+        }
         (self.expected, self.owner) = (false, None);
         put_state(instrument, Stamp { recv: recv_ns, ..Stamp::default() }, FeedState::Stale, sink);
     }
@@ -148,14 +158,17 @@ impl BookSync {
         }
         self.state = State::Resync;
         self.owner = None;
-        self.floor = 0;
-        self.waiting.clear();
-        self.ticks.clear();
+        self.forget_waiting();
     }
 
     /// Whether this connection alone carries the book.
     pub fn is_owned_by(&self, link: u16) -> bool {
         self.owner == Some(link)
+    }
+
+    /// Whether another connection than this one carries the book alone.
+    pub(crate) fn is_owned_but_by(&self, link: u16) -> bool {
+        self.owner.is_some_and(|owner| owner != link)
     }
 
     /// Takes a snapshot that came in the stream: a new chain begins, whatever was before. `last` is
@@ -281,10 +294,18 @@ impl BookSync {
         }
         self.waiting.push_back(Diff { first, last, len: event.len() });
         self.ticks.extend(event);
-        while self.ticks.len() > MAX_WAITING_TICKS {
+        let now = event.first().map_or(0, |tick| tick.ts_recv);
+        let is_over = |oldest: &Tick| oldest.ts_recv.saturating_add(MAX_WAITING_NS) < now;
+        while self.ticks.len() > MAX_WAITING_TICKS || self.ticks.front().is_some_and(is_over) {
             self.drop_oldest();
         }
         Step::Waiting
+    }
+
+    fn forget_waiting(&mut self) {
+        self.floor = 0;
+        self.waiting = VecDeque::new();
+        self.ticks = VecDeque::new();
     }
 
     /// Makes room; a snapshot must now hold what is dropped.

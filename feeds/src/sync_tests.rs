@@ -383,3 +383,38 @@ fn a_snapshot_in_the_stream_begins_a_new_chain() {
     assert_eq!(book.start(None, 5, &snapshot(5), &mut sink), Step::Applied);
     assert_eq!(book.last(), 5, "what waited does not follow");
 }
+
+#[test]
+fn what_waited_when_the_connection_went_does_not_bar_a_venue_that_counts_anew() {
+    for breaks in [false, true] {
+        let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+        if breaks {
+            send(&mut book, Message::Snapshot(10), &mut sink);
+        }
+        assert!(matches!(
+            send(&mut book, Message::Diff(50, 60), &mut sink),
+            Step::Waiting | Step::Gap
+        ));
+        book.suspend(ID, 1, &mut sink);
+        book.expect();
+        assert_eq!(send(&mut book, Message::Diff(4, 5), &mut sink), Step::Waiting);
+        assert_eq!(send(&mut book, Message::Snapshot(4), &mut sink), Step::Applied);
+        assert_eq!(seqs(&sink).last(), Some(&5));
+    }
+}
+
+#[test]
+fn what_waits_longer_than_any_request_takes_is_let_go() {
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    let diff = |book: &mut BookSync, id, recv_ns| {
+        let mut event = ticks([(id % PRICES, id)].into_iter(), id, id, 0);
+        event.iter_mut().for_each(|tick| tick.ts_recv = recv_ns);
+        book.diff(id, id, &event, &mut VecSink::default())
+    };
+    for id in 1..=100 {
+        assert_eq!(diff(&mut book, id, id * MAX_WAITING_NS / 10), Step::Waiting);
+    }
+    assert_eq!(book.waiting.len(), 11);
+    run(&mut book, &mut sink, &[(Snapshot(88), Step::TooOld), (Snapshot(89), Step::Applied)]);
+    assert_eq!(seqs(&sink).last(), Some(&100));
+}

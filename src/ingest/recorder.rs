@@ -111,6 +111,9 @@ impl Recorder {
     /// Numbers an event, applies it to the state, and puts it in line for the ring.
     /// What is derived from it comes right behind it.
     fn event(&mut self, event: &mut [Tick], feed: usize) {
+        if self.is_unfounded(event) {
+            return;
+        }
         for tick in &mut *event {
             match self.sequencers.next(tick) {
                 Sequenced::Seq(seq) => tick.seq = seq,
@@ -134,6 +137,16 @@ impl Recorder {
             }
             _ => {}
         }
+    }
+
+    /// Whether this says that a book is live whose snapshot has just been refused.
+    fn is_unfounded(&mut self, event: &[Tick]) -> bool {
+        let [tick] = event else { return false };
+        !self.refused.is_empty()
+            && tick.kind == Kind::Status
+            && tick.as_status().state == FeedState::Live
+            && self.refused.iter().any(|(_, id)| *id == tick.instrument)
+            && !self.writer.slot(tick.instrument).lock().book.is_known()
     }
 
     /// Whether an instrument's quotes come from its book; asks its listing once.
@@ -208,12 +221,16 @@ impl Recorder {
         if self.report.book_errors == 1 {
             tracing::warn!(%error, instrument = last.instrument.0, "book event refused (further ones are counted)");
         }
-        // Between a resync and its snapshot there is nothing new to tell.
-        if self.writer.slot(last.instrument).lock().feed == FeedState::Resync {
+        // Between a resync and its snapshot there is nothing new to tell, unless that is refused.
+        let is_told = self.writer.slot(last.instrument).lock().feed == FeedState::Resync;
+        if is_told && !last.has(flags::SNAPSHOT) {
             return;
         }
         if let Some(&feed) = self.sources.get(last.instrument.index()) {
             self.refused.push((feed, last.instrument));
+        }
+        if is_told {
+            return;
         }
         let stamp = Stamp { event: last.ts_event, recv: last.ts_recv, seq: 0 };
         let status = Status { state: FeedState::Resync, age_ms: 0 };
@@ -321,6 +338,25 @@ mod tests {
         let expected = [(Kind::Status, 0, 1), (Kind::Trade, 0, 4)];
         assert_eq!(published(&mut recorder, &mut ring), expected);
         assert_eq!(recorder.report.book_errors, 1);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_refused_is_asked_for_again_and_makes_nothing_live() {
+        let (mut recorder, mut ring) = recorder(64);
+        let status = |state| Tick::status(InstrumentId(0), stamp(1), Status { state, age_ms: 0 });
+        // A bid at an ask.
+        let side = |side, flag| {
+            let (price, size) = (Decimal::new(1, 0), Decimal::new(1, 0));
+            let level = Level { side, price, size, first: 0 };
+            Tick::level(InstrumentId(0), stamp(3), flag | flags::SNAPSHOT, &level)
+        };
+        let snapshot = [side(Side::Buy, flags::FIRST), side(Side::Sell, flags::LAST)];
+        recorder.record(&mut [status(FeedState::Resync)], 0, 0);
+        let mut ticks = [snapshot[0], snapshot[1], status(FeedState::Live)];
+        recorder.record(&mut ticks, 0, 0);
+        assert_eq!(published(&mut recorder, &mut ring), [(Kind::Status, 0, 1)]);
+        assert_eq!(recorder.refused, [(0, InstrumentId(0))]);
+        assert_eq!(recorder.writer.slot(InstrumentId(0)).lock().feed, FeedState::Resync);
     }
 
     #[test]

@@ -365,11 +365,13 @@ fn a_refused_symbol_costs_nobody_else_anything() {
         let asked = run.requests("subscribe");
         let of_it = |args: &Vec<String>| args.iter().any(|arg| arg.ends_with("C004USDT"));
         let (whole, parts): (Vec<_>, Vec<_>) = asked.iter().partition(|(_, args)| args.len() > 1);
-        // Each request once, each part of the refused one once: twelve to fourteen is its.
-        assert_eq!((whole.len(), parts.len()), (3, 10), "{asked:?}");
+        // Each request once, and each part of the refused one; the book that is refused for good is
+        // asked for again now and then.
+        let distinct: std::collections::BTreeSet<_> = parts.iter().map(|(_, args)| args).collect();
+        assert_eq!((whole.len(), distinct.len()), (3, 10), "{asked:?}");
         assert_eq!(whole.iter().filter(|(_, args)| of_it(args)).count(), 1);
-        assert_eq!(parts.iter().filter(|(_, args)| of_it(args)).count(), 3);
-        assert_eq!(run.live("refused_total"), 4.0);
+        assert_eq!(distinct.iter().filter(|args| of_it(args)).count(), 3);
+        assert!(run.live("refused_total") >= 4.0);
         let (_, feeds) = run.server.get("/v1/feeds");
         assert!(feeds.contains("error:handler not found,topic:"), "{feeds}");
         run.finish_whole();

@@ -298,10 +298,21 @@ impl LocalVenue {
 
     /// Resets the oldest connection only.
     pub fn abort_first(&self) {
-        let state = self.state.lock();
-        if let Some((_, first)) = state.connections.iter().min_by_key(|(number, _)| **number) {
-            let _ = first.out.try_send(Out::Abort);
+        self.abort(self.open_connections()[0]);
+    }
+
+    /// Resets one connection, if it is open.
+    pub fn abort(&self, number: u64) {
+        if let Some(connection) = self.state.lock().connections.get(&number) {
+            let _ = connection.out.try_send(Out::Abort);
         }
+    }
+
+    /// The open connections, oldest first, each with a number of its own.
+    pub fn open_connections(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.state.lock().connections.keys().copied().collect();
+        numbers.sort_unstable();
+        numbers
     }
 
     fn all(&self, out: impl Fn() -> Out) {

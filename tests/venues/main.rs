@@ -11,4 +11,5 @@ mod world;
 
 mod binance;
 mod bybit;
+mod engine;
 mod okx;

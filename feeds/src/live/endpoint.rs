@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +13,15 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// TCP and TLS together may take so long: a few round trips around the world.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One address of several may take so long: a machine that is gone does not keep from the others.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What bytes go over.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -153,12 +157,25 @@ impl Dialer {
         Ok(Dialer { tls: TlsConnector::from(Arc::new(config)) })
     }
 
+    /// Trusts nobody: for tests that connect to nothing.
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        Dialer { tls: TlsConnector::from(Arc::new(config)) }
+    }
+
     pub(super) async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
         timeout(DIAL_TIMEOUT, self.connect(endpoint)).await.map_err(|_| DialError::Timeout)?
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
+        let stream = connect_any(addresses).await?;
         stream.set_nodelay(true)?;
         if !endpoint.secure {
             return Ok(Box::new(stream));
@@ -169,9 +186,35 @@ impl Dialer {
     }
 }
 
+/// Connects to the first of the addresses that takes it.
+async fn connect_any(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut why = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match timeout(ADDRESS_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => why = error,
+            Err(_) => why = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(why)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_several_addresses_one_is_enough() {
+        let open = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (there, gone) = (open.local_addr().unwrap(), closed.local_addr().unwrap());
+        drop(closed);
+        let stream = connect_any([gone, there].into_iter()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), there);
+        let error = connect_any([gone].into_iter()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(connect_any([].into_iter()).await.is_err());
+    }
 
     #[test]
     fn urls_are_taken_apart() {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::endpoint::{Dialer, Endpoint};
 use super::recovery::Recovery;
 use super::rest;
-use super::shard::Shard;
+use super::shard::{Shard, is_primary};
 use super::stats::{LiveStats, add, bump};
 use super::tap::Tap;
 use crate::clock::{Clock, SystemClock};
@@ -32,13 +33,17 @@ const FLUSH_MESSAGES: usize = 256;
 /// So many incomplete books are looked at in every tick of the clock, more of them less often.
 const WANTS_PER_TICK: usize = 100;
 
+/// So many books are fetched at a time: enough to use up any venue's weight (Binance: 20 books of 100
+/// levels a second) when an answer takes half a second, and not so many connections that they harm.
+const MAX_FETCHES: usize = 16;
+
 /// Something to be done beside what is being done.
 pub(super) enum Task {
     /// Keep a shard's connection; the one that it replaces is told when it may go.
     Keep(Rc<Shard>, Option<Rc<Notify>>),
     /// Fetch the full book of a symbol.
     Fetch(Box<str>, Get),
-    /// Look whether the venue lists more that the spec names than is known.
+    /// Look now and then whether the venue lists more that the spec names than is known.
     Relist,
 }
 
@@ -49,6 +54,8 @@ pub(super) struct Link {
     /// The symbols whose books are to be subscribed to anew, all together as soon as the venue's
     /// pace allows it.
     pub(super) broken: RefCell<Vec<Box<str>>>,
+    /// When something was last heard over it.
+    pub(super) heard_ns: Cell<u64>,
     /// Rung when there is something in `broken`.
     pub(super) bell: Notify,
     /// Whether a subscription of it was confirmed: what it carries may be live by it.
@@ -58,14 +65,22 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// The book of this symbol is to be subscribed to anew.
-    fn is_broken(&self, native: &str) {
+    /// The book of this symbol is to be subscribed to anew; says whether that is news.
+    fn is_broken(&self, native: &str) -> bool {
         let mut broken = self.broken.borrow_mut();
-        // One that has waited for long is asked for a second time.
-        if !broken.iter().any(|known| **known == *native) {
+        let is_news = !broken.iter().any(|known| **known == *native);
+        if is_news {
             broken.push(native.into());
             self.bell.notify_one();
         }
+        is_news
+    }
+}
+
+impl Link {
+    /// Whether the state of a symbol hangs on it, and it carries its data.
+    fn is_up_for(&self, native: &str) -> bool {
+        self.is_up.get() && self.shard.is_primary && self.shard.carries(native)
     }
 }
 
@@ -95,6 +110,8 @@ pub(super) struct Engine<'a> {
     pub(super) weight: RefCell<Budget>,
     pub(super) request_id: Cell<u64>,
     pub(super) instruments: Arc<Instruments>,
+    /// The paths of the routes on all of which the state of a symbol hangs.
+    primaries: Vec<&'static str>,
     recovery: RefCell<Recovery>,
     core: RefCell<Core<'a>>,
     links: RefCell<HashMap<u16, Rc<Link>>>,
@@ -102,6 +119,8 @@ pub(super) struct Engine<'a> {
     /// Ticks of the clock that nothing is done at.
     skip: Cell<usize>,
     tasks: RefCell<Vec<Task>>,
+    /// The symbols whose books are being fetched.
+    fetching: RefCell<HashSet<Box<str>>>,
     /// The symbols that are subscribed to.
     known: RefCell<HashSet<Box<str>>>,
     /// Rung when there are new tasks.
@@ -137,8 +156,12 @@ impl<'a> Engine<'a> {
             Some(_) => How::Fetch,
             None => How::Resubscribe,
         };
+        let has_books = parts.spec.channels.book;
+        let mut routes = parts.rules.routes();
+        routes.retain(|route| is_primary(route, has_books));
         Engine {
             limits,
+            primaries: routes.iter().map(|route| route.path).collect(),
             spec: parts.spec,
             dialer: parts.dialer,
             ws: parts.ws,
@@ -163,6 +186,7 @@ impl<'a> Engine<'a> {
             next_link: Cell::new(0),
             skip: Cell::new(0),
             tasks: RefCell::default(),
+            fetching: RefCell::default(),
             known: RefCell::default(),
             bell: Notify::new(),
             rules: parts.rules,
@@ -238,6 +262,7 @@ impl<'a> Engine<'a> {
         let link = Rc::new(Link {
             shard: shard.clone(),
             broken: RefCell::default(),
+            heard_ns: Cell::new(0),
             bell: Notify::new(),
             is_up: Cell::new(false),
             is_whole: Cell::new(false),
@@ -253,40 +278,48 @@ impl<'a> Engine<'a> {
             return;
         }
         self.count_links();
-        let shard = &link.shard;
-        if shard.is_primary {
-            let book = self.spec.channels.book;
-            self.input(&Input::Expect { natives: &shard.natives, book });
-            if book {
-                self.recovery.borrow_mut().expect(&shard.natives, self.clock.now());
-            }
+        if !link.shard.is_primary {
+            return;
+        }
+        let natives = self.carried(&link.shard, false, true);
+        let book = self.spec.channels.book;
+        self.input(&Input::Expect { natives: &natives, book });
+        if book {
+            self.recovery.borrow_mut().expect(&natives, self.clock.now());
         }
     }
 
-    /// A connection is gone.
+    /// A connection is gone. Also one that was not confirmed yet may have brought books.
     pub(super) fn lost(&self, number: u16) {
         let Some(link) = self.links.borrow_mut().remove(&number) else { return };
         self.count_links();
-        let others = self.links.borrow();
-        // A book that is stale by mistake is live again with its next change; one that is live by
-        // mistake would be so for ever. Without books nothing but a subscription makes live.
-        let carries_all = |other: &Link| match self.spec.channels.book {
-            true => other.is_whole.get(),
-            false => other.is_up.get(),
-        };
-        let is_carried = |native: &str| {
-            others.values().any(|other| {
-                carries_all(other) && other.shard.is_primary && other.shard.carries(native)
-            })
-        };
-        let shard = &link.shard;
-        let orphans: Vec<Box<str>> = match shard.is_primary && link.is_up.get() {
-            true => shard.natives.iter().filter(|native| !is_carried(native)).cloned().collect(),
+        let orphans = match link.shard.is_primary {
+            true => self.carried(&link.shard, true, false),
             false => Vec::new(),
         };
-        drop(others);
         self.input(&Input::Lost { link: number, orphans: &orphans });
         self.flush();
+    }
+
+    /// The symbols of a shard that are carried, or those that are not; see [`Engine::is_carried`].
+    fn carried(&self, shard: &Shard, wholly: bool, yes: bool) -> Vec<Box<str>> {
+        let natives = shard.natives.iter().filter(|native| self.is_carried(native, wholly) == yes);
+        natives.cloned().collect()
+    }
+
+    /// Whether every connection that a symbol needs is up, or even carries all that the one before
+    /// it did: a book that is stale by mistake is live again with its next change, one that is live by
+    /// mistake would be so for ever. Without books nothing but a subscription makes live.
+    fn is_carried(&self, native: &str, wholly: bool) -> bool {
+        let links = self.links.borrow();
+        let wholly = wholly && self.spec.channels.book;
+        self.primaries.iter().all(|path| {
+            links.values().any(|link| {
+                link.shard.path == *path
+                    && link.is_up_for(native)
+                    && (!wholly || link.is_whole.get())
+            })
+        })
     }
 
     fn count_links(&self) {
@@ -310,33 +343,43 @@ impl<'a> Engine<'a> {
             }
         }
         self.stats.incomplete.store(wants.len() as u64, Ordering::Relaxed);
-        let links = self.links.borrow();
-        let carrier = |native: &str| {
-            let able = |link: &&Rc<Link>| {
-                link.is_up.get() && link.shard.is_primary && link.shard.carries(native)
-            };
-            links.values().find(able)
-        };
-        let now = self.clock.now();
-        let mut recovery = self.recovery.borrow_mut();
-        recovery.decide(
-            now,
-            &wants,
-            |native| carrier(native).is_some(),
-            |want| {
-                bump(&self.stats.recoveries);
-                match (want.how, self.rules.snapshot(&want.native), carrier(&want.native)) {
-                    (How::Fetch, Some(get), _) => {
-                        self.begin(Task::Fetch(want.native.clone(), get));
-                    }
-                    (_, _, Some(link)) => link.is_broken(&want.native),
-                    _ => {}
-                }
-            },
-        );
-        drop((recovery, links));
+        self.recover(&wants);
         self.core.borrow_mut().give_back(refused, wants);
         self.flush();
+    }
+
+    /// Asks for what the recovery decides, no faster than it can be asked for: what would have to
+    /// wait is decided upon again when there is room.
+    fn recover(&self, wants: &[Want]) {
+        let now = self.clock.now();
+        let links = self.links.borrow();
+        self.recovery.borrow_mut().decide(now, wants, |want| {
+            let carriers = links.values().filter(|link| link.is_up_for(&want.native));
+            // Of two lines one may be dead, and nobody knows it yet.
+            let carrier = carriers.max_by_key(|link| link.heard_ns.get());
+            let Some(link) = carrier else { return false };
+            let asked = match (want.how, self.rules.snapshot(&want.native)) {
+                (How::Fetch, Some(get)) => self.begin_fetch(now, &want.native, get),
+                _ => link.is_broken(&want.native),
+            };
+            if asked {
+                bump(&self.stats.recoveries);
+            }
+            asked
+        });
+    }
+
+    /// Has a book fetched, if the venue's limits and ours have room for it now.
+    fn begin_fetch(&self, now: u64, native: &str, get: Get) -> bool {
+        let mut fetching = self.fetching.borrow_mut();
+        let has_room = fetching.len() < MAX_FETCHES
+            && !fetching.contains(native)
+            && self.weight.borrow_mut().take(now, get.weight).is_ok();
+        if has_room {
+            fetching.insert(native.into());
+            self.begin(Task::Fetch(native.into(), get));
+        }
+        has_room
     }
 
     /// The requests that begin all of a link's subscriptions.
@@ -361,14 +404,21 @@ impl<'a> Engine<'a> {
         texts
     }
 
-    /// Fetches a full book and gives it to the parser.
+    /// Fetches a full book, whose weight has been spent, and gives it to the parser.
     pub(super) async fn fetch(&self, native: &str, get: &Get) {
-        self.spend(&self.weight, get.weight).await;
-        match rest::get(&self.dialer, &self.rest, &get.path).await {
-            Ok(text) => {
+        let answer = rest::get(&self.dialer, &self.rest, &get.path).await;
+        self.fetched(native, get, answer);
+    }
+
+    fn fetched(&self, native: &str, get: &Get, answer: Result<Bytes, rest::RestError>) {
+        self.fetching.borrow_mut().remove(native);
+        match answer {
+            Ok(text) if self.is_carried(native, false) => {
                 self.input(&Input::Reply { url: &get.path, text: &text });
                 self.flush();
             }
+            // A book that nothing follows is not live; the next connection needs a newer one.
+            Ok(_) => {}
             Err(error) => {
                 bump(&self.stats.recovery_failures);
                 self.rest_failed(&error);
@@ -381,8 +431,8 @@ impl<'a> Engine<'a> {
     /// A REST request failed: where the venue wants to be left alone, it is.
     pub(super) fn rest_failed(&self, error: &rest::RestError) {
         if let Some(wait) = error.wait() {
-            let until = self.clock.now() + wait.as_nanos() as u64;
-            self.weight.borrow_mut().block_until(until);
+            let wait = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+            self.weight.borrow_mut().block_until(self.clock.now().saturating_add(wait));
         }
     }
 
@@ -435,3 +485,7 @@ impl Core<'_> {
         (self.refused, self.wants) = (refused, wants);
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -33,6 +33,9 @@ const OVERLAP_NS: u64 = 2_000_000_000;
 /// A venue that says that too much was asked is asked nothing for so long: longer than the window
 /// in which any venue counts messages of a connection (a second).
 const HASTE_NS: u64 = 2_000_000_000;
+/// A connection is not replaced before it is so old, whatever the venue says: one that announces its
+/// end to all who come is not stormed.
+const YOUTH_NS: u64 = 5_000_000_000;
 
 /// The longest that nothing is looked at.
 const LONGEST_NAP_NS: u64 = 1_000_000_000;
@@ -44,8 +47,8 @@ const MESSAGES_PER_TURN: usize = 64;
 pub(super) enum End {
     /// A younger connection has taken over.
     Replaced,
-    /// It broke, and a younger connection is on its way.
-    Succeeded(String),
+    /// It broke, and a younger connection is on its way, which rings when it carries the data.
+    Succeeded(String, Rc<Notify>),
     /// It broke.
     Lost(String),
 }
@@ -68,9 +71,11 @@ struct Talk<'e, 'a> {
     whole_ns: Option<u64>,
     /// When all subscriptions are to be asked for again, because some were refused for haste.
     again_ns: Option<u64>,
+    opened_ns: u64,
     heard_ns: u64,
     probed_ns: Option<u64>,
     ping_ns: u64,
+    /// When a younger connection is to be opened.
     retire_ns: u64,
     /// Rung by the younger connection, when there is one.
     leave: Option<Rc<Notify>>,
@@ -95,6 +100,9 @@ pub(super) async fn converse(
             in_a_row = 0;
             if let Err(end) = talk.due(predecessor).await {
                 return end;
+            }
+            if poll_once(pin!(rung(talk.leave.as_deref()))).await.is_some() {
+                return talk.part().await;
             }
             tokio::task::yield_now().await;
         }
@@ -165,6 +173,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             is_settled: false,
             whole_ns: None,
             again_ns: None,
+            opened_ns: now,
             heard_ns: now,
             probed_ns: None,
             ping_ns: engine.limits.ping.map_or(u64::MAX, |every| now + every.as_nanos() as u64),
@@ -175,8 +184,8 @@ impl<'e, 'a> Talk<'e, 'a> {
 
     fn broke(&self, why: String) -> End {
         let why = format!("connection to {} lost: {why}", self.engine.ws);
-        match self.leave {
-            Some(_) => End::Succeeded(why),
+        match &self.leave {
+            Some(leave) => End::Succeeded(why, leave.clone()),
             None => End::Lost(why),
         }
     }
@@ -332,6 +341,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             OpCode::Pong | OpCode::Continuation => Heard::Alive,
         };
         self.heard_ns = self.engine.clock.now();
+        self.link.heard_ns.set(self.heard_ns);
         self.probed_ns = None;
         if heard == Heard::Confirmed {
             self.refusals.confirmed();
@@ -353,10 +363,7 @@ impl<'e, 'a> Talk<'e, 'a> {
                 self.sends.block_until(at);
                 self.again_ns = Some(at);
             }
-            Heard::Leaving if self.leave.is_none() => {
-                self.leave = Some(shard::replace(self.engine, &self.link.shard));
-            }
-            Heard::Leaving => {}
+            Heard::Leaving => self.retire_ns = self.retire_ns.min(self.opened_ns + YOUTH_NS),
         }
         Ok(())
     }

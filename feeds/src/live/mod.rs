@@ -9,7 +9,7 @@
 //! Invariants:
 //! - Every input of the parser goes through `Engine::input`, in the order in which it was received, and
 //!   is shown to the [`Tap`] first: what the tap kept makes the same ticks again.
-//! - A connection that is replaced goes only after the younger one has carried the data for a while.
+//! - A connection that is replaced goes only after a younger one has carried the data for a while.
 
 mod answers;
 mod backoff;
@@ -190,8 +190,9 @@ async fn run(engine: &Engine<'_>) -> Result<(), FeedError> {
     let mut tasks = FuturesUnordered::new();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut relist = interval(RELIST);
-    relist.reset();
+    if is_open {
+        tasks.push(perform(engine, Task::Relist));
+    }
     let mut ticks = 0_u64;
     loop {
         tasks.extend(engine.take_tasks().into_iter().map(|task| perform(engine, task)));
@@ -205,7 +206,6 @@ async fn run(engine: &Engine<'_>) -> Result<(), FeedError> {
                     engine.publish_ignored();
                 }
             }
-            _ = relist.tick(), if is_open => tasks.push(perform(engine, Task::Relist)),
         }
     }
 }
@@ -214,8 +214,11 @@ async fn perform(engine: &Engine<'_>, task: Task) {
     match task {
         Task::Keep(shard, predecessor) => shard::keep(engine, &shard, predecessor).await,
         Task::Fetch(native, get) => engine.fetch(&native, &get).await,
-        // The names were right before; what else goes wrong is tried again in an hour.
-        Task::Relist => subscribe(engine).await.unwrap_or_default(),
+        Task::Relist => loop {
+            sleep(RELIST).await;
+            // The names were right before; what else goes wrong is tried again in an hour.
+            subscribe(engine).await.unwrap_or_default();
+        },
     }
 }
 
@@ -263,12 +266,16 @@ async fn subscribe(engine: &Engine<'_>) -> Result<(), FeedError> {
     Ok(())
 }
 
-/// The venue's list of instruments; asked for until it comes.
+/// The venue's list of instruments; asked for until it comes and there are some.
 async fn list(engine: &Engine<'_>) -> Vec<Listing> {
     let mut backoff = Backoff::new(500_000_000, 60_000_000_000);
     let mut jitter = Jitter::new(engine.clock.now());
     loop {
         match pages(engine).await {
+            // In its maintenance a venue trades nothing: that is over some time.
+            Ok(listings) if listings.is_empty() => {
+                engine.trouble(&format!("{} lists nothing at present", engine.spec.venue));
+            }
             Ok(listings) => return listings,
             Err(why) => engine.trouble(&why),
         }

@@ -83,13 +83,15 @@ impl Case {
 pub(super) struct Recovery {
     how: How,
     cases: HashMap<Box<str>, Case>,
+    /// The place among what is wanted whose turn it is to be asked for.
+    turn: usize,
     jitter: Jitter,
 }
 
 impl Recovery {
     /// For a venue that gives snapshots in this way.
     pub(super) fn new(how: How, seed: u64) -> Self {
-        Recovery { how, cases: HashMap::new(), jitter: Jitter::new(seed) }
+        Recovery { how, cases: HashMap::new(), turn: 0, jitter: Jitter::new(seed) }
     }
 
     /// These were subscribed to at `now`: where snapshots come in the stream they are given time.
@@ -102,15 +104,15 @@ impl Recovery {
         }
     }
 
-    /// What to ask for now, of what is wanted; `can` says for which there is a connection.
-    pub(super) fn decide(
-        &mut self,
-        now: u64,
-        wants: &[Want],
-        can: impl Fn(&str) -> bool,
-        mut ask: impl FnMut(&Want),
-    ) {
-        for want in wants {
+    /// Asks for what is to be asked for now, of what is wanted. `ask` says whether it did: what there
+    /// is no connection or no room for is decided upon again.
+    ///
+    /// Where there is room for some only, all have their turn: a book that breaks for ever does not
+    /// keep the others from being mended.
+    pub(super) fn decide(&mut self, now: u64, wants: &[Want], mut ask: impl FnMut(&Want) -> bool) {
+        let (before, from) = wants.split_at(self.turn.min(wants.len()));
+        let begin = before.len();
+        for (place, want) in from.iter().chain(before).enumerate() {
             if !self.cases.contains_key(&want.native) {
                 self.cases.insert(want.native.clone(), Case::new(now));
             }
@@ -121,11 +123,11 @@ impl Recovery {
             }
             (case.seen, case.snapshots) = (now, want.snapshots);
             // One that is under way is asked for again when it had its time.
-            if now >= case.at && can(&want.native) {
+            if now >= case.at && ask(want) {
                 let patience = (PATIENCE_NS << case.vain.min(32)).min(MOST_PATIENCE_NS);
                 (case.phase, case.at) = (Phase::Asked, now + patience);
                 case.vain += 1;
-                ask(want);
+                self.turn = (begin + place + 1) % wants.len();
             }
         }
         let how = self.how;
@@ -163,8 +165,13 @@ mod tests {
 
     fn asked(recovery: &mut Recovery, now: u64, wants: &[Want]) -> Vec<String> {
         let mut out = Vec::new();
-        let can = |native: &str| native != "DEAD";
-        recovery.decide(now, wants, can, |want| out.push(want.native.to_string()));
+        recovery.decide(now, wants, |want| {
+            let can = &*want.native != "DEAD";
+            if can {
+                out.push(want.native.to_string());
+            }
+            can
+        });
         out
     }
 
@@ -226,6 +233,26 @@ mod tests {
         // Another connection is to carry it: it has its time.
         all.expect(&["A".into()], 5);
         assert!(asked(&mut all, 6, &[want("A")]).is_empty());
+    }
+
+    #[test]
+    fn where_there_is_room_for_one_all_have_their_turn() {
+        let mut all = Recovery::new(How::Fetch, 1);
+        let wants = ["A", "B", "C"].map(want);
+        let mut out = String::new();
+        for now in 0..9 {
+            let mut room = 1;
+            all.decide(now * SECOND_NS, &wants, |want| {
+                room -= 1;
+                if room == 0 {
+                    out.push_str(&want.native);
+                }
+                room == 0
+            });
+            // Each comes, and breaks again at once.
+            all.decide(now * SECOND_NS + 1, &[], |_| false);
+        }
+        assert_eq!(out, "ABCABCABC");
     }
 
     /// How often a book is asked for in two minutes that comes at once and breaks at once.

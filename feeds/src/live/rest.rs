@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Collected, Empty, Limited};
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::endpoint::{DialError, Dialer, Endpoint};
 
 /// A request may take so long: Binance's list of instruments is some 15 MB.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
@@ -86,10 +86,12 @@ async fn ask(dialer: &Dialer, endpoint: &Endpoint, path: &str) -> Result<Bytes, 
     let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let after = after.map(Duration::from_secs);
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(RestError::Body)?.to_bytes();
+    let body = body.map(Collected::to_bytes).map_err(RestError::Body);
     if !status.is_success() {
+        // The status counts, also when what explains it breaks off.
+        let body = body.unwrap_or_default();
         let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
         return Err(RestError::Status { status, after, text });
     }
-    Ok(body)
+    body
 }

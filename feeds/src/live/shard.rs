@@ -37,7 +37,7 @@ pub(super) struct Shard {
     pub(super) channels: Kinds,
     /// The symbols, by the venue's names, in order.
     pub(super) natives: Vec<Box<str>>,
-    /// Whether the state of its symbols hangs on it: it has their books, or there are none.
+    /// See [`is_primary`].
     pub(super) is_primary: bool,
     /// How many refusals the last connection got to whose subscriptions all was answered.
     refused: Cell<Option<usize>>,
@@ -55,7 +55,7 @@ impl Shard {
                     path: route.path,
                     channels: route.channels,
                     natives,
-                    is_primary: route.channels.book || !has_books,
+                    is_primary: is_primary(route, has_books),
                     refused: Cell::new(None),
                 })
             })
@@ -72,6 +72,11 @@ impl Shard {
     pub(super) fn carries(&self, native: &str) -> bool {
         self.natives.binary_search_by(|own| (**own).cmp(native)).is_ok()
     }
+}
+
+/// Whether the state of a route's symbols hangs on it: it has their books, or there are none.
+pub(super) fn is_primary(route: &Route, has_books: bool) -> bool {
+    route.channels.book || !has_books
 }
 
 /// Keeps a shard's connection until the feed ends or a younger connection has taken over.
@@ -95,12 +100,15 @@ pub(super) async fn keep(
                 match end {
                     End::Replaced => {
                         bump(&engine.stats.replaced);
-                        return;
+                        break;
                     }
-                    End::Succeeded(why) => {
+                    End::Succeeded(why, replaced) => {
                         bump(&engine.stats.losses);
                         engine.trouble(&why);
-                        return;
+                        if predecessor.is_some() {
+                            replaced.notified().await;
+                        }
+                        break;
                     }
                     End::Lost(why) => {
                         bump(&engine.stats.losses);
@@ -123,6 +131,10 @@ pub(super) async fn keep(
         };
         engine.trouble(&why);
         sleep(Duration::from_nanos(backoff.next(&mut jitter))).await;
+    }
+    // One that it was to replace and had not yet goes now that a third carries the data.
+    if let Some(old) = predecessor {
+        old.notify_one();
     }
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 pub struct LiveStats {
     /// Symbols that are subscribed to.
     pub symbols: AtomicU64,
-    /// Connections that are open and subscribed, and how many there should be.
+    /// Connections that are open and subscribed.
     pub links: AtomicU64,
     /// How many connections there should be.
     pub links_wanted: AtomicU64,
@@ -29,7 +29,7 @@ pub struct LiveStats {
     pub refused: AtomicU64,
     /// Full books that were asked for because a book was not complete.
     pub recoveries: AtomicU64,
-    /// Those of them that were refused or failed.
+    /// Those of them that were fetched and refused, or failed.
     pub recovery_failures: AtomicU64,
     /// Books that are not complete at the moment.
     pub incomplete: AtomicU64,

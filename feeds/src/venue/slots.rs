@@ -160,7 +160,10 @@ impl<S: Default + HasBook> Slots<S> {
         for native in orphans {
             // Also what is only listed: it is stale until its data come.
             let Ok(slot) = self.resolve(native, |_| None) else { continue };
-            slot.state.book_mut().suspend(slot.id, recv_ns, sink);
+            // A younger connection may have begun the book before it was confirmed.
+            if !slot.state.book().is_owned_but_by(link) {
+                slot.state.book_mut().suspend(slot.id, recv_ns, sink);
+            }
         }
         for slot in &mut self.slots {
             if slot.state.book().is_owned_by(link) {
