@@ -4,6 +4,7 @@
 //! The modules stand in the order of the data's path. A feed hands ticks to a [`Sink`]; it cannot
 //! know that rings, reactors or sockets exist.
 
+mod abreast;
 pub mod claims;
 pub mod clock;
 pub mod decimal;

@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 
+use crate::abreast::Abreast;
 use crate::instrument::InstrumentId;
 use crate::sink::Sink;
 use crate::tick::{FeedState, Stamp, Status, Tick};
@@ -33,7 +34,7 @@ pub const MAX_WAITING_NS: u64 = 30_000_000_000;
 pub enum Step {
     /// It was put (a snapshot: with the diffs that had waited for it).
     Applied,
-    /// It waits for a snapshot.
+    /// It waits for a snapshot, or for another connection to bring what comes before it.
     Waiting,
     /// The book already holds all of it; dropped.
     Duplicate,
@@ -54,6 +55,8 @@ pub struct BookSync {
     snapshots: u32,
     /// The connection whose unnumbered diffs are taken.
     owner: Option<u16>,
+    /// The connections that bring numbered diffs.
+    lines: Abreast,
     /// The last update id put: of the chain when live, else of the newest partial book.
     last: u64,
     /// While waiting: a snapshot must reach at least to here.
@@ -158,6 +161,7 @@ impl BookSync {
         }
         self.state = State::Resync;
         self.owner = None;
+        self.lines.settle();
         self.forget_waiting();
     }
 
@@ -201,6 +205,46 @@ impl BookSync {
         Step::Applied
     }
 
+    /// The same as [`diff`](Self::diff), which came over the connection `link`.
+    ///
+    /// One that is ahead of the book is no gap as long as another connection, which has brought
+    /// less, may still bring what lies between: a younger connection takes over from a slower one.
+    pub fn diff_via(
+        &mut self,
+        link: u16,
+        first: u64,
+        last: u64,
+        event: &[Tick],
+        sink: &mut dyn Sink,
+    ) -> Step {
+        self.lines.note(link, last);
+        if self.state == State::Live
+            && first > self.last.saturating_add(1)
+            && self.lines.may_wait(self.last, event.first().map_or(0, |tick| tick.ts_recv))
+        {
+            return self.wait(first, last, event);
+        }
+        self.diff(first, last, event, sink)
+    }
+
+    /// A connection is gone: where diffs wait for what it might have brought, the chain is broken.
+    pub fn forget(
+        &mut self,
+        link: u16,
+        instrument: InstrumentId,
+        recv_ns: u64,
+        sink: &mut dyn Sink,
+    ) {
+        self.lines.forget(link);
+        let waits = self.state == State::Live && !self.waiting.is_empty();
+        if waits && !self.lines.is_one_behind(self.last) {
+            self.state = State::Resync;
+            self.lines.settle();
+            let stamp = Stamp { recv: recv_ns, ..Stamp::default() };
+            put_state(instrument, stamp, FeedState::Resync, sink);
+        }
+    }
+
     /// Takes a diff that covers the update ids `first..=last`. `event` is its ticks, at least one.
     ///
     /// A diff that overlaps the end of the chain is put whole: its levels are totals as of
@@ -214,6 +258,7 @@ impl BookSync {
         }
         if first > self.last.saturating_add(1) {
             self.state = State::Resync;
+            self.lines.settle();
             put_status(event, FeedState::Resync, sink);
             self.wait(first, last, event);
             return Step::Gap;
@@ -223,6 +268,9 @@ impl BookSync {
         if self.state == State::Suspended {
             self.state = State::Live;
             put_status(event, FeedState::Live, sink);
+        }
+        if !self.waiting.is_empty() {
+            self.go_on(sink);
         }
         Step::Applied
     }
@@ -237,6 +285,7 @@ impl BookSync {
             }
             self.last = last;
             put(event, sink);
+            self.go_on(sink);
             return Step::Applied;
         }
         if self.state == State::Suspended && last < self.last {
@@ -319,18 +368,28 @@ impl BookSync {
     /// Puts the waiting diffs that the snapshot just put does not hold. Those that do not follow it
     /// (never after a fetched one: the floor sees to that) are of a chain that has ended.
     fn put_waiting(&mut self, sink: &mut dyn Sink) {
-        for diff in std::mem::take(&mut self.waiting) {
-            let event = self.ticks.drain(..diff.len);
-            if diff.last <= self.last {
-                continue;
-            }
-            if diff.first > self.last.saturating_add(1) {
-                break;
-            }
-            self.last = diff.last;
-            event.for_each(|tick| sink.put(&tick));
-        }
+        self.go_on(sink);
+        self.waiting = VecDeque::new();
         self.ticks = VecDeque::new();
+        self.lines.settle();
+    }
+
+    /// Puts the waiting diffs that follow the book.
+    fn go_on(&mut self, sink: &mut dyn Sink) {
+        while let Some(diff) = self.waiting.front()
+            && diff.first <= self.last.saturating_add(1)
+        {
+            let event = self.ticks.drain(..diff.len);
+            if diff.last > self.last {
+                self.last = diff.last;
+                event.for_each(|tick| sink.put(&tick));
+            }
+            self.waiting.pop_front();
+        }
+        if self.waiting.is_empty() {
+            self.ticks = VecDeque::new();
+            self.lines.settle();
+        }
     }
 }
 

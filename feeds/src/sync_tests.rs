@@ -418,3 +418,60 @@ fn what_waits_longer_than_any_request_takes_is_let_go() {
     run(&mut book, &mut sink, &[(Snapshot(88), Step::TooOld), (Snapshot(89), Step::Applied)]);
     assert_eq!(seqs(&sink).last(), Some(&100));
 }
+
+/// A diff over a connection, received at a time.
+fn via(book: &mut BookSync, sink: &mut VecSink, link: u16, ids: (u64, u64), now: u64) -> Step {
+    let mut event = ticks((ids.0..=ids.1).map(|id| (id % PRICES, id)), ids.0, ids.1, 0);
+    event.iter_mut().for_each(|tick| tick.ts_recv = now);
+    let step = book.diff_via(link, ids.0, ids.1, &event, sink);
+    check(&sink.ticks);
+    step
+}
+
+#[test]
+fn a_connection_that_is_ahead_waits_for_the_one_that_it_takes_over_from() {
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    send(&mut book, Message::Snapshot(10), &mut sink);
+    assert_eq!(via(&mut book, &mut sink, 1, (11, 12), 0), Step::Applied);
+    assert_eq!(via(&mut book, &mut sink, 2, (15, 16), 1), Step::Waiting);
+    assert_eq!(via(&mut book, &mut sink, 2, (17, 17), 2), Step::Waiting);
+    assert!(!book.wants_snapshot());
+    // The batches of another machine end elsewhere.
+    assert_eq!(via(&mut book, &mut sink, 1, (13, 13), 3), Step::Applied);
+    assert_eq!(book.last(), 13);
+    assert_eq!(via(&mut book, &mut sink, 1, (14, 15), 4), Step::Applied);
+    assert_eq!(book.last(), 17);
+    assert_eq!(via(&mut book, &mut sink, 1, (16, 17), 5), Step::Duplicate);
+    // Both are without it, the slower one too.
+    assert_eq!(via(&mut book, &mut sink, 2, (20, 20), 6), Step::Waiting);
+    assert_eq!(via(&mut book, &mut sink, 1, (20, 20), 7), Step::Gap);
+    assert_eq!(states(&sink), [FeedState::Live, FeedState::Resync]);
+    assert_eq!(send(&mut book, Message::Snapshot(19), &mut sink), Step::Applied);
+    assert_eq!(book.last(), 20);
+}
+
+#[test]
+fn a_connection_that_is_behind_is_waited_for_no_longer_than_it_may_be() {
+    use crate::abreast::CATCH_UP_NS;
+    let (mut book, mut sink) = (BookSync::new(), VecSink::default());
+    send(&mut book, Message::Snapshot(10), &mut sink);
+    via(&mut book, &mut sink, 1, (11, 11), 0);
+    assert_eq!(via(&mut book, &mut sink, 2, (14, 14), 5), Step::Waiting);
+    assert_eq!(via(&mut book, &mut sink, 2, (15, 15), 4 + CATCH_UP_NS), Step::Waiting);
+    assert_eq!(via(&mut book, &mut sink, 2, (16, 16), 5 + CATCH_UP_NS), Step::Gap);
+    // All that waited is there when the snapshot comes.
+    assert_eq!(send(&mut book, Message::Snapshot(13), &mut sink), Step::Applied);
+    assert_eq!(book.last(), 16);
+    // Gone: at once.
+    assert_eq!(via(&mut book, &mut sink, 2, (18, 18), 2 * CATCH_UP_NS), Step::Waiting);
+    book.forget(7, ID, 1, &mut sink);
+    assert!(!book.wants_snapshot());
+    book.forget(1, ID, 1, &mut sink);
+    assert!(book.wants_snapshot());
+    // And alone, for nobody.
+    send(&mut book, Message::Snapshot(18), &mut sink);
+    assert_eq!(via(&mut book, &mut sink, 2, (20, 20), 2 * CATCH_UP_NS), Step::Gap);
+    use FeedState::{Live, Resync};
+    assert_eq!(states(&sink), [Live, Resync, Live, Resync, Live, Resync]);
+    check(&sink.ticks);
+}

@@ -29,6 +29,7 @@ mod names;
 pub mod native;
 mod okx;
 pub mod rules;
+mod serial;
 mod slots;
 mod time;
 mod top;

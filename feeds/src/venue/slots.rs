@@ -169,6 +169,7 @@ impl<S: Default + HasBook> Slots<S> {
             if slot.state.book().is_owned_by(link) {
                 slot.state.book_mut().discard(slot.id, recv_ns, sink);
             }
+            slot.state.book_mut().forget(link, slot.id, recv_ns, sink);
         }
     }
 

@@ -16,6 +16,7 @@ use self::fields::{Fields, decoded, set_upper, unwrap_combined};
 use self::symbols::Symbols;
 use super::event::{Event, array};
 use super::json::{Fault, Reader, decimal, integer, text, wrong};
+use super::serial::Serial;
 use super::slots::HasBook;
 use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
@@ -84,10 +85,10 @@ struct Core {
 struct State {
     /// Whether a plain trade was seen: aggregates would repeat it.
     plain_trades: bool,
-    /// The newest trade put, `t` or `l`.
-    trade: Option<u64>,
-    /// The newest aggregate put, `a`.
-    aggregate: Option<u64>,
+    /// The trades put, by `t` or `l`.
+    trade: Serial,
+    /// The aggregates put, by `a`.
+    aggregate: Serial,
     /// The newest quote put, `u`.
     quote: Option<u64>,
     book: BookSync,
@@ -164,6 +165,10 @@ impl Venue for Binance {
 
     fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
         self.core.symbols.slots.lost(link, orphans, recv_ns, sink);
+        for slot in self.core.symbols.slots.iter_mut() {
+            slot.state.trade.forget(link, sink);
+            slot.state.aggregate.forget(link, sink);
+        }
     }
 
     fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
@@ -222,16 +227,16 @@ impl Core {
             let array = payload.is_array().then(|| self.ignore("array")).ok_or(Fault::Unknown)?;
             return array.map(|()| Heard::Alive);
         };
-        let fields = Fields::of(&object);
+        let (fields, link) = (Fields::of(&object), context.link);
         let done = if fields.e.is_some() {
             match text("e", fields.e)? {
                 "trade" if fields.is_off_market()? => self.ignore("trade outside the market"),
-                "trade" => self.trade(&fields, recv, sink),
-                "aggTrade" => self.aggregate(&fields, recv, sink),
+                "trade" => self.trade(&fields, recv, link, sink),
+                "aggTrade" => self.aggregate(&fields, recv, link, sink),
                 "depthUpdate" => match stream.filter(|stream| is_partial(stream)) {
                     // Of futures; spot's have no `e`.
                     Some(_) => self.partial_update(&fields, recv, sink),
-                    None => self.depth(&fields, recv, sink),
+                    None => self.depth(&fields, recv, link, sink),
                 },
                 "bookTicker" => self.quote(&fields, recv, sink),
                 // "The server is about to shut down. Please establish a new connection as soon
@@ -282,6 +287,7 @@ impl Core {
         &mut self,
         fields: &Fields<'_, '_>,
         recv: u64,
+        link: u16,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
         let id = integer("t", fields.t)?;
@@ -289,11 +295,10 @@ impl Core {
         let stamp = Stamp { event: fields.time()?, recv, seq: id };
         let slot = self.symbols.resolve(text("s", fields.s)?)?;
         slot.state.plain_trades = true;
-        if slot.state.trade.is_some_and(|last| id <= last) {
+        let tick = Tick::trade(slot.id, stamp, &trade);
+        if !slot.state.trade.take(link, id, &tick, sink) {
             return self.ignore("duplicate trade");
         }
-        slot.state.trade = Some(id);
-        sink.put(&Tick::trade(slot.id, stamp, &trade));
         Ok(())
     }
 
@@ -301,6 +306,7 @@ impl Core {
         &mut self,
         fields: &Fields<'_, '_>,
         recv: u64,
+        link: u16,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
         let trade = fields.trade(integer("a", fields.a)?)?;
@@ -317,14 +323,12 @@ impl Core {
         if slot.state.plain_trades {
             return self.ignore("aggTrade");
         }
-        if slot.state.aggregate.is_some_and(|newest| trade.id <= newest) {
-            return self.ignore("duplicate aggTrade");
-        }
-        slot.state.aggregate = Some(trade.id);
-        slot.state.trade = slot.state.trade.max(Some(last));
+        slot.state.trade.skip(last);
         let mut tick = Tick::trade(slot.id, stamp, &trade);
         tick.flags |= flags::AGGREGATE;
-        sink.put(&tick);
+        if !slot.state.aggregate.take(link, trade.id, &tick, sink) {
+            return self.ignore("duplicate aggTrade");
+        }
         Ok(())
     }
 
@@ -357,6 +361,7 @@ impl Core {
         &mut self,
         fields: &Fields<'_, '_>,
         recv: u64,
+        link: u16,
         sink: &mut dyn Sink,
     ) -> Result<(), Fault> {
         let (first, last) = self.span(fields)?;
@@ -365,7 +370,7 @@ impl Core {
         self.event.levels("a", Side::Sell, fields.a)?;
         let slot = self.symbols.resolve(text("s", fields.s)?)?;
         let event = self.event.finish(slot.id, 0);
-        match slot.state.book.diff(first, last, event, sink) {
+        match slot.state.book.diff_via(link, first, last, event, sink) {
             Step::Duplicate => self.ignore("duplicate depthUpdate"),
             Step::Gap => self.ignore("gap before depthUpdate"),
             _ => Ok(()),
