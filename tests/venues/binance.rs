@@ -11,6 +11,7 @@ use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
+use super::binance_usdm::{invalid_stream, is_of};
 use super::checker::{Checker, Seen};
 use super::common::{self, Server};
 use super::local::{Answer, Fault, LocalVenue, Protocol, wait_for};
@@ -20,6 +21,8 @@ use super::world::{ASK, BID, Book, Change, Happening, Step, Truth, World, invent
 pub struct Binance {
     /// The weight of REST requests that it allows a minute.
     pub weight: u32,
+    /// A symbol whose streams are no valid ones.
+    pub refused: Option<&'static str>,
 }
 
 impl Protocol for Binance {
@@ -31,6 +34,10 @@ impl Protocol for Binance {
     ) -> Vec<String> {
         let request: Value = serde_json::from_str(text).expect("JSON");
         let streams = request["params"].as_array().expect("params");
+        let id = request["id"].as_u64().expect("an id");
+        if streams.iter().any(|stream| is_of(stream.as_str().expect("a stream"), self.refused)) {
+            return vec![invalid_stream(id)];
+        }
         for stream in streams {
             let stream = stream.as_str().expect("a stream").to_owned();
             match request["method"].as_str() {
@@ -38,7 +45,7 @@ impl Protocol for Binance {
                 _ => subscribed.remove(&stream),
             };
         }
-        vec![json!({"result": null, "id": request["id"]}).to_string()]
+        vec![json!({"result": null, "id": id}).to_string()]
     }
 
     fn get(&mut self, path: &str, world: &World) -> Answer {
@@ -114,7 +121,7 @@ impl Binance {
 }
 
 /// Weight enough that a test is not held up by it.
-const PLENTY: Binance = Binance { weight: 1_000_000 };
+pub const PLENTY: Binance = Binance { weight: 1_000_000, refused: None };
 
 const SYMBOLS: [(&str, &str); 2] =
     [("binance:BTC-USDT", "BTCUSDT"), ("binance:ETH-USDT", "ETHUSDT")];

@@ -24,6 +24,8 @@ pub struct Seen {
     seq: u64,
     /// The states of the feed, in order.
     pub feed: Vec<String>,
+    /// How many of them came before the first book.
+    before_book: usize,
     /// Trade ids, in order.
     pub trades: Vec<u64>,
     /// Quotes.
@@ -35,6 +37,15 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The states since there first was a book, without repetitions: `live` alone where nothing
+    /// went wrong.
+    pub fn since_live(&self) -> Vec<&str> {
+        let later = self.feed[self.before_book..].iter().map(String::as_str);
+        let mut states: Vec<&str> = std::iter::once("live").chain(later).collect();
+        states.dedup();
+        states
+    }
+
     /// How often the feed was in a state.
     pub fn times(&self, state: &str) -> usize {
         self.feed.iter().filter(|seen| *seen == state).count()
@@ -84,13 +95,15 @@ impl Checker {
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
     /// book was ever wrong.
-    pub fn finish(mut self) -> HashMap<String, Seen> {
+    pub fn finish(self) -> HashMap<String, Seen> {
+        self.verdict().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same, for what is known to show a wrong book.
+    pub fn verdict(mut self) -> Result<HashMap<String, Seen>, String> {
         self.done.store(true, Ordering::SeqCst);
         let thread = self.thread.take().expect("is running");
-        match thread.join().expect("the checker does not panic") {
-            Ok(seen) => seen,
-            Err(why) => panic!("{why}"),
-        }
+        thread.join().expect("the checker does not panic")
     }
 }
 
@@ -217,6 +230,9 @@ fn take_book(
 ) -> Result<(), String> {
     let seq = message["seq"].as_u64().ok_or("no seq")?;
     if message["type"] == "snapshot" {
+        if seen.snapshots == 0 {
+            seen.before_book = seen.feed.len();
+        }
         seen.book = Some(Book::default());
         seen.snapshots += 1;
     } else if message["prev"].as_u64() != Some(seen.seq) {

@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::binance::Binance;
+use super::binance::{Binance, PLENTY};
 use super::common::{Server, pause};
 use super::local::{Answer, LocalVenue, Protocol, wait_for};
 use super::world::{Step, World, invented};
 
 /// Weight enough that a test is not held up by it.
-const PLENTY: Binance = Binance { weight: 1_000_000 };
 
 fn world() -> World {
     invented(&["BTCUSDT"], 1, 1_000_000, 7, usize::MAX, |_| 1).0

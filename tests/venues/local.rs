@@ -47,6 +47,17 @@ pub trait Protocol: Send {
         vec![text.to_owned()]
     }
 
+    /// The same over a connection to this path, for a venue that has several.
+    fn received_at(
+        &mut self,
+        _path: &str,
+        text: &str,
+        subscribed: &mut BTreeSet<String>,
+        world: &World,
+    ) -> Vec<String> {
+        self.received(text, subscribed, world)
+    }
+
     /// The answer to a REST request.
     fn get(&mut self, path: &str, world: &World) -> Answer;
 
@@ -126,6 +137,8 @@ enum Out {
 }
 
 struct Connection {
+    /// What was connected to, without its query.
+    path: String,
     topics: BTreeSet<String>,
     out: mpsc::Sender<Out>,
 }
@@ -138,7 +151,11 @@ struct State {
     /// Messages that are held back until the next one of their topic.
     late: Vec<(String, String)>,
     /// Everything that clients sent.
-    heard: Vec<(Instant, String)>,
+    heard: Vec<Heard>,
+    /// The payloads of pongs.
+    pongs: Vec<Vec<u8>>,
+    /// Paths at which nobody is let in.
+    closed: BTreeSet<String>,
     /// REST requests.
     asked: Vec<(Instant, String)>,
     /// REST answers about books come so late.
@@ -150,6 +167,17 @@ struct State {
     /// The next snapshots are what they were when this was set.
     stale: Option<(World, u32)>,
     opened: usize,
+}
+
+/// A text of a client.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub at: Instant,
+    /// The number of its connection; the first is 1.
+    pub connection: u64,
+    /// What that was connected to.
+    pub path: String,
+    pub text: String,
 }
 
 /// The venue; it ends with the test.
@@ -170,6 +198,8 @@ impl LocalVenue {
             next: 0,
             late: Vec::new(),
             heard: Vec::new(),
+            pongs: Vec::new(),
+            closed: BTreeSet::new(),
             asked: Vec::new(),
             snapshot_delay: Duration::ZERO,
             answer_delay: Duration::ZERO,
@@ -270,6 +300,11 @@ impl LocalVenue {
         self.all(|| Out::Text(text.to_owned()));
     }
 
+    /// Has something said to those who are subscribed to this.
+    pub fn tell(&self, topic: &str, text: &str) {
+        self.state.lock().send(topic, text);
+    }
+
     /// Announces the end of all connections, as the venue does.
     pub fn announce_shutdown(&self) {
         let text = self.state.lock().protocol.shutdown().expect("this venue announces it");
@@ -313,6 +348,31 @@ impl LocalVenue {
         let mut numbers: Vec<u64> = self.state.lock().connections.keys().copied().collect();
         numbers.sort_unstable();
         numbers
+    }
+
+    /// Resets the oldest connection to this path only.
+    pub fn abort_first_of(&self, path: &str) {
+        let state = self.state.lock();
+        let of_path = state.connections.iter().filter(|(_, connection)| connection.path == path);
+        if let Some((_, first)) = of_path.min_by_key(|(number, _)| **number) {
+            let _ = first.out.try_send(Out::Abort);
+        }
+    }
+
+    /// Resets the connections to this path.
+    pub fn abort_route(&self, path: &str) {
+        for connection in self.state.lock().connections.values().filter(|c| c.path == path) {
+            let _ = connection.out.try_send(Out::Abort);
+        }
+    }
+
+    /// Upgrades at this path are refused from here on.
+    pub fn close_route(&self, path: &str) {
+        self.state.lock().closed.insert(path.to_owned());
+    }
+
+    pub fn open_route(&self, path: &str) {
+        self.state.lock().closed.remove(path);
     }
 
     fn all(&self, out: impl Fn() -> Out) {
@@ -359,7 +419,17 @@ impl LocalVenue {
 
     /// What clients have sent so far, and when.
     pub fn heard(&self) -> Vec<(Instant, String)> {
+        self.state.lock().heard.iter().map(|heard| (heard.at, heard.text.clone())).collect()
+    }
+
+    /// The same, with the connection that each came over.
+    pub fn heard_from(&self) -> Vec<Heard> {
         self.state.lock().heard.clone()
+    }
+
+    /// The payloads of the pongs so far.
+    pub fn pongs(&self) -> Vec<Vec<u8>> {
+        self.state.lock().pongs.clone()
     }
 
     /// REST requests so far, and when.
@@ -506,10 +576,16 @@ async fn answer(
     raw: Arc<std::net::TcpStream>,
 ) -> Result<Reply, Infallible> {
     if upgrade::is_upgrade_request(&request) {
+        let path = request.uri().path().to_owned();
+        if state.lock().closed.contains(&path) {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(response);
+        }
         let (response, socket) = upgrade::upgrade(&mut request).expect("an upgrade");
         tokio::spawn(async move {
             if let Ok(socket) = socket.await {
-                serve(socket, state, &raw).await;
+                serve(socket, path, state, &raw).await;
             }
         });
         return Ok(response.map(|_| Full::default()));
@@ -541,7 +617,7 @@ async fn answer(
 
 type Socket = WebSocket<TokioIo<hyper::upgrade::Upgraded>>;
 
-async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStream) {
+async fn serve(socket: Socket, path: String, state: Arc<Mutex<State>>, raw: &std::net::TcpStream) {
     // The write side is used as it is: it has to do what no library would.
     let (reading, mut writer) = tokio::io::split(socket.into_inner());
     let reading = tokio::io::join(reading, tokio::io::sink());
@@ -555,7 +631,7 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
         state.next += 1;
         state.opened += 1;
         let number = state.next;
-        let connection = Connection { topics: BTreeSet::new(), out: out.clone() };
+        let connection = Connection { path, topics: BTreeSet::new(), out: out.clone() };
         state.connections.insert(number, connection);
         number
     };
@@ -572,6 +648,7 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
                 OpCode::Ping => {
                     let _ = out.try_send(Out::Pong(frame.payload.to_vec()));
                 }
+                OpCode::Pong => state.lock().pongs.push(frame.payload.to_vec()),
                 OpCode::Close => break,
                 _ => {}
             }
@@ -668,10 +745,19 @@ fn frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
 /// A client's text: the answers, and the snapshots among them, are in line before anything that
 /// happens later.
 async fn received(state: &Mutex<State>, number: u64, text: &str) {
-    let parts = {
+    let (path, parts) = {
         let mut state = state.lock();
-        state.heard.push((Instant::now(), text.to_owned()));
-        state.protocol.parts(text)
+        let state = &mut *state;
+        let Some(connection) = state.connections.get(&number) else { return };
+        let path = connection.path.clone();
+        let heard = Heard {
+            at: Instant::now(),
+            connection: number,
+            path: path.clone(),
+            text: text.to_owned(),
+        };
+        state.heard.push(heard);
+        (path, state.protocol.parts(text))
     };
     for part in parts {
         let delay = state.lock().answer_delay;
@@ -681,7 +767,8 @@ async fn received(state: &Mutex<State>, number: u64, text: &str) {
         let mut state = state.lock();
         let state = &mut *state;
         let Some(connection) = state.connections.get_mut(&number) else { return };
-        for answer in state.protocol.received(&part, &mut connection.topics, &state.world) {
+        let topics = &mut connection.topics;
+        for answer in state.protocol.received_at(&path, &part, topics, &state.world) {
             let _ = connection.out.try_send(Out::Text(answer));
         }
     }

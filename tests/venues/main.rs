@@ -10,6 +10,9 @@ mod local;
 mod world;
 
 mod binance;
+mod binance_requests;
+mod binance_usdm;
+mod binance_usdm_faults;
 mod bybit;
 mod engine;
 mod okx;

@@ -62,6 +62,8 @@ pub(super) struct Link {
     pub(super) is_up: Cell<bool>,
     /// Whether it carries all that the connection before it did.
     pub(super) is_whole: Cell<bool>,
+    /// Symbols of its that the venue has refused.
+    refused: RefCell<HashSet<Box<str>>>,
 }
 
 impl Link {
@@ -80,7 +82,10 @@ impl Link {
 impl Link {
     /// Whether the state of a symbol hangs on it, and it carries its data.
     fn is_up_for(&self, native: &str) -> bool {
-        self.is_up.get() && self.shard.is_primary && self.shard.carries(native)
+        self.is_up.get()
+            && self.shard.is_primary
+            && self.shard.carries(native)
+            && !self.refused.borrow().contains(native)
     }
 }
 
@@ -266,6 +271,7 @@ impl<'a> Engine<'a> {
             bell: Notify::new(),
             is_up: Cell::new(false),
             is_whole: Cell::new(false),
+            refused: RefCell::default(),
         });
         links.insert(number, link.clone());
         bump(&self.stats.connects);
@@ -287,6 +293,18 @@ impl<'a> Engine<'a> {
         if book {
             self.recovery.borrow_mut().expect(&natives, self.clock.now());
         }
+    }
+
+    /// The venue refuses these over a connection: nothing will come, so nobody may take what there
+    /// is of them for live.
+    pub(super) fn refuse(&self, link: &Link, natives: &[Box<str>]) {
+        if natives.is_empty() || !link.shard.is_primary {
+            return;
+        }
+        link.refused.borrow_mut().extend(natives.iter().cloned());
+        let orphans = natives.iter().filter(|native| !self.is_carried(native, true));
+        let orphans: Vec<Box<str>> = orphans.cloned().collect();
+        self.input(&Input::Lost { link: u16::MAX, orphans: &orphans });
     }
 
     /// A connection is gone. Also one that was not confirmed yet may have brought books.

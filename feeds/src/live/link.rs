@@ -22,6 +22,7 @@ use super::socket::{Reader, Writer};
 use super::stats::bump;
 use crate::clock::Clock;
 use crate::venue::Heard;
+use crate::venue::rules::Ask;
 
 /// A frame that cannot be written for so long is written to nobody.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -247,19 +248,30 @@ impl<'e, 'a> Talk<'e, 'a> {
         }
     }
 
-    /// A subscription was refused as a whole: what it asked for is asked for part by part.
+    /// A subscription was refused as a whole: what it asked for is asked for part by part. What is
+    /// refused by itself will not come.
     fn divide(&mut self, id: Option<u64>) {
-        let Some(nth) = self.refusals.refused(id) else { return self.answered(false) };
         let Engine { rules, request_id, .. } = self.engine;
+        let Some(nth) = self.refusals.refused(id) else {
+            let part = self.refusals.part(id);
+            let natives = part.map(|text| rules.named(&text)).unwrap_or_default();
+            self.engine.refuse(self.link, &natives);
+            return self.answered(false);
+        };
         let shard = &self.link.shard;
-        let mut id = request_id.get();
+        let first = request_id.get();
+        let mut id = first;
         let parts = rules.singly(shard.channels, &shard.natives, nth, &mut id);
         request_id.set(id);
         if parts.is_empty() {
+            // It had but one.
+            let all = rules.ask(Ask::Subscribe, shard.channels, &shard.natives, &mut 0);
+            let natives = all.get(nth).map(|text| rules.named(text)).unwrap_or_default();
+            self.engine.refuse(self.link, &natives);
             return self.answered(false);
         }
         self.answers.divided(parts.len(), self.heard_ns);
-        self.refusals.divide(parts, self.heard_ns);
+        self.refusals.divide(first, parts, self.heard_ns);
     }
 
     /// When silence is to be acted upon.

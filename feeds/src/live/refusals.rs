@@ -4,7 +4,7 @@
 //! Each is asked for so once, so that however much a venue refuses, what is sent has an end: no more
 //! messages than there are parts.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 /// What is refused for a reason that passes (too much at once) is given so long to pass.
 const PAUSE_NS: u64 = 1_000_000_000;
@@ -20,12 +20,20 @@ pub(super) struct Refusals {
     answered: usize,
     /// The parts, each with the time before which it is not sent.
     parts: VecDeque<(u64, String)>,
+    /// All parts by their ids, of which each may be refused once.
+    known: HashMap<u64, String>,
 }
 
 impl Refusals {
     /// None yet, of `count` requests with ids from `first` on.
     pub(super) fn new(first: u64, count: usize) -> Self {
-        Refusals { first, whole: vec![true; count], answered: 0, parts: VecDeque::new() }
+        Refusals {
+            first,
+            whole: vec![true; count],
+            answered: 0,
+            parts: VecDeque::new(),
+            known: HashMap::new(),
+        }
     }
 
     /// A request was confirmed.
@@ -44,8 +52,15 @@ impl Refusals {
         std::mem::take(self.whole.get_mut(nth)?).then_some(nth)
     }
 
-    /// These are to be sent, some time after `now`.
-    pub(super) fn divide(&mut self, parts: Vec<String>, now: u64) {
+    /// The part with this id, which was refused.
+    pub(super) fn part(&mut self, id: Option<u64>) -> Option<String> {
+        self.known.remove(&id?)
+    }
+
+    /// These, with ids from `first` on where the venue's requests have some, are to be sent, some
+    /// time after `now`.
+    pub(super) fn divide(&mut self, first: u64, parts: Vec<String>, now: u64) {
+        self.known.extend((first..).zip(parts.iter().cloned()));
         self.parts.extend(parts.into_iter().map(|text| (now + PAUSE_NS, text)));
     }
 
@@ -88,8 +103,8 @@ mod tests {
     fn parts_are_sent_in_order_after_a_pause() {
         let mut refusals = Refusals::new(0, 2);
         assert_eq!((refusals.due(), refusals.next(u64::MAX)), (None, None));
-        refusals.divide(vec!["a".to_owned(), "b".to_owned()], 5);
-        refusals.divide(vec!["c".to_owned()], 7);
+        refusals.divide(20, vec!["a".to_owned(), "b".to_owned()], 5);
+        refusals.divide(22, vec!["c".to_owned()], 7);
         assert_eq!(refusals.due(), Some(5 + PAUSE_NS));
         assert_eq!(refusals.next(4 + PAUSE_NS), None);
         assert_eq!(refusals.next(5 + PAUSE_NS).as_deref(), Some("a"));
@@ -97,5 +112,10 @@ mod tests {
         assert_eq!(refusals.next(5 + PAUSE_NS), None);
         assert_eq!(refusals.next(7 + PAUSE_NS).as_deref(), Some("c"));
         assert_eq!(refusals.due(), None);
+        assert_eq!(refusals.part(Some(21)).as_deref(), Some("b"));
+        assert_eq!(
+            (refusals.part(Some(21)), refusals.part(Some(9)), refusals.part(None)),
+            (None, None, None)
+        );
     }
 }

@@ -141,6 +141,14 @@ pub trait Rules: Send {
         Vec::new()
     }
 
+    /// The symbols that a message of [`Rules::ask`] or [`Rules::singly`] names, where one that the
+    /// venue refuses would pass for live all the same: its book is fetched, and changes of it never
+    /// come.
+    fn named(&self, request: &str) -> Vec<Box<str>> {
+        let _ = request;
+        Vec::new()
+    }
+
     /// How many messages answer to a subscription to these, where that is not one to each request.
     fn answers(&self, channels: Kinds, natives: &[Box<str>]) -> Option<usize> {
         let _ = (channels, natives);

@@ -36,6 +36,7 @@ pub(super) struct Fields<'t, 'i> {
     pub(super) symbols: Field<'t, 'i>,
     pub(super) result: Field<'t, 'i>,
     pub(super) error: Field<'t, 'i>,
+    pub(super) id: Field<'t, 'i>,
     pub(super) msg: Field<'t, 'i>,
 }
 
@@ -67,6 +68,7 @@ impl<'t, 'i> Fields<'t, 'i> {
                 "symbols" => &mut fields.symbols,
                 "result" => &mut fields.result,
                 "error" => &mut fields.error,
+                "id" => &mut fields.id,
                 "msg" => &mut fields.msg,
                 _ => continue,
             };

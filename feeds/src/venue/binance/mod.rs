@@ -270,7 +270,12 @@ impl Core {
         }
         if let Some(error) = fields.error {
             let message = error.as_object().and_then(|error| error.get("msg"));
-            return Err(Fault::Venue(text("msg", message)?.to_owned()));
+            let why = text("msg", message)?.to_owned();
+            return Err(match fields.id {
+                // One stream's name that is refused spoils the whole request.
+                Some(_) => Fault::Request { why, id: integer("id", fields.id).ok() },
+                None => Fault::Venue(why),
+            });
         }
         if fields.result.is_none() {
             return Err(Fault::Unknown);

@@ -90,6 +90,20 @@ impl Rules for Spot {
         requests(ask, natives, &streams(channels, "trade"), id)
     }
 
+    fn singly(
+        &self,
+        channels: Kinds,
+        natives: &[Box<str>],
+        nth: usize,
+        id: &mut u64,
+    ) -> Vec<String> {
+        singly(natives, &streams(channels, "trade"), nth, id)
+    }
+
+    fn named(&self, request: &str) -> Vec<Box<str>> {
+        named(request)
+    }
+
     fn snapshot(&self, native: &str) -> Option<Get> {
         let weight = match self.depth {
             ..=100 => 5,
@@ -153,6 +167,36 @@ pub(super) fn requests(
         texts.push(close(open, id));
     }
     texts
+}
+
+/// The requests for each symbol of the `nth` request by itself; none where it has but one.
+pub(super) fn singly(
+    natives: &[Box<str>],
+    streams: &[&str],
+    nth: usize,
+    id: &mut u64,
+) -> Vec<String> {
+    let all = requests(Ask::Subscribe, natives, streams, &mut 0);
+    let of_it = all.get(nth).map(|text| named(text)).unwrap_or_default();
+    match &of_it[..] {
+        [] | [_] => Vec::new(),
+        several => several
+            .iter()
+            .flat_map(|one| requests(Ask::Subscribe, std::slice::from_ref(one), streams, id))
+            .collect(),
+    }
+}
+
+/// The symbols that a request names, each once.
+pub(super) fn named(request: &str) -> Vec<Box<str>> {
+    let mut natives: Vec<Box<str>> = Vec::new();
+    for (name, _) in request.split('"').filter_map(|part| part.split_once('@')) {
+        let native = name.to_ascii_uppercase();
+        if natives.last().is_none_or(|last| **last != *native) {
+            natives.push(native.into());
+        }
+    }
+    natives
 }
 
 /// Ends a request with its id.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::rules::{encoded, read_listing, requests, route, streams};
+use super::rules::{encoded, named, read_listing, requests, route, singly, streams};
 use super::symbols::dated;
 use crate::spec::Kinds;
 use crate::venue::rules::{Ask, Get, Limits, ListingError, Options, Page, Rate, Route, Rules};
@@ -90,6 +90,20 @@ impl Rules for Usdm {
     fn ask(&self, ask: Ask, channels: Kinds, natives: &[Box<str>], id: &mut u64) -> Vec<String> {
         // The only stream of trades that is documented.
         requests(ask, natives, &streams(channels, "aggTrade"), id)
+    }
+
+    fn singly(
+        &self,
+        channels: Kinds,
+        natives: &[Box<str>],
+        nth: usize,
+        id: &mut u64,
+    ) -> Vec<String> {
+        singly(natives, &streams(channels, "aggTrade"), nth, id)
+    }
+
+    fn named(&self, request: &str) -> Vec<Box<str>> {
+        named(request)
     }
 
     fn snapshot(&self, native: &str) -> Option<Get> {
