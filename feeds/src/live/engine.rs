@@ -333,13 +333,21 @@ impl<'a> Engine<'a> {
         let now = self.clock.now();
         let links = self.links.borrow();
         let mut again: HashMap<u16, Vec<Box<str>>> = HashMap::new();
+        let mut is_full = false;
         self.recovery.borrow_mut().decide(now, wants, |want| {
+            if want.how == How::Fetch && (is_full || self.fetching.borrow().contains(&want.native))
+            {
+                return false;
+            }
             let carriers = links.iter().filter(|(_, link)| link.is_up_for(&want.native));
             // Of two lines one may be dead, and nobody knows it yet.
             let carrier = carriers.max_by_key(|(_, link)| link.heard_ns.get());
             let Some((number, link)) = carrier else { return false };
             let asked = match (want.how, self.rules.snapshot(&want.native)) {
-                (How::Fetch, Some(get)) => self.begin_fetch(now, &want.native, get),
+                (How::Fetch, Some(get)) => {
+                    is_full = !self.begin_fetch(now, &want.native, get);
+                    !is_full
+                }
                 _ => {
                     let is_free = link.waiting.get() == 0 && link.outgoing.borrow().is_empty();
                     if is_free {
@@ -363,9 +371,8 @@ impl<'a> Engine<'a> {
     /// Has a book fetched, if the venue's limits and ours have room for it now.
     fn begin_fetch(&self, now: u64, native: &str, get: Get) -> bool {
         let mut fetching = self.fetching.borrow_mut();
-        let has_room = fetching.len() < MAX_FETCHES
-            && !fetching.contains(native)
-            && self.weight.borrow_mut().take(now, get.weight).is_ok();
+        let has_room =
+            fetching.len() < MAX_FETCHES && self.weight.borrow_mut().take(now, get.weight).is_ok();
         if has_room {
             fetching.insert(native.into());
             self.begin(Task::Fetch(native.into(), get));
