@@ -156,7 +156,8 @@ fn begin_with(world: World, script: Vec<Step>, more: &str) -> Run {
 impl Run {
     /// The history with a fault every so often, from the 100th step on.
     fn play_with(self, every: usize, what: Fault) -> HashMap<String, Seen> {
-        let faulty = |index: usize, _: &Step| (index >= 100 && index % every == 0).then_some(what);
+        let faulty =
+            |index: usize, _: &Step| (index >= 100 && index.is_multiple_of(every)).then_some(what);
         self.venue.play(&self.script, 1.0, faulty);
         self.checker.finish()
     }
@@ -221,7 +222,8 @@ fn what_comes_late_is_a_gap_and_never_applied_in_the_wrong_order() {
 fn what_is_cut_is_kept_for_inspection_and_the_book_rebuilt() {
     let run = begin(1_500, "");
     let (address, faulty) = (&run.server, Fault::Cut);
-    let faults = |index: usize, _: &Step| (index >= 100 && index % 60 == 0).then_some(faulty);
+    let faults =
+        |index: usize, _: &Step| (index >= 100 && index.is_multiple_of(60)).then_some(faulty);
     run.venue.play(&run.script, 1.0, faults);
     let (_, feeds) = address.get("/v1/feeds");
     let feeds: Value = serde_json::from_str(&feeds).expect("JSON");

@@ -371,13 +371,21 @@ impl<'a> Engine<'a> {
     fn recover(&self, wants: &[Want]) {
         let now = self.clock.now();
         let links = self.links.borrow();
+        let mut is_full = false;
         self.recovery.borrow_mut().decide(now, wants, |want| {
+            if want.how == How::Fetch && (is_full || self.fetching.borrow().contains(&want.native))
+            {
+                return false;
+            }
             let carriers = links.values().filter(|link| link.is_up_for(&want.native));
             // Of two lines one may be dead, and nobody knows it yet.
             let carrier = carriers.max_by_key(|link| link.heard_ns.get());
             let Some(link) = carrier else { return false };
             let asked = match (want.how, self.rules.snapshot(&want.native)) {
-                (How::Fetch, Some(get)) => self.begin_fetch(now, &want.native, get),
+                (How::Fetch, Some(get)) => {
+                    is_full = !self.begin_fetch(now, &want.native, get);
+                    !is_full
+                }
                 _ => link.is_broken(&want.native),
             };
             if asked {
@@ -390,9 +398,8 @@ impl<'a> Engine<'a> {
     /// Has a book fetched, if the venue's limits and ours have room for it now.
     fn begin_fetch(&self, now: u64, native: &str, get: Get) -> bool {
         let mut fetching = self.fetching.borrow_mut();
-        let has_room = fetching.len() < MAX_FETCHES
-            && !fetching.contains(native)
-            && self.weight.borrow_mut().take(now, get.weight).is_ok();
+        let has_room =
+            fetching.len() < MAX_FETCHES && self.weight.borrow_mut().take(now, get.weight).is_ok();
         if has_room {
             fetching.insert(native.into());
             self.begin(Task::Fetch(native.into(), get));

@@ -128,7 +128,7 @@ pub(super) async fn converse(
         in_a_row += 1;
         let frame = match read {
             Ok(frame) => frame,
-            Err(error) => return talk.broke(error.to_string()),
+            Err(error) => return talk.broke(&error.to_string()),
         };
         if let Err(end) = talk.heard(frame).await {
             return end;
@@ -183,7 +183,7 @@ impl<'e, 'a> Talk<'e, 'a> {
         }
     }
 
-    fn broke(&self, why: String) -> End {
+    fn broke(&self, why: &str) -> End {
         let why = format!("connection to {} lost: {why}", self.engine.ws);
         match &self.leave {
             Some(leave) => End::Succeeded(why, leave.clone()),
@@ -284,7 +284,7 @@ impl<'e, 'a> Talk<'e, 'a> {
         let silent = self.silent_ns() <= now;
         if silent && self.probed_ns.is_some() {
             let seconds = (now - self.heard_ns) / 1_000_000_000;
-            return Err(self.broke(format!("nothing heard for {seconds} s")));
+            return Err(self.broke(&format!("nothing heard for {seconds} s")));
         }
         if silent || self.ping_ns <= now {
             let mut id = self.engine.request_id.get();
@@ -308,8 +308,8 @@ impl<'e, 'a> Talk<'e, 'a> {
     async fn send(&mut self, frame: Frame<'_>) -> Result<(), End> {
         match timeout(WRITE_TIMEOUT, self.writer.send(frame)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.broke(error.to_string())),
-            Err(_) => Err(self.broke("it takes no messages".to_owned())),
+            Ok(Err(error)) => Err(self.broke(&error.to_string())),
+            Err(_) => Err(self.broke("it takes no messages")),
         }
     }
 
@@ -390,7 +390,7 @@ impl<'e, 'a> Talk<'e, 'a> {
             _ => "closed by the venue".to_owned(),
         };
         let _ = self.send(Frame::close_raw(payload.into())).await;
-        self.broke(why)
+        self.broke(&why)
     }
 
     /// Says goodbye: a younger connection has taken over.

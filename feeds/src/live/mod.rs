@@ -202,7 +202,7 @@ async fn run(engine: &Engine<'_>) -> Result<(), FeedError> {
             _ = tick.tick() => {
                 engine.tick();
                 ticks += 1;
-                if ticks % 100 == 0 {
+                if ticks.is_multiple_of(100) {
                     engine.publish_ignored();
                 }
             }
