@@ -151,6 +151,33 @@ fn linear_messages_become_ticks() {
     );
 }
 
+/// A younger connection is ahead; when the older one has caught up, what waited is put.
+#[test]
+fn trades_of_a_connection_that_is_ahead_wait_for_the_older_one() {
+    let mut feed = Feed::new("bybit");
+    let hear = |feed: &mut Feed, link: u16, seqs: &[u64]| {
+        let before = feed.sink.ticks.len();
+        for &seq in seqs {
+            let text = trades("AUSDT", &[(9_000, seq, "Buy", "1", "1", &seq.to_string())]);
+            let context = Context { link, ..Context::default() };
+            feed.parser.message(text.as_bytes(), RECV, context, &mut feed.sink);
+        }
+        feed.sink.ticks[before..].iter().map(|tick| tick.seq / 1_024).collect::<Vec<_>>()
+    };
+    assert_eq!(hear(&mut feed, 0, &[10, 11]), [10, 11]);
+    assert!(hear(&mut feed, 1, &[14, 15, 16]).is_empty());
+    assert_eq!(hear(&mut feed, 0, &[12, 13, 14, 15]), [12, 13, 14, 15, 16]);
+    assert_eq!(hear(&mut feed, 1, &[17]), [17]);
+    assert!(hear(&mut feed, 0, &[16, 17]).is_empty());
+    // The older one goes while a third waits: the second is where it was.
+    assert!(hear(&mut feed, 2, &[20]).is_empty());
+    feed.parser.lost(0, &[], RECV, &mut feed.sink);
+    assert_eq!(hear(&mut feed, 1, &[18, 19]), [18, 19]);
+    feed.parser.lost(1, &[], RECV, &mut feed.sink);
+    assert_eq!(feed.sink.ticks.last().map(|tick| tick.seq / 1_024), Some(20));
+    assert_eq!(feed.parser.ignored().get("duplicate trade"), 4);
+}
+
 #[test]
 fn a_trade_is_put_once() {
     let mut feed = Feed::new("bybit-linear");

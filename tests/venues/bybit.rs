@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::checker::{Checker, Seen};
-use super::common::Server;
+use super::common::{Server, pause};
 use super::local::{Fault, LocalVenue, wait_for};
 use super::world::{Happening, Random, Step, invented};
 
@@ -303,12 +303,37 @@ fn a_silent_connection_is_asked_in_the_venues_own_words_before_it_is_left() {
 
 #[test]
 fn a_connection_is_replaced_before_its_life_ends_and_nothing_is_lost() {
-    for market in [Spot, Linear] {
-        let run = begin(market, 5_000, ",life=2");
-        run.play_all();
-        run.wait_live("replaced_total", |n| n >= 1.0);
-        run.finish_whole();
-    }
+    let run = begin(Linear, 5_000, ",life=2");
+    run.play_all();
+    run.wait_live("replaced_total", |n| n >= 1.0);
+    run.finish_whole();
+}
+
+/// The older of two connections is always behind the younger one.
+#[test]
+fn a_connection_is_replaced_by_one_that_is_ahead_and_nothing_is_lost() {
+    let run = begin(Spot, 5_000, ",life=2");
+    std::thread::scope(|scope| {
+        let played = scope.spawn(|| run.play_all());
+        while !played.is_finished() {
+            run.venue.stall_first(Duration::from_millis(200));
+            (0..20).for_each(|_| pause());
+        }
+    });
+    run.wait_live("replaced_total", |n| n >= 1.0);
+    run.finish_whole();
+}
+
+/// All but one of the younger connection's requests are refused, and what they asked for takes
+/// longer, part by part, than two connections overlap.
+#[test]
+fn a_connection_is_replaced_only_by_one_that_has_all_that_it_has() {
+    let run = begin_with(Spot, &refs(&many(25)), 9_000, ",life=3", Mood::default());
+    run.mood.lock().busy = 7;
+    run.play_all();
+    run.wait_live("replaced_total", |n| n >= 1.0);
+    assert_eq!(run.live("refused_total"), 7.0);
+    run.finish_whole();
 }
 
 #[test]

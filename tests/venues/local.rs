@@ -336,6 +336,14 @@ impl LocalVenue {
         self.abort(self.open_connections()[0]);
     }
 
+    /// Holds up what the oldest connection sends; it comes in order afterwards.
+    pub fn stall_first(&self, time: Duration) {
+        let state = self.state.lock();
+        if let Some((_, first)) = state.connections.iter().min_by_key(|(number, _)| **number) {
+            let _ = first.out.try_send(Out::Stall(time));
+        }
+    }
+
     /// Resets one connection, if it is open.
     pub fn abort(&self, number: u64) {
         if let Some(connection) = self.state.lock().connections.get(&number) {
