@@ -180,7 +180,7 @@ fn what_the_manifest_says_and_the_file_does_not_hold_is_told() {
     let report = inspect(&[directory]).unwrap();
     assert!(report.messages < 11, "{}", report.messages);
     let text = table::text(&report);
-    assert!(text.contains("1-binance.0001.zst holds 0 inputs, the manifest says 14"), "{text}");
+    assert!(text.contains("! 1-binance.0001.zst holds 0 inputs, the manifest says 14"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Recordings of live feeds, from end to end: what a replay sends is what was sent live.
 
 mod endings;
+mod kraken;
 mod tape;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use self::tape::{Tape, Taped, assert_same};
+use self::tape::{Tape, Taped, assert_same, sorted, without_beginning};
 use super::binance::Binance;
 use super::checker::Checker;
 use super::common::Server;
@@ -110,8 +111,8 @@ fn try_inspect(folder: &TempDir) -> Result<Value, String> {
     Ok(serde_json::from_slice(&out.stdout).expect("JSON"))
 }
 
-/// What a client gets of a replay.
-fn replayed(folder: &TempDir) -> Taped {
+/// What a client gets of a replay, in order; it is known to be so many messages.
+fn replayed(folder: &TempDir, expected: usize) -> Vec<String> {
     let spec = format!("replay:{},rebase=false,wait=2,speed=max", recorded(folder).display());
     let mut server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let tape = Tape::start(&server);
@@ -119,10 +120,10 @@ fn replayed(folder: &TempDir) -> Taped {
     let mut second = super::common::Client::native(&server);
     second.subscribe("status", &["*"]);
     server.wait_metric("tickcast_feed_up", "", |up| up == 0.0);
-    tape.wait_quiet();
+    tape.wait(expected);
     server.signal("TERM");
     assert!(server.wait().success());
-    tape.finish()
+    tape.texts()
 }
 
 /// Has the venue send what is well-formed and next in line, and crosses the book: the server refuses
@@ -184,9 +185,17 @@ fn replays_are_what_was_live(lines: usize) {
         let least = if channel == "status" { 3 } else { 50 };
         assert!(counts.len() == 2 && counts.iter().all(|&n| n > least), "{channel}: {counts:?}");
     }
-    let first = replayed(&folder);
-    assert_same(&live, &first);
-    assert_same(&first, &replayed(&folder));
+    let live = without_beginning(live);
+    // Of each symbol's status, that it is stale: on subscription, and as recorded.
+    let count = tape::len(&live) + 2 * SYMBOLS.len();
+    let first = sorted(replayed(&folder, count));
+    assert_same(&first, &sorted(replayed(&folder, count)));
+    for (symbol, _) in SYMBOLS {
+        // Not live, as no symbol is that was listed and that nobody carries yet.
+        let statuses = &first[&("status".to_owned(), symbol.to_owned())];
+        assert!(statuses[0].contains("\"state\":\"stale\",\"age_ms\":0"), "{statuses:?}");
+    }
+    assert_same(&live, &without_beginning(first));
 }
 
 #[test]
@@ -197,4 +206,46 @@ fn a_replay_is_what_was_live_with_all_its_faults() {
 #[test]
 fn a_replay_of_two_lines_is_what_was_live() {
     replays_are_what_was_live(2);
+}
+
+/// When a message was received, microseconds since the Unix epoch.
+fn received(text: &str) -> u64 {
+    let message: Value = serde_json::from_str(text).expect("JSON");
+    message["ts"]["recv"].as_u64().expect("a time")
+}
+
+#[test]
+fn two_venues_are_recorded_together_and_replayed_by_receive_time() {
+    let folder = TempDir::new().expect("a folder");
+    let (binance, script) = venue(400);
+    let (world, others) = invented(&["BTC/USD"], 400, 1_000_000, 3, usize::MAX, |_| 1);
+    let kraken = LocalVenue::start(kraken::Kraken, world);
+    let of_kraken = kraken.spec("kraken:BTC/USD", ",channels=trade");
+    let mut server = recording_server(&folder, &[&spec(&binance, ""), &of_kraken]);
+    let tape = Tape::start(&server);
+    binance.wait_subscribed(6);
+    kraken.wait_subscribed(1);
+    let checker = Checker::start(&server, &binance, &SYMBOLS);
+    std::thread::scope(|scope| {
+        scope.spawn(|| play(&kraken, &others, |_, _| None));
+        play(&binance, &script, |_, _| None);
+    });
+    checker.finish();
+    let trades = kraken.world(|world| world.truths["BTC/USD"].trades.len());
+    server.wait_metric("tickcast_feed_ticks_total", "kraken", |n| n >= trades as f64);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let live = without_beginning(tape.finish());
+    assert_eq!(live[&("trade".to_owned(), "kraken:BTC-USD".to_owned())].len(), trades);
+    let texts = replayed(&folder, tape::len(&live) + 2 * 3);
+    let times: Vec<u64> =
+        texts.iter().filter(|text| text.contains("\"trade\"")).map(|text| received(text)).collect();
+    assert!(times.is_sorted(), "not by receive time");
+    assert_same(&live, &without_beginning(sorted(texts)));
+    let told = inspected(&folder);
+    let mut names: Vec<&str> =
+        told["feeds"].as_array().into_iter().flatten().filter_map(|f| f["name"].as_str()).collect();
+    names.sort_unstable();
+    assert!(names[0].starts_with("binance:") && names[1].starts_with("kraken:"), "{names:?}");
+    assert_eq!(told["symbols"], 3);
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::common::{Client, Received, Server, pause};
 
 /// A replay that has sent nothing for so long sends nothing any more.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What came of each channel and symbol, in order.
 pub type Taped = BTreeMap<(String, String), Vec<String>>;
@@ -53,10 +53,10 @@ impl Tape {
         Tape { count, thread }
     }
 
-    /// Waits until nothing comes any more.
-    pub fn wait_quiet(&self) {
+    /// Waits until so many messages have come, or, where there are fewer, nothing comes any more.
+    pub fn wait(&self, expected: usize) {
         let (mut count, mut since) = (0, Instant::now());
-        while since.elapsed() < QUIET {
+        while count < expected && since.elapsed() < QUIET {
             let now = self.count.load(Ordering::SeqCst);
             if now != count {
                 (count, since) = (now, Instant::now());
@@ -65,20 +65,35 @@ impl Tape {
         }
     }
 
-    /// What came until the server ended the connection.
-    pub fn finish(self) -> Taped {
-        let mut taped = Taped::new();
-        for text in self.thread.join().expect("the tape does not panic") {
-            let message: Value = serde_json::from_str(&text).expect("JSON");
-            let (channel, symbol) = (&message["channel"], &message["symbol"]);
-            if let (Some(channel), Some(symbol)) = (channel.as_str(), symbol.as_str()) {
-                taped.entry((channel.to_owned(), symbol.to_owned())).or_default().push(text);
-            } else {
-                assert_eq!(message["type"], "drain", "{text}");
-            }
-        }
-        taped
+    /// What came until the server ended the connection, in order.
+    pub fn texts(self) -> Vec<String> {
+        self.thread.join().expect("the tape does not panic")
     }
+
+    /// The same by channel and symbol.
+    pub fn finish(self) -> Taped {
+        sorted(self.texts())
+    }
+}
+
+/// Messages by channel and symbol.
+pub fn sorted(texts: Vec<String>) -> Taped {
+    let mut taped = Taped::new();
+    for text in texts {
+        let message: Value = serde_json::from_str(&text).expect("JSON");
+        let (channel, symbol) = (&message["channel"], &message["symbol"]);
+        if let (Some(channel), Some(symbol)) = (channel.as_str(), symbol.as_str()) {
+            taped.entry((channel.to_owned(), symbol.to_owned())).or_default().push(text);
+        } else {
+            assert_eq!(message["type"], "drain", "{text}");
+        }
+    }
+    taped
+}
+
+/// How many messages there are.
+pub fn len(taped: &Taped) -> usize {
+    taped.values().map(Vec::len).sum()
 }
 
 /// The next text; `None` at the end.
@@ -91,6 +106,19 @@ fn next(client: &mut Client) -> Option<String> {
             other => panic!("expected a message, got {other:?}"),
         }
     }
+}
+
+/// Without what was told of each symbol's state on subscription, which is of that moment: everything
+/// up to the last word of its being stale at first.
+pub fn without_beginning(mut taped: Taped) -> Taped {
+    for (_, texts) in taped.iter_mut().filter(|((channel, _), _)| channel == "status") {
+        let is_stale = |text: &&String| text.contains("\"stale\"");
+        let first = texts.iter().position(|text| is_stale(&text)).expect("it is stale at first");
+        assert!(first <= 1, "{texts:?}");
+        let stale = texts[first..].iter().take_while(is_stale).count();
+        texts.drain(..first + stale);
+    }
+    taped
 }
 
 /// The two are the same, message by message.
