@@ -221,8 +221,13 @@ fn two_venues_are_recorded_together_and_replayed_by_receive_time() {
     let (world, others) = invented(&["BTC/USD"], 400, 1_000_000, 3, usize::MAX, |_| 1);
     let kraken = LocalVenue::start(kraken::Kraken, world);
     let of_kraken = kraken.spec("kraken:BTC/USD", ",channels=trade");
+    // Not there until the client is subscribed: it sees all.
+    binance.die();
+    kraken.die();
     let mut server = recording_server(&folder, &[&spec(&binance, ""), &of_kraken]);
     let tape = Tape::start(&server);
+    binance.come_back();
+    kraken.come_back();
     binance.wait_subscribed(6);
     kraken.wait_subscribed(1);
     let checker = Checker::start(&server, &binance, &SYMBOLS);
