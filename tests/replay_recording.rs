@@ -17,7 +17,7 @@ const CHANNELS: [(&str, &str, usize); 4] = [
     ("trade", "777.7", 1),
     ("quote", "777.7", 1),
     ("book", "777.7", 1),
-    ("status", "\"symbol\":\"binance:ABCX-YZ\",\"state\":\"stale\"", 3),
+    ("status", "\"symbol\":\"binance:ABCX-YZ\",\"state\":\"stale\"", 4),
 ];
 
 /// A folder of the test's own, removed at its end.

@@ -23,7 +23,7 @@ use tickcast_feeds::{
 };
 
 use report::Report;
-use tally::{Rejects, Shape, Tally};
+use tally::{MOST_HOLES, Rejects, Shape, Tally};
 
 /// What to inspect, and how to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,8 @@ fn inspect(paths: &[PathBuf]) -> Result<Report, FeedError> {
     let broken = feed.run_by(&Timeless, &mut lines, &context).err();
     let mut report = Report::new(&recordings, &overall.lock(), &instruments);
     report.feeds = tallies.iter().map(|tally| tally.lock().report(&instruments)).collect();
-    report.rejects = lines.0.report();
+    report.rejects = lines.rejects.report();
+    report.notices.extend(lines.lone_holes(&report.feeds));
     report.notices.extend(broken.map(|error| error.to_string()));
     Ok(report)
 }
@@ -95,7 +96,20 @@ impl Clock for Timeless {
 
 /// Counts lines that are none; the rest goes to the tallies.
 #[derive(Default)]
-struct Lines(Rejects);
+struct Lines {
+    rejects: Rejects,
+    /// The first holes.
+    holes: Vec<String>,
+}
+
+impl Lines {
+    /// Holes that no feed has: of one that nothing else can be read of.
+    fn lone_holes(self, feeds: &[report::Feed]) -> impl Iterator<Item = String> {
+        let is_told =
+            |hole: &str| feeds.iter().flat_map(|feed| &feed.holes).any(|told| told.ends_with(hole));
+        self.holes.into_iter().filter(move |hole| !is_told(hole))
+    }
+}
 
 impl Sink for Lines {
     fn put(&mut self, _: &Tick) {}
@@ -105,9 +119,11 @@ impl Sink for Lines {
     }
 
     fn reject(&mut self, kind: &'static str, detail: &str, text: &[u8]) {
-        // Holes come to the decoder too.
+        // Holes come to the decoder too, but for those that nothing follows or goes before.
         if kind != HOLE {
-            self.0.note(kind, detail, text);
+            self.rejects.note(kind, detail, text);
+        } else if self.holes.len() < MOST_HOLES {
+            self.holes.push(detail.to_owned());
         }
     }
 

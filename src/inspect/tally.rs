@@ -15,7 +15,7 @@ const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
 /// Holes that are told singly: a disk that rots has thousands.
-const MOST_HOLES: usize = 100;
+pub(super) const MOST_HOLES: usize = 100;
 
 /// What an input is, without its content.
 #[derive(Clone, Copy, Debug)]

@@ -170,6 +170,20 @@ fn a_torn_recording_without_a_manifest_is_read_all_the_same() {
 }
 
 #[test]
+fn what_the_manifest_says_and_the_file_does_not_hold_is_told() {
+    let folder = Folder::new("short");
+    let directory = eventful(&folder);
+    let file = directory.join("1-binance.0001.zst");
+    let bytes = fs::read(&file).unwrap();
+    let last = bytes.windows(4).rposition(|four| four == b"\x28\xb5\x2f\xfd").unwrap();
+    fs::write(&file, &bytes[..last]).unwrap();
+    let report = inspect(&[directory]).unwrap();
+    assert!(report.messages < 11, "{}", report.messages);
+    let text = table::text(&report);
+    assert!(text.contains("! 1-binance.0001.zst holds 0 inputs, the manifest says 14"), "{text}");
+}
+
+#[test]
 fn captures_are_inspected_like_recordings() {
     let folder = Folder::new("capture");
     let lines: String =

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tickcast_feeds::live::Tapped;
-use tickcast_feeds::record::{Manifest, Recording};
+use tickcast_feeds::record::Recording;
 use tickcast_feeds::venue::Input;
-use tickcast_feeds::{FeedError, Listing, RunContext, Sink};
+use tickcast_feeds::{FeedError, Listing, RunContext, Sink, VecSink};
 
 use super::*;
 use crate::cli;
@@ -67,8 +67,15 @@ fn record(folder: &Folder, ends: bool, stop: impl Future<Output = ()>) -> anyhow
 
 fn messages(folder: &Folder) -> u64 {
     let Ok(Some(directory)) = Recording::find(&folder.0) else { return 0 };
-    let Ok(Some(manifest)) = Manifest::read(&directory) else { return 0 };
-    manifest.feeds.iter().flat_map(|feed| &feed.files).map(|file| file.messages).sum()
+    // The manifest's count of a file that is open lags behind.
+    let Ok(recording) = Recording::open(&directory) else { return 0 };
+    let (mut reader, mut messages) = (recording.feeds()[0].reader(), 0);
+    reader.advance(&mut VecSink::default());
+    while reader.recv().is_some() {
+        messages += 1;
+        reader.advance(&mut VecSink::default());
+    }
+    messages
 }
 
 #[test]

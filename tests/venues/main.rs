@@ -16,3 +16,4 @@ mod binance_usdm_faults;
 mod bybit;
 mod engine;
 mod okx;
+mod recording;

@@ -321,7 +321,7 @@ impl<'e, 'a> Talk<'e, 'a> {
         }
         match self.answers.verdict(asked_ns, now) {
             Verdict::Open => return Ok(()),
-            Verdict::Refused => return Err(self.broke("it refuses all subscriptions".to_owned())),
+            Verdict::Refused => return Err(self.broke("it refuses all subscriptions")),
             Verdict::Granted { refused } => {
                 self.engine.confirmed(self.link);
                 let is_whole = self.link.shard.is_served_as_before(refused);

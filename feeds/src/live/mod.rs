@@ -252,6 +252,7 @@ async fn subscribe(engine: &Engine<'_>) -> Result<(), FeedError> {
     let natives: Vec<Box<str>> = chosen.iter().map(|one| one.native.as_str().into()).collect();
     // Nobody carries them yet: whoever subscribes now is told so.
     engine.input(&Input::Lost { link: u16::MAX, orphans: &natives });
+    engine.flush();
     let mut links = 0;
     for route in engine.rules.routes() {
         for shard in Shard::cut(&route, &natives, spec.channels.book) {

@@ -64,8 +64,9 @@ impl Output {
         Output { lane, entry, directory, rotation, listings: Vec::new(), file: None }
     }
 
-    /// Writes a block; whether the manifest has something new to say.
-    pub(super) fn write(
+    /// Makes ready for a block: a file to write it to, its instruments. Whether the manifest has
+    /// something new to say.
+    pub(super) fn prepare(
         &mut self,
         block: &mut Block,
         packer: &mut Packer,
@@ -86,6 +87,16 @@ impl Output {
                 news = true;
             }
         }
+        Ok(news)
+    }
+
+    /// Writes a block.
+    pub(super) fn write(
+        &mut self,
+        block: &mut Block,
+        packer: &mut Packer,
+        stats: &Stats,
+    ) -> Result<(), RecordError> {
         if block.dropped > 0 {
             put_gap(&mut block.lines, block.last_ns, block.dropped);
         }
@@ -102,7 +113,7 @@ impl Output {
             file.dropped += block.dropped;
         }
         stats.note_messages(block.messages);
-        Ok(news)
+        Ok(())
     }
 
     fn is_full(&self, block: &Block) -> bool {

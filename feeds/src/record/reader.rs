@@ -50,6 +50,15 @@ pub enum Hole {
         /// How many bytes.
         bytes: u64,
     },
+    /// A file ends too early, between two frames, or is another one.
+    Miscounted {
+        /// The file's name.
+        file: String,
+        /// Inputs in it.
+        read: u64,
+        /// Inputs that the manifest says are in it.
+        expected: u64,
+    },
     /// A file is not there, or cannot be read.
     Missing {
         /// The file's name.
@@ -72,18 +81,47 @@ impl fmt::Display for Hole {
                     "{file} is torn: its last {bytes} bytes, from {at} on, are no whole frame"
                 )
             }
+            Hole::Miscounted { file, read, expected } => {
+                write!(f, "{file} holds {read} inputs, the manifest says {expected}")
+            }
             Hole::Missing { file, why } => write!(f, "{file} cannot be read: {why}"),
         }
+    }
+}
+
+/// A data file, and what the manifest says is in it.
+#[derive(Clone, Debug)]
+pub(super) struct DataFile {
+    pub(super) path: PathBuf,
+    /// `None` where the manifest does not know it.
+    pub(super) expected: Option<Expected>,
+}
+
+/// What a data file should hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) inputs: u64,
+    /// More is as wrong as less. It is not where the file was written to after the manifest.
+    pub(super) is_exact: bool,
+}
+
+impl Expected {
+    fn is_met_by(self, inputs: u64) -> bool {
+        inputs == self.inputs || (inputs > self.inputs && !self.is_exact)
     }
 }
 
 /// One feed's inputs, in the order in which they were received. It stands on a record, or at the
 /// end.
 pub struct FeedReader {
-    files: VecDeque<PathBuf>,
+    files: VecDeque<DataFile>,
     frames: Option<Frames>,
     /// The name of the file that is read.
     file: String,
+    /// What should be in it; `None` where nobody knows, or what is missing was told already.
+    expected: Option<Expected>,
+    /// Inputs that were read of it.
+    inputs: u64,
     lines: Vec<u8>,
     /// Where the line after the present one begins.
     next: usize,
@@ -109,11 +147,13 @@ pub(super) struct Meta {
 
 impl FeedReader {
     /// A reader of these files; to be advanced to its first record.
-    pub(super) fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(super) fn new(files: impl IntoIterator<Item = DataFile>) -> Self {
         FeedReader {
             files: files.into_iter().collect(),
             frames: None,
             file: String::new(),
+            expected: None,
+            inputs: 0,
             lines: Vec::new(),
             next: 0,
             line: (0, 0),
@@ -182,6 +222,7 @@ impl FeedReader {
         let line = &self.lines[self.line.0..self.line.1];
         if let Err(why) = self.parsed.read(line) {
             sink.reject(BAD_LINE, &format!("{}: {why}", self.file), line);
+            self.expected = None;
             return false;
         }
         match &self.parsed.what {
@@ -204,6 +245,7 @@ impl FeedReader {
                 self.hole = Some(hole);
             }
             _ => {
+                self.inputs += 1;
                 self.hole = self.early.take();
                 self.held = self.hole.is_some();
             }
@@ -221,8 +263,17 @@ impl FeedReader {
         let file = self.file.clone();
         match frames.next(&mut self.lines) {
             Ok(Frame::Lines) => return true,
-            Ok(Frame::End) => self.frames = None,
+            Ok(Frame::End) => {
+                self.frames = None;
+                let expected = self.expected.filter(|expected| !expected.is_met_by(self.inputs));
+                self.hole = expected.map(|Expected { inputs, .. }| Hole::Miscounted {
+                    file,
+                    read: self.inputs,
+                    expected: inputs,
+                });
+            }
             Ok(Frame::Damaged { at, bytes }) => {
+                self.expected = None;
                 self.hole = Some(Hole::Damaged { file, at, bytes });
             }
             Ok(Frame::Torn { at, bytes }) => {
@@ -243,7 +294,8 @@ impl FeedReader {
 
     /// Goes on to the next file; `false` where there is none.
     fn open(&mut self) -> bool {
-        let Some(path) = self.files.pop_front() else { return false };
+        let Some(DataFile { path, expected }) = self.files.pop_front() else { return false };
+        (self.expected, self.inputs) = (expected, 0);
         let name = path.file_name().unwrap_or_default();
         self.file = name.to_string_lossy().into_owned();
         match Frames::open(&path) {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::manifest::{FeedEntry, MANIFEST, MANIFEST_NEW, Manifest, State};
+use super::manifest::{FeedEntry, FileEntry, MANIFEST, MANIFEST_NEW, Manifest, State};
 use super::names::{parse_data_file, venues};
-use super::reader::{FeedReader, head};
+use super::reader::{DataFile, Expected, FeedReader, head};
 use super::{RecordError, VERSION};
 use crate::instrument::Listing;
 use crate::sink::{Sink, SinkClosed};
@@ -31,7 +31,7 @@ pub struct RecordedFeed {
     pub spec: String,
     /// The instruments that were subscribed to, in the order of listing.
     pub listings: Vec<Listing>,
-    files: Vec<PathBuf>,
+    files: Vec<DataFile>,
 }
 
 /// Whether a path is the directory of a recording: it has a manifest or a data file.
@@ -114,22 +114,23 @@ impl Recording {
                 venue: entry.venue.clone(),
                 known: venues(),
             })?;
-            let mut paths: BTreeMap<u32, PathBuf> = entry
+            let mut of_feed: BTreeMap<u32, DataFile> = entry
                 .files
                 .iter()
                 .filter_map(|file| {
                     let (_, _, number) = parse_data_file(&file.name)?;
-                    Some((number, directory.join(&file.name)))
+                    Some((number, DataFile::of(file, directory)))
                 })
                 .collect();
             // A file may be newer than the manifest.
-            let of_feed = files.range((entry.number, 0)..=(entry.number, u32::MAX));
-            paths.extend(of_feed.map(|((_, number), path)| (*number, path.clone())));
+            for ((_, number), path) in files.range((entry.number, 0)..=(entry.number, u32::MAX)) {
+                of_feed.entry(*number).or_insert_with(|| DataFile::unknown(path));
+            }
             feeds.push(RecordedFeed {
                 venue,
                 spec: entry.spec.clone(),
                 listings: entry.listings.iter().map(Listing::from).collect(),
-                files: paths.into_values().collect(),
+                files: of_feed.into_values().collect(),
             });
         }
         if feeds.iter().all(|feed| feed.files.is_empty()) {
@@ -161,13 +162,26 @@ impl Recording {
 
 impl RecordedFeed {
     /// Its files, in order: those that the manifest names, and those that are there.
-    pub fn files(&self) -> &[PathBuf] {
-        &self.files
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
     }
 
     /// A reader of its inputs from the beginning; to be advanced to the first.
     pub fn reader(&self) -> FeedReader {
         FeedReader::new(self.files.iter().cloned())
+    }
+}
+
+impl DataFile {
+    /// As the manifest has it. What it says of a file that is open is as of when it was written.
+    fn of(entry: &FileEntry, directory: &Path) -> Self {
+        let inputs = entry.messages + entry.events;
+        let expected = Some(Expected { inputs, is_exact: entry.state == State::Closed });
+        DataFile { path: directory.join(&entry.name), expected }
+    }
+
+    fn unknown(path: &Path) -> Self {
+        DataFile { path: path.to_owned(), expected: None }
     }
 }
 
@@ -177,7 +191,7 @@ fn rebuild(files: &BTreeMap<(u32, u32), PathBuf>) -> Result<Manifest, RecordErro
     for (&(number, _), path) in files {
         if feeds.last().is_none_or(|feed| feed.number != number) {
             let of_feed = files.range((number, 0)..=(number, u32::MAX));
-            let mut reader = FeedReader::new(of_feed.map(|(_, path)| path.clone()));
+            let mut reader = FeedReader::new(of_feed.map(|(_, path)| DataFile::unknown(path)));
             reader.advance(&mut Nothing);
             while reader.recv().is_some() {
                 reader.advance(&mut Nothing);

@@ -259,13 +259,23 @@ impl Writer {
         for lane in new {
             self.outputs.push(Output::new(lane, &self.directory, self.rotation));
         }
-        for output in &mut self.outputs {
+        let mut blocks = Vec::new();
+        for (place, output) in self.outputs.iter_mut().enumerate() {
             let Some(mut block) = output.lane.waiting.take() else { continue };
-            news |= output.write(&mut block, &mut self.packer, &self.shared.stats)?;
+            news |= output.prepare(&mut block, &mut self.packer, &self.shared.stats)?;
+            blocks.push((place, block));
+        }
+        // Before what it is about: a kill in between must not cost its readers the instruments.
+        if news {
+            self.write_manifest()?;
+        }
+        for (place, mut block) in blocks {
+            let output = &mut self.outputs[place];
+            output.write(&mut block, &mut self.packer, &self.shared.stats)?;
             block.clear();
             output.lane.empty.store(Some(block));
         }
-        if news { self.write_manifest() } else { Ok(()) }
+        Ok(())
     }
 
     fn write_manifest(&mut self) -> Result<(), RecordError> {

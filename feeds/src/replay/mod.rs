@@ -54,6 +54,11 @@ pub trait Decoder: Send {
         let _ = feed;
     }
 
+    /// The replay of a recording is about to begin, and may wait for clients first.
+    fn begin(&mut self, sink: &mut dyn Sink) {
+        let _ = sink;
+    }
+
     /// Takes what the venue's parser was given when it was recorded.
     fn input(&mut self, input: &Input<'_>, recv_ns: u64, sink: &mut dyn Sink) {
         match *input {
@@ -97,6 +102,12 @@ enum Origin {
     Capture(PathBuf),
     /// A feed of a recording: all its files.
     Recorded(RecordedFeed),
+}
+
+impl File {
+    fn is_recorded(&self) -> bool {
+        matches!(self.origin, Origin::Recorded(_))
+    }
 }
 
 /// Why a pass ended early.
@@ -176,6 +187,10 @@ impl ReplayFeed {
         sink: &mut dyn Sink,
         context: &RunContext,
     ) -> Result<(), End> {
+        if self.files.iter().any(File::is_recorded) {
+            self.decoders.iter_mut().for_each(|decoder| decoder.begin(sink));
+            sink.flush()?;
+        }
         while context.subscribers() < self.spec.wait {
             if context.stop.is_stopped() {
                 return Err(End::Stopped);
@@ -261,8 +276,7 @@ impl ReplayFeed {
 
     /// Why there is nothing to replay.
     fn empty(&self) -> FeedError {
-        let recorded = |file: &File| matches!(file.origin, Origin::Recorded(_));
-        match self.spec.files.first().filter(|_| self.files.iter().all(recorded)) {
+        match self.spec.files.first().filter(|_| self.files.iter().all(File::is_recorded)) {
             Some(path) => RecordError::Empty(path.clone()).into(),
             None => FeedError::Empty(self.spec.to_string()),
         }

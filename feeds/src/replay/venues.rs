@@ -80,6 +80,14 @@ impl Decoder for VenueDecoder {
         self.venue = Some(feed.venue.parser(&self.instruments));
     }
 
+    /// Nobody carries what is listed, as when a live feed has listed it: whoever subscribes now is
+    /// told that it is stale, since nobody knows when.
+    fn begin(&mut self, sink: &mut dyn Sink) {
+        if let Some(venue) = self.venue.as_mut().filter(|_| !self.listed.is_empty()) {
+            venue.lost(u16::MAX, &self.listed, 0, sink);
+        }
+    }
+
     /// What the sink refuses in a replay is of no concern: that it was refused when it was recorded
     /// is among the inputs.
     fn input(&mut self, input: &Input<'_>, recv_ns: u64, sink: &mut dyn Sink) {
