@@ -44,8 +44,9 @@ impl Seen {
 /// The client, on a thread of its own.
 pub struct Checker {
     done: Arc<AtomicBool>,
-    /// By the venue's name of the symbol: whether its book is there and live.
-    live: Arc<Mutex<HashMap<String, bool>>>,
+    /// By the venue's name of the symbol: whether its book is there and live, and how often it was
+    /// rebuilt.
+    live: Arc<Mutex<HashMap<String, (bool, usize)>>>,
     thread: Option<JoinHandle<Result<HashMap<String, Seen>, String>>>,
 }
 
@@ -62,7 +63,7 @@ impl Checker {
             subscribe(&mut client, channel, &symbols, &mut early);
         }
         let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
-        let live = Arc::<Mutex<HashMap<String, bool>>>::default();
+        let live = Arc::<Mutex<HashMap<String, (bool, usize)>>>::default();
         let (told, shown) = (done.clone(), live.clone());
         let check = move || check(client, early, &venue, &symbols, &told, &shown);
         Checker { done, live, thread: Some(std::thread::spawn(check)) }
@@ -71,7 +72,12 @@ impl Checker {
     /// Whether the client has a book of this symbol that it may trust, and has read all that the
     /// feed said of it.
     pub fn is_live(&self, native: &str) -> bool {
-        self.live.lock().get(native).is_some_and(|live| *live)
+        self.live.lock().get(native).is_some_and(|(live, _)| *live)
+    }
+
+    /// How often the client was told that this book is being rebuilt, up to now.
+    pub fn resyncs(&self, native: &str) -> usize {
+        self.live.lock().get(native).map_or(0, |(_, resyncs)| *resyncs)
     }
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
@@ -119,7 +125,7 @@ fn check(
     venue: &LocalVenue,
     symbols: &HashMap<String, String>,
     done: &AtomicBool,
-    live: &Mutex<HashMap<String, bool>>,
+    live: &Mutex<HashMap<String, (bool, usize)>>,
 ) -> Result<HashMap<String, Seen>, String> {
     let mut seen: HashMap<String, Seen> =
         symbols.keys().map(|symbol| (symbol.clone(), Seen::default())).collect();
@@ -133,7 +139,7 @@ fn check(
             take(seen, &message, venue, &symbols[symbol])
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
             let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
-            live.lock().insert(symbols[symbol].clone(), is_live);
+            live.lock().insert(symbols[symbol].clone(), (is_live, seen.times("resync")));
         }
         if !done.load(Ordering::SeqCst) {
             continue;
