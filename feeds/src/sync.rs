@@ -175,6 +175,16 @@ impl BookSync {
         self.owner.is_some_and(|owner| owner != link)
     }
 
+    /// Whether a connection carries the book alone.
+    pub fn has_owner(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// The book stands, and another connection is to carry it on; `None` where none is found yet.
+    pub fn set_owner(&mut self, owner: Option<u16>) {
+        self.owner = owner;
+    }
+
     /// Takes a snapshot that came in the stream: a new chain begins, whatever was before. `last` is
     /// its update id, 0 where the venue has none; then `owner` is the connection that it came on,
     /// and only that one's diffs are taken.

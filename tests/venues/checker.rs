@@ -52,13 +52,13 @@ impl Seen {
     }
 }
 
-type Live = Arc<Mutex<HashMap<String, Option<usize>>>>;
+type Live = Arc<Mutex<HashMap<String, (bool, usize)>>>;
 
 /// The client, on a thread of its own.
 pub struct Checker {
     done: Arc<AtomicBool>,
-    /// By the venue's name of the symbol: how often its book was live again after a resync; `None`
-    /// while it is not live.
+    /// By the venue's name of the symbol: whether its book is there and live, and how often it was
+    /// rebuilt.
     live: Live,
     thread: Option<JoinHandle<Result<HashMap<String, Seen>, String>>>,
 }
@@ -85,12 +85,17 @@ impl Checker {
     /// Whether the client has a book of this symbol that it may trust, after at least so many
     /// repairs: all that was lost before has been noticed and mended.
     pub fn is_mended(&self, native: &str, repairs: usize) -> bool {
-        self.live.lock().get(native).is_some_and(|seen| seen.is_some_and(|n| n >= repairs))
+        self.live.lock().get(native).is_some_and(|&(live, resyncs)| live && resyncs >= repairs)
     }
 
     /// Whether the client has a book of this symbol that it may trust.
     pub fn is_live(&self, native: &str) -> bool {
         self.is_mended(native, 0)
+    }
+
+    /// How often the client was told that this book is being rebuilt, up to now.
+    pub fn resyncs(&self, native: &str) -> usize {
+        self.live.lock().get(native).map_or(0, |(_, resyncs)| *resyncs)
     }
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a
@@ -154,7 +159,7 @@ fn check(
             take(seen, &message, venue, &symbols[symbol])
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
             let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
-            live.lock().insert(symbols[symbol].clone(), is_live.then(|| seen.times("resync")));
+            live.lock().insert(symbols[symbol].clone(), (is_live, seen.times("resync")));
         }
         if !done.load(Ordering::SeqCst) {
             continue;

@@ -15,5 +15,6 @@ mod binance_usdm;
 mod binance_usdm_faults;
 mod bybit;
 mod engine;
+mod kraken;
 mod okx;
 mod recording;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::tape::{Tape, Taped, assert_same, sorted, without_beginning};
-use super::binance::Binance;
+use super::binance::{Binance, PLENTY};
 use super::checker::Checker;
 use super::common::Server;
 use super::local::{Answer, Fault, LocalVenue, Protocol, wait_for};
@@ -57,7 +57,7 @@ impl Protocol for Quoting {
 fn venue(steps: usize) -> (Arc<LocalVenue>, Vec<Step>) {
     let (world, script) =
         invented(&["BTCUSDT", "ETHUSDT"], steps, 1_000_000, 7, usize::MAX, |r| r.below(4));
-    (Arc::new(LocalVenue::start(Quoting(Binance { weight: 1_000_000 }), world)), script)
+    (Arc::new(LocalVenue::start(Quoting(PLENTY), world)), script)
 }
 
 fn spec(venue: &LocalVenue, more: &str) -> String {

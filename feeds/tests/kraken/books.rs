@@ -132,7 +132,7 @@ fn a_book_has_one_connection() {
     assert!(rig.on(2, &update).1.is_empty());
     assert_eq!(rig.ignored("book update of another connection"), 1);
     assert!(!rig.on(1, &update).1.is_empty());
-    // The newest snapshot's connection takes over, so that the death of the other is no loss.
+    // Another one's is kept beside, so that the death of the first is no loss.
     rig.on(2, &market.snapshot());
     let before = rig.sink.ticks.len();
     rig.parser.lost(1, &[], RECV, &mut rig.sink);
@@ -146,6 +146,88 @@ fn a_book_has_one_connection() {
     rig.on(3, &market.snapshot());
     assert_eq!((rig.state(), rig.wants().len()), (Some(FeedState::Live), 0));
     market.assert_is(&rig.book(), 10);
+}
+
+/// The market's message with the time of a step, which is what tells which copy is the newer one.
+fn at(text: &str, second: u32) -> String {
+    text.replace("17:35:55.440295", &format!("17:35:{second:02}.440295"))
+}
+
+/// Two connections have the book; the first, whose book is put, is ahead by one message.
+fn one_ahead() -> (Market, Rig, String) {
+    let mut market = Market::new(10, 40);
+    let mut rig = Rig::new();
+    for link in [1, 2] {
+        rig.on(link, &confirmed(10));
+        rig.on(link, &at(&market.snapshot(), 1));
+    }
+    let update = at(&market.step(&[(Side::Buy, market.best_bid() + 1, 5)]), 2);
+    assert!(!rig.on(1, &update).1.is_empty());
+    (market, rig, update)
+}
+
+#[test]
+fn a_copy_goes_on_when_it_is_no_older_than_what_was_put() {
+    let (mut market, mut rig, update) = one_ahead();
+    let before = rig.sink.ticks.len();
+    rig.parser.lost(1, &[], RECV, &mut rig.sink);
+    assert_eq!((rig.sink.ticks.len(), rig.wants().len()), (before, 0), "it stands");
+    market.assert_is(&rig.book(), 10);
+    assert!(rig.on(2, &update).1.is_empty(), "it is what was put");
+    rig.on(2, &at(&market.step(&[(Side::Buy, market.best_bid(), 9)]), 3));
+    market.assert_is(&rig.book(), 10);
+    // What a third one has is older, and is kept beside.
+    let late = at(&market.snapshot(), 3);
+    let update = at(&market.step(&[(Side::Buy, market.best_bid(), 8)]), 4);
+    rig.on(2, &update);
+    assert!(rig.on(3, &late).1.is_empty());
+    rig.on(3, &update);
+    // When it is ahead, it is put whole.
+    rig.on(3, &at(&market.step(&[(Side::Buy, market.best_bid(), 7)]), 5));
+    let before = rig.sink.ticks.len();
+    rig.parser.lost(2, &[], RECV, &mut rig.sink);
+    assert!(rig.sink.ticks[before].has(flags::SNAPSHOT));
+    market.assert_is(&rig.book(), 10);
+    assert_eq!(states(&rig.sink.ticks), [FeedState::Live]);
+}
+
+#[test]
+fn a_copy_goes_on_when_the_book_turns_out_to_be_wrong() {
+    for fault in ["\"checksum\":", "\"bids\":"] {
+        let (mut market, mut rig, update) = one_ahead();
+        rig.on(2, &update);
+        let next = at(&market.step(&[(Side::Buy, market.best_bid(), 0)]), 3);
+        let wrong = next.replace(fault, &format!("{fault}1"));
+        assert!(rig.on(1, &wrong).1.is_empty() || fault.contains("checksum"));
+        let after = at(&market.step(&[(Side::Sell, market.best_bid() + 3, 7)]), 4);
+        rig.on(1, &after);
+        rig.on(2, &next);
+        rig.on(2, &after);
+        assert_eq!((states(&rig.sink.ticks), rig.wants()), (vec![FeedState::Live], vec![]));
+        market.assert_is(&rig.book(), 10);
+        // The other one's was wrong: it is no help any more.
+        rig.parser.lost(2, &[], RECV, &mut rig.sink);
+        assert_eq!((rig.state(), rig.wants().len()), (Some(FeedState::Resync), 1));
+    }
+}
+
+#[test]
+fn a_copy_that_is_wrong_is_no_help() {
+    for text in ["{", "wrong"] {
+        let (mut market, mut rig, update) = one_ahead();
+        if text == "{" {
+            rig.on(2, text);
+        }
+        let text =
+            if text == "{" { update } else { update.replace("\"checksum\":", "\"checksum\":1") };
+        assert!(rig.on(2, &text).1.is_empty());
+        assert_eq!(rig.wants().len(), 0);
+        let next = at(&market.step(&[(Side::Buy, market.best_bid(), 4)]), 3);
+        assert!(rig.on(2, &next).1.is_empty());
+        assert!(!rig.on(1, &next).1.is_empty());
+        rig.parser.lost(1, &[], RECV, &mut rig.sink);
+        assert_eq!((rig.state(), rig.wants().len()), (Some(FeedState::Resync), 1));
+    }
 }
 
 #[test]

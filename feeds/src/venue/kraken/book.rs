@@ -132,6 +132,12 @@ impl Book {
         bids.chain(self.asks.iter().map(|level| (Side::Sell, level)))
     }
 
+    /// Whether another one has the same levels.
+    pub(super) fn is_same(&self, other: &Book) -> bool {
+        let plain = |(side, level): (Side, &Level)| (side, level.price(), level.size());
+        self.levels().map(plain).eq(other.levels().map(plain))
+    }
+
     /// Applies one change.
     pub(super) fn set(&mut self, side: Side, level: Level) {
         let (price, gone) = (level.price(), level.size().mantissa == 0);

@@ -7,24 +7,24 @@
 
 use std::sync::Arc;
 
-use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
 use super::json::{Fault, Reader, integer, text};
 use super::slots::{HasBook, Slot, Slots};
 use super::{Context, Heard, How, Ignored, Venue, Want};
-use crate::decimal::Decimal;
 use crate::instrument::Instruments;
 use crate::sink::Sink;
 use crate::sync::BookSync;
-use crate::tick::{Quote, Side, Stamp, Tick, flags};
+use crate::tick::{Quote, Side, Stamp, Tick};
 
 mod book;
+mod books;
 mod fields;
 mod rules;
 
-use book::{Book, Level, read_levels};
+use book::{Book, Level};
+use books::Copy;
 use fields::Fields;
 pub(super) use rules::rules;
 
@@ -41,7 +41,7 @@ const HASTY: &str = "Exceeded msg rate";
 /// | `trade`, `update` | trades; sequence and id are `trade_id`, the side is the taker's. One that is not newer than the last is dropped |
 /// | `trade`, `snapshot` (the last 50) | those that are newer than the last one put: what was missed between two connections. None where there was no trade before |
 /// | `ticker` (`event_trigger: bbo`) | a quote where the best bid or ask (or its size) changed; it has no sequence |
-/// | `book`, `snapshot` | levels flagged [`SNAPSHOT`](flags::SNAPSHOT), without a sequence |
+/// | `book`, `snapshot` | levels flagged [`SNAPSHOT`](crate::tick::flags::SNAPSHOT), without a sequence |
 /// | `book`, `update` | levels; those that fall out of the subscribed depth are put as gone |
 /// | answers to requests | none; one per symbol, a refused one is rejected with the venue's text |
 /// | `heartbeat`, `status`, `pong`, the list of instruments over REST | none |
@@ -56,7 +56,11 @@ const HASTY: &str = "Exceeded msg rate";
 ///
 /// **Several connections** with the same symbol: trades are put once, by `trade_id`. Of the quotes
 /// those of the connection that brought the last one are taken, and of another one that has a newer
-/// `timestamp`. A book is taken from the connection of its newest snapshot alone.
+/// `timestamp`. A book is taken from one connection, and of every other one a copy is kept beside.
+/// When that connection is gone, or its book is found to be wrong, a copy goes on with it as soon as
+/// it is what was put last, or newer by its `timestamp`: the book never goes back in time, and
+/// nothing of the change is seen but perhaps a snapshot. A copy that is found to be wrong is dropped
+/// until the next snapshot on its connection.
 ///
 /// **What cannot be detected.** Whether a message about levels beyond the tenth was lost: the
 /// checksum does not cover them. It shows when they rise among the best ten. A repeated book message
@@ -96,8 +100,12 @@ struct State {
     depth: usize,
     /// The levels, as of the last message of the book's owner.
     levels: Book,
+    /// The venue's time of the newest message of the book that was put; 0 where it did not say.
+    time: u64,
     /// Whether a message of the book could not be read.
     lossy: bool,
+    /// The same book as other connections have it.
+    copies: Vec<Copy>,
     book: BookSync,
 }
 
@@ -190,10 +198,13 @@ impl Venue for Kraken {
         for last in quotes.filter(|last| last.link == Some(link)) {
             last.link = None;
         }
-        self.core.slots.lost(link, orphans, recv_ns, sink);
+        self.core.lost(link, orphans, recv_ns, sink);
     }
 
     fn distrust(&mut self, native: &str, recv_ns: u64, sink: &mut dyn Sink) {
+        for slot in self.core.slots.iter_mut().filter(|slot| *slot.native == *native) {
+            slot.state.copies.clear();
+        }
         self.core.slots.distrust(native, recv_ns, sink);
     }
 
@@ -362,134 +373,5 @@ impl Core {
             sink.put(&tick);
         }
         Ok(())
-    }
-
-    fn books(
-        &mut self,
-        fields: &Fields<'_, '_>,
-        recv: u64,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
-        let is_snapshot = fields.is_snapshot()?;
-        let entries = array("data", fields.data)?;
-        if entries.len() > 1 {
-            // As documented there is one. Of several, all are read before the first is put.
-            for entry in &entries {
-                let entry = Fields::of("data", entry)?;
-                self.read_levels(&entry)?;
-                entry.checksum()?;
-                entry.stamp(recv, 0)?;
-                self.slot(entry.symbol()?)?;
-            }
-        }
-        for entry in &entries {
-            let entry = Fields::of("data", entry)?;
-            self.read_levels(&entry)?;
-            let (checksum, stamp) = (entry.checksum()?, entry.stamp(recv, 0)?);
-            if is_snapshot {
-                self.snapshot(entry.symbol()?, checksum, stamp, sink)?;
-            } else {
-                self.update(entry.symbol()?, checksum, stamp, sink)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn read_levels(&mut self, entry: &Fields<'_, '_>) -> Result<(), Fault> {
-        self.levels.clear();
-        read_levels("bids", Side::Buy, entry.bids, &mut self.levels)?;
-        read_levels("asks", Side::Sell, entry.asks, &mut self.levels)
-    }
-
-    fn snapshot(
-        &mut self,
-        native: &str,
-        checksum: u32,
-        stamp: Stamp,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
-        let slot = self.slots.resolve(native, |native| native.split_once('/'))?;
-        let state = &mut slot.state;
-        state.levels.clear();
-        for &(side, level) in &self.levels {
-            state.levels.set(side, level);
-        }
-        let shown = state.levels.depth();
-        let guess = || DEPTHS.into_iter().find(|&depth| usize::from(depth) == shown);
-        let deepest = DEPTHS[DEPTHS.len() - 1];
-        state.depth = state.confirmed.or_else(guess).unwrap_or(deepest).into();
-        state.levels.truncate(state.depth, |_, _| {});
-        if state.levels.checksum(&mut self.digits) != checksum {
-            state.book.discard(slot.id, stamp.recv, sink);
-            return self.ignore("bad checksum of a snapshot");
-        }
-        state.lossy = false;
-        self.event.begin(stamp, 0);
-        for (side, level) in state.levels.levels() {
-            self.event.push(side, level.price(), level.size());
-        }
-        let event = self.event.finish(slot.id, flags::SNAPSHOT);
-        state.book.start(Some(self.link), 0, event, sink);
-        Ok(())
-    }
-
-    fn update(
-        &mut self,
-        native: &str,
-        checksum: u32,
-        stamp: Stamp,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
-        let slot = self.slots.resolve(native, |native| native.split_once('/'))?;
-        let state = &mut slot.state;
-        if !state.book.is_owned_by(self.link) {
-            let is_live = state.book.is_live();
-            return self.ignore(if is_live {
-                "book update of another connection"
-            } else {
-                "book update before a snapshot"
-            });
-        }
-        if state.lossy {
-            state.book.discard(slot.id, stamp.recv, sink);
-            return self.ignore("book update after one that was lost");
-        }
-        self.event.begin(stamp, 0);
-        for &(side, level) in &self.levels {
-            state.levels.set(side, level);
-            self.event.push(side, level.price(), level.size());
-        }
-        let event = &mut self.event;
-        state.levels.truncate(state.depth, |side, price| event.push(side, price, Decimal::ZERO));
-        if state.levels.checksum(&mut self.digits) != checksum {
-            state.book.discard(slot.id, stamp.recv, sink);
-            return self.ignore("bad checksum");
-        }
-        state.book.follow(self.link, self.event.finish(slot.id, 0), sink);
-        Ok(())
-    }
-
-    /// A message about these books could not be read.
-    #[cold]
-    fn doubt_entries(&mut self, fields: &Fields<'_, '_>) {
-        let Some(entries) = fields.data.and_then(|data| data.as_array()) else {
-            return self.doubt(None);
-        };
-        for entry in &entries {
-            let symbol = entry.as_object().and_then(|entry| entry.get("symbol"));
-            self.doubt(symbol.and_then(|symbol| symbol.into_string()));
-        }
-    }
-
-    /// Something was lost of the book of this symbol, or of one that nobody knows, on the
-    /// connection. What is there is right up to here; the next update would go on from what was
-    /// lost, and breaks it instead.
-    #[cold]
-    fn doubt(&mut self, native: Option<&str>) {
-        let link = self.link;
-        let owned = self.slots.iter_mut().filter(|slot| slot.state.book.is_owned_by(link));
-        for slot in owned.filter(|slot| native.is_none_or(|native| *slot.native == *native)) {
-            slot.state.lossy = true;
-        }
     }
 }
