@@ -22,6 +22,7 @@ mod binance;
 mod bybit;
 mod coinbase;
 mod event;
+mod handover;
 mod json;
 mod kraken;
 mod names;
