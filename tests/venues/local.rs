@@ -105,6 +105,8 @@ enum Out {
 struct Connection {
     topics: BTreeSet<String>,
     out: mpsc::Sender<Out>,
+    opened: Instant,
+    has_spoken: bool,
 }
 
 struct State {
@@ -116,6 +118,8 @@ struct State {
     late: Vec<(String, String)>,
     /// Everything that clients sent.
     heard: Vec<(Instant, String)>,
+    /// How long after its opening each client first sent something.
+    first_words: Vec<Duration>,
     /// REST requests.
     asked: Vec<(Instant, String)>,
     /// REST answers about books come so late.
@@ -145,6 +149,7 @@ impl LocalVenue {
             next: 0,
             late: Vec::new(),
             heard: Vec::new(),
+            first_words: Vec::new(),
             asked: Vec::new(),
             snapshot_delay: Duration::ZERO,
             refusals: 0,
@@ -248,6 +253,14 @@ impl LocalVenue {
         }
     }
 
+    /// Resets the newest connection only.
+    pub fn abort_newest(&self) {
+        let state = self.state.lock();
+        if let Some((_, newest)) = state.connections.iter().max_by_key(|(number, _)| **number) {
+            let _ = newest.out.try_send(Out::Abort);
+        }
+    }
+
     fn all(&self, out: impl Fn() -> Out) {
         for connection in self.state.lock().connections.values() {
             let _ = connection.out.try_send(out());
@@ -288,6 +301,11 @@ impl LocalVenue {
     /// What clients have sent so far, and when.
     pub fn heard(&self) -> Vec<(Instant, String)> {
         self.state.lock().heard.clone()
+    }
+
+    /// How long after its opening each client first sent something.
+    pub fn first_words(&self) -> Vec<Duration> {
+        self.state.lock().first_words.clone()
     }
 
     /// REST requests so far, and when.
@@ -483,7 +501,12 @@ async fn serve(socket: Socket, state: Arc<Mutex<State>>, raw: &std::net::TcpStre
         state.next += 1;
         state.opened += 1;
         let number = state.next;
-        let connection = Connection { topics: BTreeSet::new(), out: out.clone() };
+        let connection = Connection {
+            topics: BTreeSet::new(),
+            out: out.clone(),
+            opened: Instant::now(),
+            has_spoken: false,
+        };
         state.connections.insert(number, connection);
         number
     };
@@ -556,6 +579,9 @@ fn received(state: &Mutex<State>, number: u64, text: &str) {
     let state = &mut *state;
     state.heard.push((Instant::now(), text.to_owned()));
     let Some(connection) = state.connections.get_mut(&number) else { return };
+    if !std::mem::replace(&mut connection.has_spoken, true) {
+        state.first_words.push(connection.opened.elapsed());
+    }
     for answer in state.protocol.received(text, &mut connection.topics, &state.world) {
         let _ = connection.out.try_send(Out::Text(answer));
     }

@@ -10,3 +10,4 @@ mod local;
 mod world;
 
 mod binance;
+mod coinbase;
