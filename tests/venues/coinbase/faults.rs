@@ -37,8 +37,8 @@ fn never(state: &str, seen: &HashMap<String, Seen>) {
 }
 
 impl Run {
-    /// A fault for every so many of the steps that `which` picks, from the hundredth step on and not
-    /// at the end; what was hit.
+    /// A fault for every so many of the steps that `which` picks, from the hundredth step on and
+    /// not at the end; what was hit.
     fn play_with(&self, every: usize, fault: Fault, which: impl Fn(&Step) -> bool) -> Vec<Step> {
         let (mut met, mut hit) = (0, Vec::new());
         self.venue.play(&self.script, 1.0, |index, step| {

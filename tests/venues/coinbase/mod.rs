@@ -232,8 +232,8 @@ fn time(at_ns: u64) -> String {
     format!("2021-04-17T{hours:02}:{minutes:02}:{seconds:02}.{micros:06}Z")
 }
 
-/// A step that is a message only: a `ticker` or a `heartbeat`; a heartbeat of a venue that has begun
-/// to count anew (`restart`); an update that crosses the book, and never happened (`cross`).
+/// A step that is a message only: a `ticker` or a `heartbeat`; a heartbeat of a venue that has
+/// begun to count anew (`restart`); an update that crosses the book, and never happened (`cross`).
 fn aside(native: &str, at_ns: u64, what: &str) -> Step {
     let captured = Some((what.to_owned(), String::new()));
     Step { native: native.to_owned(), at_ns, what: Happening::Verbatim, captured }
