@@ -33,7 +33,16 @@ pub struct Seen {
     /// Books of which every one was true.
     pub books: u64,
     pub snapshots: u64,
-    last_quote: Option<Value>,
+    /// Books that never were, where these are not a failure ([`Trust::Lossy`]).
+    pub wrong: u64,
+    /// Quotes that came while there was no book to be trusted.
+    pub quotes_without_book: u64,
+    /// Quotes that were not the best of the book at that moment.
+    pub quotes_off_book: u64,
+    /// Books whose best no quote told before they changed again.
+    pub unquoted: u64,
+    /// Bid and ask of the last quote; none since the book began anew.
+    told: [Option<(Decimal, Decimal)>; 2],
 }
 
 impl Seen {
@@ -46,10 +55,32 @@ impl Seen {
         states
     }
 
+    /// Of a venue whose quotes come from its books: whether every quote was the best of the book at
+    /// that moment, none came without a book, and none was left out.
+    pub fn quotes_are_of_the_book(&self) -> bool {
+        self.quotes > 0
+            && (self.quotes_without_book, self.quotes_off_book, self.unquoted) == (0, 0, 0)
+    }
+
     /// How often the feed was in a state.
     pub fn times(&self, state: &str) -> usize {
         self.feed.iter().filter(|seen| *seen == state).count()
     }
+}
+
+/// What a venue's protocol leaves to chance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// Every book was true, in order.
+    #[default]
+    All,
+    /// The same, but that a snapshot may be a little older than what was there: of two connections
+    /// that carry a book without numbers nobody can say which is ahead.
+    UnnumberedLines,
+    /// Not every loss shows: a book that never was is counted ([`Seen::wrong`]), and at the end no
+    /// more is waited for than that all is live and the last trade has come. A crossed quote is a
+    /// failure all the same.
+    Lossy,
 }
 
 type Live = Arc<Mutex<HashMap<String, (bool, usize)>>>;
@@ -67,6 +98,16 @@ impl Checker {
     /// Subscribes to everything of these symbols (`venue:BASE-QUOTE`, each with the venue's name)
     /// once they are listed, and checks until it is told to stop. Returns when it is subscribed.
     pub fn start(server: &Server, venue: &Arc<LocalVenue>, symbols: &[(&str, &str)]) -> Self {
+        Self::start_with(server, venue, symbols, Trust::All)
+    }
+
+    /// The same for a protocol that is worth less.
+    pub fn start_with(
+        server: &Server,
+        venue: &Arc<LocalVenue>,
+        symbols: &[(&str, &str)],
+        trust: Trust,
+    ) -> Self {
         let mut client = Client::native(server);
         let symbols: HashMap<String, String> =
             symbols.iter().map(|&(a, b)| (a.to_owned(), b.to_owned())).collect();
@@ -78,7 +119,7 @@ impl Checker {
         let (done, venue) = (Arc::new(AtomicBool::new(false)), Arc::clone(venue));
         let live = Live::default();
         let (told, shown) = (done.clone(), live.clone());
-        let check = move || check(client, early, &venue, &symbols, &told, &shown);
+        let check = move || check(client, early, &venue, (&symbols, trust), &told, &shown);
         Checker { done, live, thread: Some(std::thread::spawn(check)) }
     }
 
@@ -143,7 +184,7 @@ fn check(
     mut client: Client,
     early: Vec<Value>,
     venue: &LocalVenue,
-    symbols: &HashMap<String, String>,
+    (symbols, trust): (&HashMap<String, String>, Trust),
     done: &AtomicBool,
     live: &Live,
 ) -> Result<HashMap<String, Seen>, String> {
@@ -156,7 +197,7 @@ fn check(
         if let Some(symbol) = message["symbol"].as_str()
             && let Some(seen) = seen.get_mut(symbol)
         {
-            take(seen, &message, venue, &symbols[symbol])
+            take(seen, &message, venue, &symbols[symbol], trust)
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
             let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
             live.lock().insert(symbols[symbol].clone(), (is_live, seen.times("resync")));
@@ -168,7 +209,7 @@ fn check(
             *since_done.get_or_insert_with(|| std::time::Instant::now() + super::common::PATIENCE);
         let behind: Vec<&str> = seen
             .iter()
-            .filter(|(symbol, seen)| !is_right(seen, venue, &symbols[*symbol]))
+            .filter(|(symbol, seen)| !is_right(seen, venue, &symbols[*symbol], trust))
             .map(|(symbol, _)| symbol.as_str())
             .collect();
         if behind.is_empty() {
@@ -184,23 +225,30 @@ fn check(
 }
 
 /// Whether the book is what it is at the venue, and said to be, and the last trade has come.
-fn is_right(seen: &Seen, venue: &LocalVenue, native: &str) -> bool {
+fn is_right(seen: &Seen, venue: &LocalVenue, native: &str, trust: Trust) -> bool {
     let (hash, trade) = venue.world(|world| {
         let truth = &world.truths[native];
         (truth.hash(), truth.trades.last().copied())
     });
-    seen.book.as_ref().is_some_and(|book| book.hash() == hash)
+    seen.book.as_ref().is_some_and(|book| trust == Trust::Lossy || book.hash() == hash)
         && seen.feed.last().is_some_and(|state| state == "live")
         && seen.trades.last().copied() == trade
 }
 
-fn take(seen: &mut Seen, message: &Value, venue: &LocalVenue, native: &str) -> Result<(), String> {
+fn take(
+    seen: &mut Seen,
+    message: &Value,
+    venue: &LocalVenue,
+    native: &str,
+    trust: Trust,
+) -> Result<(), String> {
     match message["channel"].as_str() {
         Some("status") => {
             let state = message["state"].as_str().unwrap_or_default();
             seen.feed.push(state.to_owned());
             if state == "resync" {
                 seen.book = None;
+                seen.told = [None, None];
             }
             Ok(())
         }
@@ -213,33 +261,60 @@ fn take(seen: &mut Seen, message: &Value, venue: &LocalVenue, native: &str) -> R
             Ok(())
         }
         Some("quote") => {
+            let part = |name: &str| message[name].as_str().and_then(|text| text.parse().ok());
+            let level = |price: &str, size: &str| part(price).zip(part(size));
+            let quote: [Option<(Decimal, Decimal)>; 2] =
+                [level("bid", "bid_qty"), level("ask", "ask_qty")];
             seen.quotes += 1;
-            seen.last_quote = Some(message.clone());
-            let price = |name: &str| message[name].as_str().and_then(|text| text.parse().ok());
-            let (bid, ask): (Option<Decimal>, Option<Decimal>) = (price("bid"), price("ask"));
-            match bid.zip(ask) {
-                Some((bid, ask)) if bid >= ask => Err("a crossed quote".to_owned()),
+            seen.told = quote;
+            match &seen.book {
+                None => seen.quotes_without_book += 1,
+                Some(book) if [BID, ASK].map(|side| book.best(side)) != quote => {
+                    seen.quotes_off_book += 1;
+                }
+                Some(_) => {}
+            }
+            match quote {
+                [Some((bid, _)), Some((ask, _))] if bid >= ask => Err("a crossed quote".to_owned()),
                 _ => Ok(()),
             }
         }
-        Some("book") => take_book(seen, message, venue, native),
+        Some("book") => match take_book(seen, message, venue, native, trust)? {
+            true => Ok(()),
+            false if trust == Trust::Lossy => {
+                seen.wrong += 1;
+                Ok(())
+            }
+            false => Err(format!("a book that never was, after state {}", seen.state)),
+        },
         _ => Ok(()),
     }
 }
 
+/// Takes a book or what has changed in it; whether it was true.
 fn take_book(
     seen: &mut Seen,
     message: &Value,
     venue: &LocalVenue,
     native: &str,
-) -> Result<(), String> {
+    trust: Trust,
+) -> Result<bool, String> {
     let seq = message["seq"].as_u64().ok_or("no seq")?;
+    if message["type"] == "update"
+        && seen.quotes > 0
+        && seen.book.as_ref().is_some_and(|book| [BID, ASK].map(|s| book.best(s)) != seen.told)
+    {
+        seen.unquoted += 1;
+    }
     if message["type"] == "snapshot" {
         if seen.snapshots == 0 {
             seen.before_book = seen.feed.len();
         }
         seen.book = Some(Book::default());
         seen.snapshots += 1;
+        if trust == Trust::UnnumberedLines {
+            seen.state = 0;
+        }
     } else if message["prev"].as_u64() != Some(seen.seq) {
         return Err(format!("does not follow {}", seen.seq));
     }
@@ -257,11 +332,7 @@ fn take_book(
     }
     seen.books += 1;
     let hash = book.hash();
-    match venue.world(|world| world.truths[native].when(hash, seen.state)) {
-        Some(state) => {
-            seen.state = state;
-            Ok(())
-        }
-        None => Err(format!("a book that never was, after state {}", seen.state)),
-    }
+    let state = venue.world(|world| world.truths[native].when(hash, seen.state));
+    seen.state = state.unwrap_or(seen.state);
+    Ok(state.is_some())
 }

@@ -141,6 +141,8 @@ struct Connection {
     path: String,
     topics: BTreeSet<String>,
     out: mpsc::Sender<Out>,
+    opened: Instant,
+    has_spoken: bool,
 }
 
 struct State {
@@ -156,6 +158,8 @@ struct State {
     pongs: Vec<Vec<u8>>,
     /// Paths at which nobody is let in.
     closed: BTreeSet<String>,
+    /// How long after its opening each client first sent something.
+    first_words: Vec<Duration>,
     /// REST requests.
     asked: Vec<(Instant, String)>,
     /// REST answers about books come so late.
@@ -200,6 +204,7 @@ impl LocalVenue {
             heard: Vec::new(),
             pongs: Vec::new(),
             closed: BTreeSet::new(),
+            first_words: Vec::new(),
             asked: Vec::new(),
             snapshot_delay: Duration::ZERO,
             answer_delay: Duration::ZERO,
@@ -383,6 +388,14 @@ impl LocalVenue {
         self.state.lock().closed.remove(path);
     }
 
+    /// Resets the newest connection only.
+    pub fn abort_newest(&self) {
+        let state = self.state.lock();
+        if let Some((_, newest)) = state.connections.iter().max_by_key(|(number, _)| **number) {
+            let _ = newest.out.try_send(Out::Abort);
+        }
+    }
+
     fn all(&self, out: impl Fn() -> Out) {
         for connection in self.state.lock().connections.values() {
             let _ = connection.out.try_send(out());
@@ -438,6 +451,11 @@ impl LocalVenue {
     /// The payloads of the pongs so far.
     pub fn pongs(&self) -> Vec<Vec<u8>> {
         self.state.lock().pongs.clone()
+    }
+
+    /// How long after its opening each client first sent something.
+    pub fn first_words(&self) -> Vec<Duration> {
+        self.state.lock().first_words.clone()
     }
 
     /// REST requests so far, and when.
@@ -639,7 +657,13 @@ async fn serve(socket: Socket, path: String, state: Arc<Mutex<State>>, raw: &std
         state.next += 1;
         state.opened += 1;
         let number = state.next;
-        let connection = Connection { path, topics: BTreeSet::new(), out: out.clone() };
+        let connection = Connection {
+            path,
+            topics: BTreeSet::new(),
+            out: out.clone(),
+            opened: Instant::now(),
+            has_spoken: false,
+        };
         state.connections.insert(number, connection);
         number
     };
@@ -756,7 +780,10 @@ async fn received(state: &Mutex<State>, number: u64, text: &str) {
     let (path, parts) = {
         let mut state = state.lock();
         let state = &mut *state;
-        let Some(connection) = state.connections.get(&number) else { return };
+        let Some(connection) = state.connections.get_mut(&number) else { return };
+        if !std::mem::replace(&mut connection.has_spoken, true) {
+            state.first_words.push(connection.opened.elapsed());
+        }
         let path = connection.path.clone();
         let heard = Heard {
             at: Instant::now(),

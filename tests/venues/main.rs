@@ -14,6 +14,7 @@ mod binance_requests;
 mod binance_usdm;
 mod binance_usdm_faults;
 mod bybit;
+mod coinbase;
 mod engine;
 mod kraken;
 mod okx;

@@ -50,6 +50,13 @@ impl Book {
         if side == BID { levels.rev().collect() } else { levels.collect() }
     }
 
+    /// The best level of a side.
+    pub fn best(&self, side: usize) -> Option<(Decimal, Decimal)> {
+        let levels = &self.sides[side];
+        let best = if side == BID { levels.last_key_value() } else { levels.first_key_value() };
+        best.map(|(&price, &size)| (price, size))
+    }
+
     /// The best levels of each side only.
     pub fn view(&self, depth: usize) -> Book {
         if depth == usize::MAX {

@@ -302,3 +302,46 @@ fn a_capture_is_read_as_it_was() {
     assert_eq!(capture.ignored("gap before match"), 1);
     assert_eq!(capture.ignored("missed trades"), 1);
 }
+
+/// It is lost, and whose book it was in is not right any more.
+#[test]
+fn an_update_that_cannot_be_understood_is_a_lost_one() {
+    let (other, own) = (FeedState::Live, Resync);
+    let cases = [
+        // It may have been of any product.
+        (r#"{"type":"l2update","product_id":"BTC-USD","chan"#, [own, own]),
+        (r#"{"type":"l2update","changes":[]}"#, [own, own]),
+        (r#"{"type":"l2update","product_id":"BTC-USD","changes":[["buy","x","1"]]}"#, [own, other]),
+        (r#"{"type":"match","product_id":"BTC-USD"}"#, [other, other]),
+    ];
+    for (text, expected) in cases {
+        let mut live = Live::new(&["BTC-USD", "ETH-USD"]);
+        for product in ["BTC-USD", "ETH-USD"] {
+            live.expect(product);
+            live.feed(1, &snapshot(BIDS, ASKS).replace("BTC-USD", product));
+        }
+        // Of a connection that has no book, nothing is known to be missing.
+        live.feed(2, text);
+        assert_eq!(live.states.values().collect::<Vec<_>>(), [&Up, &Up], "{text}");
+        live.feed(1, text);
+        assert_eq!(live.states.values().copied().collect::<Vec<_>>(), expected, "{text}");
+        assert_eq!(live.sink.rejects.len(), 2);
+    }
+}
+
+/// A younger connection may be heard before what still lies in the buffer of the older one.
+#[test]
+fn a_trade_that_a_younger_connection_overtook_is_put() {
+    let mut live = live();
+    live.feed(1, &matched(10));
+    live.feed(2, &last_match(12));
+    live.feed(2, &matched(13));
+    for id in [11, 12, 13, 14] {
+        live.feed(1, &matched(id));
+    }
+    live.feed(2, &matched(14));
+    live.feed(2, &matched(15));
+    let trades = live.sink.ticks.iter().filter(|tick| tick.kind == Kind::Trade);
+    assert_eq!(trades.map(|tick| tick.as_trade().id).collect::<Vec<_>>(), [10, 11, 12, 13, 14, 15]);
+    assert_eq!(live.history(), [Up]);
+}

@@ -10,6 +10,7 @@ use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
+use super::handover::Handover;
 use super::json::{Fault, Field, Reader, decimal, integer, text, wrong};
 use super::names::split_dashed;
 use super::slots::{HasBook, Slot, Slots};
@@ -34,7 +35,7 @@ use trades::{Beat, Links};
 ///
 /// | message | ticks |
 /// |---|---|
-/// | `match`, `last_match` | a trade; sequence and id are `trade_id`. One that is not newer than the last is dropped |
+/// | `match`, `last_match` | a trade; sequence and id are `trade_id`. One that is not newer than the last is dropped; of a younger connection, it waits (a second at most) until the older one is where that began |
 /// | `snapshot` | levels flagged [`SNAPSHOT`](flags::SNAPSHOT) |
 /// | `l2update` | levels |
 /// | `ticker` | none: the book is checked with it |
@@ -61,7 +62,9 @@ use trades::{Beat, Links};
 ///   before match`), or a heartbeat names one that did not come before the next heartbeat (`match
 ///   missing at heartbeat`). The docs say that `matches` may drop messages where `level2` does not;
 ///   but who loses one message is not to be trusted with the others;
-/// - the `sequence` of the heartbeats goes back (`sequence went back`): the venue started over.
+/// - the `sequence` of the heartbeats goes back (`sequence went back`): the venue started over;
+/// - an update cannot be understood. What is no JSON may have been one, of any product: then this
+///   holds for all books that its connection carries.
 ///
 /// What does not show: a lost update of a level that is not the best, until the market gets there,
 /// and of the size of one that is. A later update of the same price makes it right again, unseen. A
@@ -94,6 +97,8 @@ struct Core {
 struct State {
     /// The newest trade put.
     trade: Option<u64>,
+    /// Those that wait for an older connection's.
+    lines: Handover<(Stamp, Trade)>,
     /// The newest ticker put as a quote.
     ticker: Option<u64>,
     /// What each connection has brought of the trades.
@@ -112,6 +117,28 @@ impl HasBook for State {
 
     fn book_mut(&mut self) -> &mut BookSync {
         &mut self.book
+    }
+}
+
+impl Slot<State> {
+    /// Puts a trade, unless it is known.
+    fn put(&mut self, (stamp, trade): (Stamp, Trade), ignored: &mut Ignored, sink: &mut dyn Sink) {
+        let id = trade.id;
+        match self.state.trade {
+            Some(last) if id <= last => return ignored.note("duplicate match"),
+            Some(last) if id - last > 1 => ignored.add("missed trades", id - last - 1),
+            _ => {}
+        }
+        self.state.trade = Some(id);
+        sink.put(&Tick::trade(self.id, stamp, &trade));
+    }
+
+    /// Puts the trades that waited for another connection's.
+    fn release(&mut self, now: u64, ignored: &mut Ignored, sink: &mut dyn Sink) {
+        let newest = |slot: &Self| slot.state.trade.unwrap_or_default();
+        while let Some(trades) = self.state.lines.release(newest(self), now) {
+            trades.into_iter().for_each(|trade| self.put(trade, ignored, sink));
+        }
     }
 }
 
@@ -143,7 +170,10 @@ impl Venue for Coinbase {
         core.link = context.link;
         match reader.read(text, |root| core.message(root, recv_ns, sink)) {
             Ok(heard) => heard,
-            Err(fault) => fault.reject(text, sink),
+            Err(fault) => {
+                core.distrust_unread(&fault, recv_ns, sink);
+                fault.reject(text, sink)
+            }
         }
     }
 
@@ -160,9 +190,12 @@ impl Venue for Coinbase {
     }
 
     fn lost(&mut self, link: u16, orphans: &[Box<str>], recv_ns: u64, sink: &mut dyn Sink) {
-        self.core.slots.lost(link, orphans, recv_ns, sink);
-        for slot in self.core.slots.iter_mut() {
+        let Core { slots, ignored, .. } = &mut self.core;
+        slots.lost(link, orphans, recv_ns, sink);
+        for slot in slots.iter_mut() {
             slot.state.links.lost(link);
+            slot.state.lines.leave(link);
+            slot.release(recv_ns, ignored, sink);
         }
     }
 
@@ -205,7 +238,15 @@ impl Core {
             "match" => self.trade(&fields, false, recv, sink),
             "last_match" => self.trade(&fields, true, recv, sink),
             "ticker" => self.ticker(&fields, recv, sink),
-            "l2update" => self.update(&fields, recv, sink),
+            "l2update" => {
+                let update = self.update(&fields, recv, sink);
+                if let Err(fault) = &update
+                    && *fault != Fault::Fraction
+                {
+                    self.distrust_named(&fields, recv, sink);
+                }
+                update
+            }
             "snapshot" => self.snapshot(&fields, recv, sink),
             "heartbeat" => self.heartbeat(&fields, recv, sink),
             "error" => return Err(refusal(&fields)?),
@@ -249,13 +290,11 @@ impl Core {
             ignored.note("gap before match");
             distrust_link(slot, *link, recv, sink);
         }
-        match slot.state.trade {
-            Some(last) if id <= last => return self.ignore("duplicate match"),
-            Some(last) if id - last > 1 => ignored.add("missed trades", id - last - 1),
-            _ => {}
+        let trade = (stamp, Trade { price, size, id, side });
+        if let Some(trade) = slot.state.lines.take(*link, id, recv, trade) {
+            slot.put(trade, ignored, sink);
         }
-        slot.state.trade = Some(id);
-        sink.put(&Tick::trade(slot.id, stamp, &Trade { price, size, id, side }));
+        slot.release(recv, ignored, sink);
         Ok(())
     }
 
@@ -401,6 +440,36 @@ impl Core {
             }
             Step::Duplicate => self.ignore("l2update of another connection"),
             _ => self.ignore("l2update before a snapshot"),
+        }
+    }
+
+    /// An update that cannot be understood: it is lost.
+    #[cold]
+    fn distrust_named(&mut self, fields: &Fields<'_, '_>, recv: u64, sink: &mut dyn Sink) {
+        let product = text("product_id", fields.product_id).ok();
+        match product.filter(|product| self.slots.knows(product)) {
+            Some(product) => {
+                let link = self.link;
+                if let Some(slot) = self.slots.get(product) {
+                    distrust_link(slot, link, recv, sink);
+                }
+            }
+            None => self.distrust_all(recv, sink),
+        }
+    }
+
+    /// What is no JSON may have been an update, of any book that its connection carries.
+    #[cold]
+    fn distrust_unread(&mut self, fault: &Fault, recv: u64, sink: &mut dyn Sink) {
+        if matches!(fault, Fault::Json(_)) {
+            self.distrust_all(recv, sink);
+        }
+    }
+
+    fn distrust_all(&mut self, recv: u64, sink: &mut dyn Sink) {
+        let link = self.link;
+        for slot in self.slots.iter_mut() {
+            distrust_link(slot, link, recv, sink);
         }
     }
 
