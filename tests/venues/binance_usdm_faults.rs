@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
 use super::binance_usdm::{MARKET, PUBLIC, Usdm, stride, time};
 use super::checker::{Checker, Seen};
-use super::common::{Client, Server};
+use super::common::{Client, PATIENCE, Server};
 use super::local::{Fault, LocalVenue, wait_for};
 use super::world::{ASK, BID, Happening, Random, Step, invented};
 
@@ -339,7 +339,7 @@ fn a_silent_connection_is_found_dead_and_quiet_symbols_are_not() {
     run.play_all();
     run.wait_books();
     // Quiet, but the venue answers pings, some on each path: nothing is lost.
-    let quiet = std::time::Instant::now();
+    let quiet = Instant::now();
     wait_for(|| (quiet.elapsed() >= Duration::from_millis(3_500)).then_some(()));
     assert_eq!(run.server.metric("tickcast_live_losses_total", ""), 0.0);
     assert!(run.are_live());
@@ -458,7 +458,12 @@ fn trades_alone_are_one_connection_and_stale_when_it_is_gone() {
         assert!(answer.get("errors").is_none(), "{answer}");
     }
     let until = |client: &mut Client, wanted: &str| {
-        client.until(|message| message["state"] == wanted);
+        // Heartbeats come each second, so that this is looked at.
+        let end = Instant::now() + PATIENCE;
+        client.until(|message| {
+            assert!(Instant::now() < end, "never {wanted}");
+            message["state"] == wanted
+        });
     };
     server.wait_metric("tickcast_live_links", "", |n| n == 1.0);
     venue.abort_all();
