@@ -305,6 +305,7 @@ impl<'a> Engine<'a> {
         let orphans = natives.iter().filter(|native| !self.is_carried(native, true));
         let orphans: Vec<Box<str>> = orphans.cloned().collect();
         self.input(&Input::Lost { link: u16::MAX, orphans: &orphans });
+        self.trouble(&format!("the venue refuses to send {}", natives.join(", ")));
     }
 
     /// A connection is gone. Also one that was not confirmed yet may have brought books.

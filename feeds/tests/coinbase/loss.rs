@@ -56,7 +56,7 @@ fn confirmations_and_refusals() {
     let confirmed = r#"{"type":"subscriptions","channels":[{"name":"level2_50","product_ids":["BTC-USD"],"account_ids":null}]}"#;
     assert_eq!(live.feed(1, confirmed), Heard::Confirmed);
     let refused = r#"{"type":"error","message":"Failed to subscribe","reason":"X-USD is not a valid product"}"#;
-    assert_eq!(live.feed(1, refused), Heard::Refused);
+    assert_eq!(live.feed(1, refused), Heard::RefusedAll(None));
     let [(kind, detail, _)] = &live.sink.rejects[..] else { panic!() };
     assert_eq!(*kind, "venue_error");
     assert!(detail.contains("Failed to subscribe: X-USD is not a valid product"), "{detail}");

@@ -385,3 +385,20 @@ fn a_product_that_does_not_exist_ends_the_feed_with_a_hint() {
     server.wait_metric("tickcast_feed_up", "", |up| up == 0.0);
     wait_for(|| server.get("/v1/feeds").1.contains("failed").then_some(()));
 }
+
+#[test]
+fn one_product_that_is_refused_does_not_keep_the_others_out() {
+    let protocol = Coinbase { refused: vec!["DEAD-USD"], ..Coinbase::default() };
+    let terms = Terms { besides: "DEAD-USD", ..Terms::default() };
+    let run = begin_as(protocol, 1_000, terms);
+    run.play_all();
+    let venue = run.venue.clone();
+    assert!(
+        feed(&run.server).to_string().contains("DEAD-USD is not a valid product"),
+        "{}",
+        feed(&run.server)
+    );
+    let seen = run.checker.finish();
+    all_whole(&seen, &venue);
+    never("resync", &seen);
+}

@@ -490,10 +490,15 @@ fn distrust_link(slot: &mut Slot<State>, link: u16, recv: u64, sink: &mut dyn Si
 /// <https://docs.cdp.coinbase.com/exchange/websocket-feed/errors>.
 fn refusal(fields: &Fields<'_, '_>) -> Result<Fault, Fault> {
     let message = text("message", fields.message)?;
-    Ok(Fault::Venue(match fields.reason {
+    let why = match fields.reason {
         Some(_) => format!("{message}: {}", text("reason", fields.reason)?),
         None => message.to_owned(),
-    }))
+    };
+    // One product that is refused spoils the whole request, and none is named by an id.
+    Ok(match message {
+        "Failed to subscribe" => Fault::Request { why, id: None },
+        _ => Fault::Venue(why),
+    })
 }
 
 /// Puts the quote where a book event changed the best bid or ask.

@@ -95,6 +95,21 @@ impl VenueRules for Rules {
         let chunks = natives.chunks(PRODUCTS);
         chunks.map(|chunk| request(kind, chunk, &names)).collect()
     }
+
+    /// One product that is refused spoils the whole request.
+    fn singly(
+        &self,
+        channels: Kinds,
+        natives: &[Box<str>],
+        nth: usize,
+        _id: &mut u64,
+    ) -> Vec<String> {
+        let names = names(channels, channels == self.channels);
+        match natives.chunks(PRODUCTS).nth(nth) {
+            None | Some([_]) => Vec::new(),
+            Some(chunk) => chunk.chunks(1).map(|one| request("subscribe", one, &names)).collect(),
+        }
+    }
 }
 
 /// The channels that give these kinds. `level2` and `full` demand an API key, `level2_batch` does
