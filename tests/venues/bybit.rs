@@ -316,8 +316,8 @@ fn a_connection_is_replaced_by_one_that_is_ahead_and_nothing_is_lost() {
     std::thread::scope(|scope| {
         let played = scope.spawn(|| run.play_all());
         while !played.is_finished() {
-            run.venue.stall_first(Duration::from_millis(200));
-            (0..20).for_each(|_| pause());
+            run.venue.stall_first(Duration::from_millis(400));
+            (0..39).for_each(|_| pause());
         }
     });
     run.wait_live("replaced_total", |n| n >= 1.0);
