@@ -316,8 +316,8 @@ fn a_connection_is_replaced_by_one_that_is_ahead_and_nothing_is_lost() {
     std::thread::scope(|scope| {
         let played = scope.spawn(|| run.play_all());
         while !played.is_finished() {
-            run.venue.stall_first(Duration::from_millis(200));
-            (0..20).for_each(|_| pause());
+            run.venue.stall_first(Duration::from_millis(400));
+            (0..39).for_each(|_| pause());
         }
     });
     run.wait_live("replaced_total", |n| n >= 1.0);
@@ -328,7 +328,7 @@ fn a_connection_is_replaced_by_one_that_is_ahead_and_nothing_is_lost() {
 /// longer, part by part, than two connections overlap.
 #[test]
 fn a_connection_is_replaced_only_by_one_that_has_all_that_it_has() {
-    let run = begin_with(Spot, &refs(&many(25)), 9_000, ",life=3", Mood::default());
+    let run = begin_with(Spot, &refs(&many(25)), 8_500, ",life=4", Mood::default());
     run.mood.lock().busy = 7;
     run.play_all();
     run.wait_live("replaced_total", |n| n >= 1.0);
