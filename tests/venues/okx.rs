@@ -16,7 +16,7 @@ use super::checker::{Checker, Seen};
 use super::common::Server;
 use super::local::{Fault, LocalVenue, wait_for};
 use super::world::{Happening, Random, Step, World, invented};
-use exchange::{IsOf, Mood, Okx};
+use exchange::{Mood, Okx};
 
 const NATIVES: [&str; 2] = ["BTC-USDT", "ETH-USDT"];
 

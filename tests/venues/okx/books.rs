@@ -133,12 +133,13 @@ fn numbers_that_start_over_while_nobody_is_connected() {
     assert!(seen.values().all(|seen| troubles(seen).contains(&"stale")), "{seen:?}");
 }
 
-/// Updates come first. (Of a snapshot that is older than they are it cannot be told whether the
-/// numbers have started over since; it is left out, and another one asked for.)
+/// Updates come first. (The documents promise the snapshot first. Of one that is older than the
+/// updates before it, it cannot be told whether the numbers have started over since: it is left
+/// out, and another one asked for after the usual wait.)
 #[test]
 fn a_snapshot_that_is_made_late_is_gone_on_with() {
     let (world, script) = history(&NATIVES, 1_500);
-    let late = |mood: &mut Mood| mood.holds = Some((200, IsOf::Now));
+    let late = |mood: &mut Mood| mood.holds = Some(200);
     let run = begin_with(world, script, &NATIVES, "", late);
     run.play_all();
     assert_eq!(run.requests().len(), 1, "it is given time");
@@ -149,7 +150,7 @@ fn a_snapshot_that_is_made_late_is_gone_on_with() {
 #[test]
 fn snapshots_may_be_late_where_books_are_mended_too() {
     let run = begin(2_500, "");
-    run.mood.lock().holds = Some((20, IsOf::Then));
+    run.mood.lock().holds = Some(20);
     let seen = run.play_with(100, Fault::Drop);
     assert!(seen.values().all(|seen| seen.times("resync") >= 2), "{seen:?}");
 }

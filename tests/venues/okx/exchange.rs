@@ -24,17 +24,10 @@ pub struct Mood {
     pub refuses: BTreeSet<String>,
     /// So many requests are refused as a whole.
     pub too_frequent: u32,
-    /// A snapshot comes so many messages of its book late, and is of the time of the subscription
-    /// or of when it comes.
-    pub holds: Option<(usize, IsOf)>,
+    /// A snapshot is made, and comes, so many messages of its book late.
+    pub holds: Option<usize>,
     /// The next update of a book has a bid too many, above the asks.
     pub crosses: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum IsOf {
-    Then,
-    Now,
 }
 
 /// The exchange. The symbols of the world are its `instId`s; quantities of what ends in `-SWAP` are
@@ -44,8 +37,8 @@ pub struct Okx {
     mood: Arc<Mutex<Mood>>,
     idle: Option<Duration>,
     now: u64,
-    /// Snapshots that are late: the topic, the text, how many messages come before.
-    held: Vec<(String, String, usize)>,
+    /// Snapshots that are late: the topic, and how many messages come before.
+    held: Vec<(String, usize)>,
     /// The best levels that were last sent.
     best: HashMap<String, [Option<(Decimal, Decimal)>; 2]>,
 }
@@ -197,8 +190,8 @@ impl Okx {
             _ => return None,
         };
         match self.mood.lock().holds {
-            Some((count, _)) if channel == "books" => {
-                self.held.push((topic(channel, native), text, count));
+            Some(count) if channel == "books" => {
+                self.held.push((topic(channel, native), count));
                 None
             }
             _ => Some(text),
@@ -238,14 +231,12 @@ impl Okx {
             if self.held[at].0 != books {
                 continue;
             }
-            if self.held[at].2 > 0 {
-                self.held[at].2 -= 1;
+            if self.held[at].1 > 0 {
+                self.held[at].1 -= 1;
                 continue;
             }
-            let (topic, text, _) = self.held.remove(at);
-            let of = self.mood.lock().holds.map(|(_, of)| of);
-            let text = if of == Some(IsOf::Now) { self.snapshot(native, truth) } else { text };
-            messages.push((topic, text));
+            let (topic, _) = self.held.remove(at);
+            messages.push((topic, self.snapshot(native, truth)));
         }
         messages
     }
