@@ -241,11 +241,14 @@ fn messages_become_ticks() {
 #[test]
 fn refusals_are_kept_with_the_venues_text() {
     let mut run = Run::new();
-    for text in [
-        r#"{"code":2,"msg":"Invalid request: unknown variant"}"#,
-        r#"{"error":{"code":2,"msg":"Invalid request: too many"},"id":3}"#,
+    for (text, heard) in [
+        (r#"{"code":2,"msg":"Invalid request: unknown variant"}"#, Heard::Refused),
+        (
+            r#"{"error":{"code":2,"msg":"Invalid request: too many"},"id":3}"#,
+            Heard::RefusedAll(Some(3)),
+        ),
     ] {
-        assert_eq!(run.hear(text), Heard::Refused);
+        assert_eq!(run.hear(text), heard);
     }
     let kinds: Vec<_> = run.sink.rejects.iter().map(|(kind, why, _)| (*kind, &**why)).collect();
     assert_eq!(kinds[0], ("venue_error", "the venue reports: Invalid request: unknown variant"));

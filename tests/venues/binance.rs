@@ -410,7 +410,7 @@ fn a_symbol_that_does_not_exist_ends_the_feed_with_a_hint() {
 }
 
 /// The captures, as a world and its history.
-fn captured() -> Option<(World, Vec<Step>)> {
+pub fn captured() -> Option<(World, Vec<Step>)> {
     let folder = common::captures()?;
     let mut world = World { truths: HashMap::new(), depth: usize::MAX };
     let mut script = Vec::new();

@@ -16,7 +16,7 @@ use super::common::{Server, pause};
 use super::local::{Fault, LocalVenue, wait_for};
 use super::world::{Happening, Random, Step, invented};
 
-mod exchange;
+pub mod exchange;
 
 use Market::{Linear, Spot};
 use exchange::{Bybit, Market, Mood, Slip, number_trades};

@@ -9,8 +9,6 @@ use super::common::{Server, pause};
 use super::local::{Answer, LocalVenue, Protocol, wait_for};
 use super::world::{Step, World, invented};
 
-/// Weight enough that a test is not held up by it.
-
 fn world() -> World {
     invented(&["BTCUSDT"], 1, 1_000_000, 7, usize::MAX, |_| 1).0
 }

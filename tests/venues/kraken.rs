@@ -25,7 +25,7 @@ const SHOWN_TRADES: usize = 50;
 
 /// The exchange. Its symbols are those of the world, its depth too.
 #[derive(Default)]
-struct Kraken {
+pub struct Kraken {
     /// What those who are subscribed know of each book: its best levels.
     views: HashMap<String, Book>,
     /// The last trades, oldest first, as they are written.
@@ -132,7 +132,7 @@ fn told(old: &Book, book: &Book, depth: usize) -> Vec<Change> {
 }
 
 impl Kraken {
-    fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let names = || world.truths.keys().cloned();
         // Whatever is traded here was traded before.
         let first =

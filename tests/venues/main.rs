@@ -16,6 +16,7 @@ mod binance_usdm_faults;
 mod bybit;
 mod coinbase;
 mod engine;
+mod flood;
 mod kraken;
 mod okx;
 mod recording;

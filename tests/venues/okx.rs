@@ -3,7 +3,7 @@
 
 mod asks;
 mod books;
-mod exchange;
+pub mod exchange;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -224,7 +224,7 @@ fn a_book_of_five_levels_is_whole_each_time_and_what_is_lost_is_made_good_by_the
     let run = begin_with(world, script, &NATIVES, ",depth=5", |_| {});
     let lost = |index: usize, step: &Step| {
         let is_book = matches!(step.what, Happening::Book { .. });
-        (index < 900 && index % 5 == 0 && is_book).then_some(Fault::Drop)
+        (index < 900 && index.is_multiple_of(5) && is_book).then_some(Fault::Drop)
     };
     run.venue.play(&run.script, 1.0, lost);
     assert_eq!(run.requests()[0]["args"][2]["channel"], "books5");

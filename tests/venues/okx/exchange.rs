@@ -163,7 +163,7 @@ impl Protocol for Okx {
                     "px": trade.price.to_string(), "sz": counted(native, trade.size),
                     "side": side, "ts": self.now.to_string(), "count": "1", "source": "0",
                     "seqId": world.truths[native].last});
-                vec![self.push("trades", native, None, data)]
+                vec![self.push("trades", native, None, &data)]
             }
             Happening::Verbatim => Vec::new(),
         }
@@ -225,7 +225,7 @@ impl Okx {
         let [bids, asks] = side;
         let data = json!({"asks": asks, "bids": bids, "ts": self.now.to_string(), "checksum": 0,
             "prevSeqId": prev, "seqId": seq});
-        messages.push(self.push("books", native, Some("update"), data));
+        messages.push(self.push("books", native, Some("update"), &data));
         let books = topic("books", native);
         for at in (0..self.held.len()).rev() {
             if self.held[at].0 != books {
@@ -246,7 +246,7 @@ impl Okx {
         channel: &str,
         native: &str,
         action: Option<&str>,
-        data: Value,
+        data: &Value,
     ) -> (String, String) {
         let mut message = json!({"arg": {"channel": channel, "instId": native}, "data": [data]});
         if let Some(action) = action {
@@ -259,7 +259,7 @@ impl Okx {
         let data = json!({"asks": side(native, &truth.book, ASK), "checksum": 0,
             "bids": side(native, &truth.book, BID), "ts": self.now.to_string(),
             "prevSeqId": -1, "seqId": truth.last});
-        self.push("books", native, Some("snapshot"), data).1
+        self.push("books", native, Some("snapshot"), &data).1
     }
 
     fn short(&self, native: &str, truth: &Truth) -> (String, String) {
@@ -274,7 +274,7 @@ impl Okx {
         let book = truth.book.view(depth);
         let data = json!({"asks": side(native, &book, ASK), "bids": side(native, &book, BID),
             "ts": self.now.to_string(), "seqId": truth.last});
-        self.push(channel, native, None, data)
+        self.push(channel, native, None, &data)
     }
 }
 
