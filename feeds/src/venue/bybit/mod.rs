@@ -168,6 +168,11 @@ impl Venue for Bybit {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Bybit { reader, core } = self;
+        if context.url.is_some() {
+            // The only thing that is asked for over REST; the rules have read it.
+            core.ignored.note("list of instruments");
+            return Heard::Alive;
+        }
         match reader.read(text, |root| core.message(root, context.link, recv_ns, sink)) {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
@@ -276,10 +281,6 @@ impl Core {
     /// <https://bybit-exchange.github.io/docs/v5/ws/connect#understanding-the-subscription-response>.
     /// A pong of these markets has the `op` `ping`, of others `pong` and no `success`.
     fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
-        if fields.op.is_none() && fields.ret_code.is_some() {
-            // Over REST: the list of instruments, in which nothing is that the messages need.
-            return self.ignore("instruments-info").map(|()| Heard::Alive);
-        }
         if fields.op.is_none() {
             return Err(Fault::Unknown);
         }
