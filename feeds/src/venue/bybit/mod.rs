@@ -63,7 +63,7 @@ use market::Market;
 /// - **Demands**: `depth` is 50 (every 20 ms), 200 (100 ms, the default) or 1000 (200 ms); requests
 ///   of ten topics at most; 21,000 characters of topics a connection, which is 172 symbols with all
 ///   channels; a ping every 20 s; 500 connections in five minutes, of which a feed takes 200. One
-///   topic that is refused refuses its whole request.
+///   topic that is refused refuses its whole request, which is then asked for topic by topic.
 ///
 /// What cannot be told: that the very last messages of a stream are missing; that the service
 /// restarted, if every message was lost until `u` had passed the last one seen; that levels are
