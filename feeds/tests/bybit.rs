@@ -242,12 +242,18 @@ fn answers_are_heard() {
             Heard::Alive,
         ),
         (r#"{"req_id":"test","op":"pong","args":["1675418560633"],"conn_id":"cf"}"#, Heard::Alive),
-        (r#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]}}"#, Heard::Alive),
     ] {
         assert_eq!(feed.hear(text), heard, "{text}");
     }
     assert!(feed.sink.ticks.is_empty() && feed.sink.rejects.is_empty());
     assert_eq!(feed.parser.ignored().get("pong"), 3);
+
+    let url = Some("/v5/market/instruments-info?category=spot");
+    let list = br#"{"retCode":0,"retMsg":"OK","result":{"category":"spot","list":[]}}"#;
+    let context = Context { url, ..Context::default() };
+    assert_eq!(feed.parser.message(list, RECV, context, &mut feed.sink), Heard::Alive);
+    assert!(feed.sink.ticks.is_empty() && feed.sink.rejects.is_empty());
+    assert_eq!(feed.parser.ignored().get("list of instruments"), 1);
 
     let refused = r#"{"success":false,"ret_msg":"error:handler not found,topic:orderbook.50.NOPE","conn_id":"d","req_id":"e1","op":"subscribe"}"#;
     assert_eq!(feed.hear(refused), Heard::RefusedAll(None), "an id that is not of ours");

@@ -31,7 +31,6 @@ pub(super) struct Fields<'t, 'i> {
     pub(super) data: Field<'t, 'i>,
     pub(super) op: Field<'t, 'i>,
     pub(super) success: Field<'t, 'i>,
-    pub(super) ret_code: Field<'t, 'i>,
     pub(super) ret_msg: Field<'t, 'i>,
     pub(super) req_id: Field<'t, 'i>,
 }
@@ -48,7 +47,6 @@ impl<'t, 'i> Fields<'t, 'i> {
                 "data" => &mut fields.data,
                 "op" => &mut fields.op,
                 "success" => &mut fields.success,
-                "retCode" => &mut fields.ret_code,
                 "ret_msg" => &mut fields.ret_msg,
                 "req_id" => &mut fields.req_id,
                 _ => continue,

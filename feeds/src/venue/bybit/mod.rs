@@ -63,7 +63,7 @@ use market::Market;
 /// - **Demands**: `depth` is 50 (every 20 ms), 200 (100 ms, the default) or 1000 (200 ms); requests
 ///   of ten topics at most; 21,000 characters of topics a connection, which is 172 symbols with all
 ///   channels; a ping every 20 s; 500 connections in five minutes, of which a feed takes 200. One
-///   topic that is refused refuses its whole request.
+///   topic that is refused refuses its whole request, which is then asked for topic by topic.
 ///
 /// What cannot be told: that the very last messages of a stream are missing; that the service
 /// restarted, if every message was lost until `u` had passed the last one seen; that levels are
@@ -168,6 +168,11 @@ impl Venue for Bybit {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Bybit { reader, core } = self;
+        if context.url.is_some() {
+            // The only thing that is asked for over REST; the rules have read it.
+            core.ignored.note("list of instruments");
+            return Heard::Alive;
+        }
         match reader.read(text, |root| core.message(root, context.link, recv_ns, sink)) {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
@@ -276,10 +281,6 @@ impl Core {
     /// <https://bybit-exchange.github.io/docs/v5/ws/connect#understanding-the-subscription-response>.
     /// A pong of these markets has the `op` `ping`, of others `pong` and no `success`.
     fn answer(&mut self, fields: &Fields<'_, '_>) -> Result<Heard, Fault> {
-        if fields.op.is_none() && fields.ret_code.is_some() {
-            // Over REST: the list of instruments, in which nothing is that the messages need.
-            return self.ignore("instruments-info").map(|()| Heard::Alive);
-        }
         if fields.op.is_none() {
             return Err(Fault::Unknown);
         }
