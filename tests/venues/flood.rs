@@ -119,22 +119,20 @@ fn five_venues_of_forty_symbols_at_ten_times_the_peak() {
     let done = Arc::new(AtomicBool::new(false));
     listener(&server, &["trade", "quote", "status"], &done);
     let mut sent: Vec<Vec<Sent>> = floods.iter().map(|one| one.venue.render(&one.script)).collect();
-    let total: usize = sent.iter().map(Vec::len).sum();
     let before = (server.metric("tickcast_live_messages_total", ""), cpu_seconds(server.pid()));
     let began = Instant::now();
     let mut backlog = 0.0_f64;
-    let (mut count, mut looked) = (0, began);
+    let (mut total, mut looked) = (0, began);
     while sent.iter().any(|left| !left.is_empty()) {
         let now_ns = began.elapsed().as_nanos() as u64;
         for (one, left) in floods.iter().zip(&mut sent) {
             let due = left.partition_point(|message| message.at_ns <= now_ns);
-            count += due;
-            one.venue.send_all(left.drain(..due));
+            total += one.venue.send_all(left.drain(..due));
         }
         if looked.elapsed() > Duration::from_millis(500) {
             looked = Instant::now();
             let taken = server.metric("tickcast_live_messages_total", "") - before.0;
-            backlog = backlog.max(count as f64 - taken);
+            backlog = backlog.max(total as f64 - taken);
         }
         super::common::pause();
     }
@@ -254,8 +252,7 @@ fn a_days_worth_of_messages_recorded_in_flat_memory() {
                 topic: one.topic.clone(),
                 text: one.text(pass),
             });
-            venue.send_all(texts);
-            count += chunk.len() as u64;
+            count += venue.send_all(texts) as u64;
             // As fast as it takes them: at most some thousand are on their way.
             while venue.waiting() > 5_000 {
                 super::common::pause();

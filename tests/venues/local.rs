@@ -280,12 +280,10 @@ impl LocalVenue {
         all
     }
 
-    /// Says what was rendered.
-    pub fn send_all(&self, messages: impl IntoIterator<Item = Sent>) {
+    /// Says what was rendered; how much of it somebody is subscribed to.
+    pub fn send_all(&self, messages: impl IntoIterator<Item = Sent>) -> usize {
         let state = self.state.lock();
-        for Sent { topic, text, .. } in messages {
-            state.send(&topic, &text);
-        }
+        messages.into_iter().map(|Sent { topic, text, .. }| state.send(&topic, &text)).sum()
     }
 
     /// How many messages wait to be written.
@@ -510,8 +508,9 @@ impl State {
     fn happen(&mut self, step: &Step, fault: Option<Fault>) {
         self.world.happen(step);
         for (topic, text) in self.protocol.messages(step, &self.world) {
+            let cut = &text[..text.len() / 2];
             match fault {
-                None => self.send(&topic, &text),
+                None => _ = self.send(&topic, &text),
                 Some(Fault::Drop) => {}
                 Some(Fault::Repeat) => {
                     self.send(&topic, &text);
@@ -521,23 +520,23 @@ impl State {
                     self.late.push((topic, text));
                     continue;
                 }
-                Some(Fault::Cut) => self.send(&topic, &text[..text.len() / 2]),
-                Some(Fault::Corrupt) => self.send(&topic, &corrupted(&text)),
+                Some(Fault::Cut) => _ = self.send(&topic, cut),
+                Some(Fault::Corrupt) => _ = self.send(&topic, &corrupted(&text)),
             }
             let (due, later) =
                 std::mem::take(&mut self.late).into_iter().partition(|(late, _)| *late == topic);
             self.late = later;
             let due: Vec<(String, String)> = due;
-            due.iter().for_each(|(topic, text)| self.send(topic, text));
+            for (topic, text) in &due {
+                self.send(topic, text);
+            }
         }
     }
 
-    fn send(&self, topic: &str, text: &str) {
-        for connection in self.connections.values() {
-            if connection.topics.contains(topic) {
-                let _ = connection.out.try_send(Out::Text(text.to_owned()));
-            }
-        }
+    /// Sends to who is subscribed; to how many.
+    fn send(&self, topic: &str, text: &str) -> usize {
+        let subscribed = self.connections.values().filter(|one| one.topics.contains(topic));
+        subscribed.filter(|one| one.out.try_send(Out::Text(text.to_owned())).is_ok()).count()
     }
 }
 
