@@ -237,7 +237,7 @@ fn a_relay_through_a_pipe_gives_the_same_books_quotes_and_trades() {
             1 => json!({"channel": "quote", "symbol": "my:A-B", "seq": n, "bid": n, "bid_qty": 1, "ask": n + 1, "ask_qty": n}).to_string() + "\n",
             _ if n == 2 => snapshot("my:A-B", 1000),
             _ => json!({"channel": "book", "type": "update", "symbol": "my:A-B", "seq": 1000 + n,
-                "bids": [[n % 7 + 1, n % 5]], "asks": [[n % 11 + 20, n % 3]]}).to_string() + "\n",
+                "bids": [[n % 2 + 1, n % 5]], "asks": [[n % 11 + 20, n % 3]]}).to_string() + "\n",
         })
         .collect();
     let (origin, address) = listening("");
