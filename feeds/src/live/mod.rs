@@ -3,8 +3,8 @@
 //! [`LiveFeed`] is a feed like any other. On its thread: `engine` is what its connections share, `shard`
 //! keeps one connection, `link` is the conversation over it, `socket`, `endpoint` and `rest` are the
 //! network, `recovery` says which books to ask for anew, `answers` what a connection was granted, `refusals` what of it is to be asked for again part by part, `budget`
-//! and `backoff` how often anything may be tried. What a venue demands is in its [`Rules`](crate::venue::Rules), what its messages mean in its
-//! [`Venue`](crate::venue::Venue); nothing here knows a venue.
+//! and `backoff` how often anything may be tried. What a venue demands is in its [`Rules`], what its messages mean in its
+//! [`Venue`](trait@crate::venue::Venue); nothing here knows a venue.
 //!
 //! Invariants:
 //! - Every input of the parser goes through `Engine::input`, in the order in which it was received, and

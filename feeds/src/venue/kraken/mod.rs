@@ -66,7 +66,7 @@ const HASTY: &str = "Exceeded msg rate";
 /// checksum does not cover them. It shows when they rise among the best ten. A repeated book message
 /// is harmless unless another one that touches the same levels came between, which the checksum
 /// shows within the best ten. Whether trades were missed in a break that held more than 50 of them.
-/// Quantities of more than 18 significant digits are rejected (they fit no [`Decimal`]). Pairs of
+/// Quantities of more than 18 significant digits are rejected (they fit no [`Decimal`](crate::Decimal)). Pairs of
 /// tokenised assets are not listed.
 pub struct Kraken {
     reader: Reader,
