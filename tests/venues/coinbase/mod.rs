@@ -291,7 +291,8 @@ impl Run {
         let venue = Arc::new(LocalVenue::start(protocol, world));
         let spec = venue.spec(&format!("coinbase:{}", natives.join(",")), terms.more);
         // A checker on a busy machine may be slow: that is not what is tested.
-        let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
+        // Whole books of ten products at once are more than the default ring holds.
+        let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB", "--ring-slots", "262144"];
         let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
         natives.retain(|native| native != terms.besides);
         let names: Vec<String> = natives.iter().map(|n| format!("coinbase:{n}")).collect();
