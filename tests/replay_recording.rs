@@ -3,8 +3,10 @@
 mod common;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use common::{Client, Received, Server};
+use serde_json::json;
 use tickcast_feeds::Listing;
 use tickcast_feeds::live::Tapped;
 use tickcast_feeds::record::{Recorder, Rotation};
@@ -97,6 +99,11 @@ fn messages(n: u64, symbol: &str, ask: &str) -> [String; 3] {
 fn replayed(folder: &Folder, keys: &str) -> Vec<Vec<String>> {
     let spec = format!("replay:{},rebase=false,wait=5{keys}", folder.0.display());
     let server = Server::start(&["--feed", &spec, "--reactors", "1"]);
+    // Who is there before the symbols are is told of each as it comes, and who is not finds them there.
+    let mut last = Client::native(&server);
+    while last.ask(&json!({"method": "list_symbols"}))["result"] == json!([]) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let clients = CHANNELS.map(|(channel, last, mut times)| {
         let mut client = Client::native(&server);
         client.subscribe(channel, &["*"]);
@@ -118,7 +125,6 @@ fn replayed(folder: &Folder, keys: &str) -> Vec<Vec<String>> {
         })
     });
     // The replay begins when all of them are there.
-    let mut last = Client::native(&server);
     last.subscribe("status", &["binance:ABCX-YZ"]);
     clients.into_iter().map(|client| client.join().expect("a client")).collect()
 }
