@@ -75,17 +75,17 @@ pub enum BookError {
 
 /// The powers of ten of a book's prices and sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Scale {
-    price: i8,
-    size: i8,
+pub(super) struct Scale {
+    pub(super) price: i8,
+    pub(super) size: i8,
 }
 
 impl Scale {
-    const fn price(self, mantissa: i64) -> Decimal {
+    pub(super) const fn price(self, mantissa: i64) -> Decimal {
         Decimal::new(mantissa, self.price)
     }
 
-    const fn size(self, mantissa: i64) -> Decimal {
+    pub(super) const fn size(self, mantissa: i64) -> Decimal {
         Decimal::new(mantissa, self.size)
     }
 }
@@ -328,6 +328,10 @@ impl Book {
     /// is missing, should the market come near it, until the venue sends it again.
     pub const fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    pub(super) const fn scale(&self) -> Scale {
+        self.scale
     }
 
     pub(super) const fn half(&self, side: Side) -> &HalfBook {

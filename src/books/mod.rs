@@ -2,7 +2,7 @@
 //!
 //! The modules stand in the order of the data's path: [`sequence`] numbers what the feeds send,
 //! [`event`] gathers the ticks of one event, [`book`] applies it, [`view`] says what a client that
-//! holds the best N levels must be told, [`state`] keeps the newest of everything where reactors
+//! holds the best N levels must be told, [`journal`] what one that is told less often must be, [`state`] keeps the newest of everything where reactors
 //! can copy it from.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@
 
 pub mod book;
 pub mod event;
+pub mod journal;
 pub mod sequence;
 mod side;
 pub mod state;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use book::{Applied, Book, BookError, MAX_LEVELS, PriceSize};
 pub use event::{Assembler, MAX_EVENT_TICKS};
+pub use journal::{Journal, Mark};
 pub use sequence::{Sequenced, Sequencer, Sequencers};
 pub use state::{InstrumentState, Reader, State, Writer};
 pub use view::{Changes, Depth, DepthError, MAX_DEPTH};

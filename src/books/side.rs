@@ -102,14 +102,14 @@ impl HalfBook {
         let excess = self.levels.len().saturating_sub(max);
         let dropped = self.levels.drain(..excess);
         self.touched.extend(dropped.map(|e| Touched { key: e.key, before: e.size, after: 0 }));
-        self.coalesce();
+        coalesce(&mut self.touched);
         self.touched.retain(|touched| touched.before != touched.after);
         excess
     }
 
     /// The staged levels become the whole side; keeps the best `max`, returns how many it dropped.
     pub(super) fn replace(&mut self, max: usize) -> usize {
-        self.coalesce();
+        coalesce(&mut self.touched);
         self.levels.clear();
         let whole = self.touched.iter().rev().filter(|touched| touched.after != 0);
         self.levels.extend(whole.map(|t| Entry { key: t.key, size: t.after }));
@@ -117,19 +117,6 @@ impl HalfBook {
         let excess = self.levels.len().saturating_sub(max);
         self.levels.drain(..excess);
         excess
-    }
-
-    /// Best first and one entry per price: before it all, after it all.
-    fn coalesce(&mut self) {
-        // Stable: entries of one price stay in the order they were applied.
-        self.touched.sort_by_key(|touched| std::cmp::Reverse(touched.key));
-        self.touched.dedup_by(|later, kept| {
-            let same = later.key == kept.key;
-            if same {
-                kept.after = later.after;
-            }
-            same
-        });
     }
 
     /// Multiplies all prices and sizes; the caller has checked that they fit.
@@ -140,6 +127,19 @@ impl HalfBook {
             self.levels[at] = Entry { key, size: size(old) };
         }
     }
+}
+
+/// Best first and one entry per price: before it all, after it all.
+pub(super) fn coalesce(touched: &mut Vec<Touched>) {
+    // Stable: entries of one price stay in the order they were applied.
+    touched.sort_by_key(|touched| std::cmp::Reverse(touched.key));
+    touched.dedup_by(|later, kept| {
+        let same = later.key == kept.key;
+        if same {
+            kept.after = later.after;
+        }
+        same
+    });
 }
 
 /// The levels only: what the last event touched is between the book and those who watched it.

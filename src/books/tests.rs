@@ -36,7 +36,7 @@ pub(super) fn event(seq: u64, snapshot: bool, levels: &[(Side, Decimal, Decimal)
 }
 
 /// A book as a client that follows the protocol would keep it, or as an oracle.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plain([BTreeMap<Decimal, Decimal>; 2]);
 
 impl Plain {
@@ -47,6 +47,15 @@ impl Plain {
     fn set(&mut self, side: Side, (price, size): Row) -> Option<Decimal> {
         let levels = &mut self.0[usize::from(side == Side::Sell)];
         if size.mantissa == 0 { levels.remove(&price) } else { levels.insert(price, size) }
+    }
+
+    /// Applies what a client is sent, whether it has an effect or not.
+    pub(super) fn take(&mut self, changes: &Changes) {
+        for (side, rows) in [(Side::Buy, &changes.bids), (Side::Sell, &changes.asks)] {
+            for &row in rows {
+                self.set(side, row);
+            }
+        }
     }
 
     /// Best first.

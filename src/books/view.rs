@@ -4,7 +4,7 @@ use thiserror::Error;
 use tickcast_feeds::Side;
 
 use super::book::{Book, PriceSize};
-use super::side::{Entry, HalfBook, Touched};
+use super::side::{Entry, Touched};
 
 /// The deepest view that can be asked for by number, in levels a side.
 pub const MAX_DEPTH: usize = 1000;
@@ -95,7 +95,8 @@ impl Depth {
                     out.extend(all.map(|t| book.shown(half, t.key, t.after)));
                 }
                 Some(depth) => {
-                    top_changes(half, depth, |key, size| out.push(book.shown(half, key, size)));
+                    let emit = |key, size| out.push(book.shown(half, key, size));
+                    top_changes(half.levels(), half.touched(), depth, emit);
                 }
             }
         }
@@ -107,8 +108,12 @@ impl Depth {
 /// The levels that the event did not touch are in the book before and the book now, and each
 /// view has a run of them from the best on. So the two views differ in touched levels and in
 /// where that run ends, which is found by walking from the end of one view to the other's.
-fn top_changes(half: &HalfBook, depth: usize, mut emit: impl FnMut(i64, i64)) {
-    let (levels, touched) = (half.levels(), half.touched());
+pub(super) fn top_changes(
+    levels: &[Entry],
+    touched: &[Touched],
+    depth: usize,
+    mut emit: impl FnMut(i64, i64),
+) {
     let Some(best_touched) = touched.first() else { return };
     let end = levels.len().saturating_sub(depth);
     let is_full = levels.len() >= depth;
