@@ -89,6 +89,33 @@ pub const BATCH_TICKS: usize = 512;
 /// Batches that wait for the ingest at most; then the feeds wait.
 pub const BATCHES: usize = 64;
 
+// ---------------------------------------------------------------- cadence and conflation
+
+/// Topics whose cadence has struck that are told before a reactor looks at the ring again: at a few
+/// microseconds each, and more for those with thousands of subscribers.
+pub const TOPICS_PER_POLL: usize = 64;
+
+/// What `max_hz` accepts: above 100 a second nothing is gained over every tick, below one in ten
+/// seconds polling over HTTP is simpler.
+pub const MAX_HZ: RangeInclusive<f64> = 0.1..=100.0;
+
+/// What `batch_ms` accepts. Ten seconds of a busy symbol are some MiB.
+pub const BATCH_MS_RANGE: RangeInclusive<u64> = 5..=10_000;
+
+/// `batch_ms` where none is given.
+pub const BATCH_MS: u64 = 100;
+
+/// Time over which trades are summed up where a client gives no `max_hz`.
+pub const TRADES_SUMMED_MS: u64 = 100;
+
+/// Bytes of gathered messages that are sent before their time: a frame should not grow beyond what a
+/// client's buffers are made for.
+pub const GATHERED_BYTES: usize = 256 * KIB;
+
+/// Share of the outbox, as a divisor, that waits for a client when it is moved to conflated delivery:
+/// early enough that trades, which are never merged unasked, have room while it catches up.
+pub const BEHIND_SHARE: usize = 4;
+
 // ---------------------------------------------------------------- bars and tickers
 
 /// Time after a bar's end, by its venue's clock, at which it closes although no later trade has come:

@@ -213,7 +213,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         outbox_bytes: config.outbox_bytes,
         max_age_ns: config.max_age.as_nanos() as u64,
-        conflate_quotes: config.slow_consumer == SlowConsumer::Conflate,
+        conflate: config.slow_consumer == SlowConsumer::Conflate,
         slow_grace_ms: ms(config.slow_grace),
         max_subscriptions: config.max_subscriptions,
         request_rate: config.request_rate.get(),

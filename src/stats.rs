@@ -36,6 +36,10 @@ pub struct Report {
     pub deliveries: u64,
     /// Quotes that conflation replaced by later ones.
     pub conflated: u64,
+    /// Times that a client fell behind and was moved to conflated delivery.
+    pub fell_behind: u64,
+    /// Times that one had caught up.
+    pub caught_up: u64,
     /// Heartbeats sent.
     pub heartbeats: u64,
     /// Writes to sockets.
@@ -97,6 +101,8 @@ impl Default for Report {
             encoded: 0,
             deliveries: 0,
             conflated: 0,
+            fell_behind: 0,
+            caught_up: 0,
             heartbeats: 0,
             sends: 0,
             blocked: 0,

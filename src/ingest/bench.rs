@@ -88,7 +88,7 @@ fn settings() -> Settings {
     Settings {
         outbox_bytes: limits::OUTBOX_BYTES,
         max_age_ns: limits::MAX_AGE_MS * 1_000_000,
-        conflate_quotes: false,
+        conflate: false,
         slow_grace_ms: 60_000,
         max_subscriptions: 10_000,
         request_rate: 1_000,

@@ -7,20 +7,20 @@
 use tickcast_feeds::Tick;
 
 use super::Core;
-use super::deliver::Message;
-use super::joins::join_topic;
-use super::lanes::Lane;
-use super::market::{BarTopic, Topic};
+use super::deliver::News;
+use super::market::Entry;
+use super::topic::{BarLine, Line};
 use crate::books::InstrumentState;
 use crate::derive::{Bar, Span, Wanted};
-use crate::session::subs::Key;
-use crate::wire::native::{self, Heads};
+use crate::session::subs::{Key, Terms};
+use crate::wire::encode;
+use crate::wire::request::Channel;
 
-impl BarTopic {
-    /// A topic without subscribers, from the ingest's state, which makes bars known from now on.
+impl BarLine {
+    /// A line without subscribers, from the ingest's state, which makes bars known from now on.
     fn new(span: Span, state: &mut InstrumentState) -> Self {
         let wanted = Wanted::new(state.demand.get_or_insert_default().clone(), span);
-        let mut bars = BarTopic { topic: Topic::default(), bar: None, from: 0, wanted };
+        let mut bars = BarLine { line: Line::default(), bar: None, from: 0, wanted };
         bars.take_over(state);
         bars
     }
@@ -28,7 +28,11 @@ impl BarTopic {
     /// Takes the newest from the ingest's state.
     pub(super) fn take_over(&mut self, state: &InstrumentState) {
         let newest = state.series.as_ref().map(|series| series.snapshot(self.span()));
-        (self.bar, self.topic.last) = newest.unwrap_or_default();
+        (self.bar, self.line.last) = newest.unwrap_or_default();
+        for topic in &mut self.line.topics {
+            topic.last = self.line.last;
+            topic.paced.iter_mut().for_each(|paced| paced.bar = self.bar);
+        }
         self.from = state.position;
     }
 }
@@ -44,51 +48,57 @@ impl Core {
 
     fn bar(&mut self, position: u64, tick: &Tick, bar: Bar) {
         let (market, encodings, mut fan_out) = self.split();
-        let entry = &mut market.entries[tick.instrument.index()];
-        let found = entry.bars.iter_mut().find(|bars| bars.span() == bar.span);
+        let Entry { heads, bars, .. } = &mut market.entries[tick.instrument.index()];
+        let found = bars.iter_mut().find(|bars| bars.span() == bar.span);
         let Some(bars) = found.filter(|bars| position >= bars.from) else { return };
-        let prev = std::mem::replace(&mut bars.topic.last, tick.seq);
+        bars.line.last = tick.seq;
         bars.bar = Some(bar);
-        let range = encodings.text(|out| write(out, &entry.heads, &bar, tick.seq, Some(prev)));
-        let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
-        fan_out.send(encodings, &mut bars.topic, message);
+        let channel = if bar.span == Span::Rolling { Channel::Ticker } else { Channel::Bar };
+        // Of a ticker only the newest counts, of bars each last word does.
+        let news = News::of(channel, tick, channel == Channel::Ticker);
+        for topic in &mut bars.line.topics {
+            fan_out.tell(encodings, topic, news, |out, form, prev| {
+                encode::bar(out, form, heads, &bar, tick.seq, Some(prev));
+            });
+        }
     }
 
-    /// Enters a topic of bars, with the newest as snapshot where there is one.
-    pub(super) fn join_bars(&mut self, id: u32, key: Key, lane: Option<Lane>, out: &mut Vec<u8>) {
+    /// Makes a topic of bars, and writes the newest as snapshot where there is one.
+    pub(super) fn join_bars(&mut self, key: &Key, terms: Terms, out: &mut Vec<u8>) {
         let Some(span) = key.channel.span(key.depth) else { return };
-        let entry = &mut self.market.entries[key.instrument as usize];
-        let at = match entry.bars.iter().position(|bars| bars.span() == span) {
+        self.flush_gathered(key, terms);
+        let Entry { heads, bars, info, .. } = &mut self.market.entries[key.instrument as usize];
+        let at = match bars.iter().position(|bars| bars.span() == span) {
             Some(at) => at,
             None => {
-                let slot = self.state.slot(entry.info.id);
-                entry.bars.push(BarTopic::new(span, &mut slot.lock()));
-                entry.bars.len() - 1
+                let slot = self.state.slot(info.id);
+                bars.push(BarLine::new(span, &mut slot.lock()));
+                bars.len() - 1
             }
         };
-        let bars = &mut entry.bars[at];
-        join_topic(&mut bars.topic, id, lane);
-        if let Some(bar) = &bars.bar {
-            write(out, &entry.heads, bar, bars.topic.last, None);
+        let BarLine { line, bar, .. } = &mut bars[at];
+        let place = line.find_or_make(key, terms.cadence);
+        let topic = &mut line.topics[place];
+        let shown = Entry::bar_at(topic, *bar);
+        if let Some(paced) = topic.paced.as_mut().filter(|paced| paced.is_new) {
+            paced.is_new = false;
+            paced.bar = shown;
+        }
+        if let Some(bar) = shown {
+            encode::bar(out, key.form, heads, &bar, topic.last, None);
         }
     }
 
     /// The `seq` that the first update's `prev` will be.
-    pub(crate) fn newest_bar_seq(&mut self, key: &Key) -> u64 {
+    pub(crate) fn newest_bar_seq(&mut self, key: &Key, terms: Terms) -> u64 {
         let Some(span) = key.channel.span(key.depth) else { return 0 };
-        let entry = &self.market.entries[key.instrument as usize];
-        if let Some(bars) = entry.bars.iter().find(|bars| bars.span() == span) {
-            return bars.topic.last;
+        let entry = &mut self.market.entries[key.instrument as usize];
+        if let Some(bars) = entry.bars.iter_mut().find(|bars| bars.span() == span) {
+            let last = bars.line.last;
+            return bars.line.find(key, terms.cadence).map_or(last, |topic| topic.last);
         }
         let state = self.state.get(entry.info.id).map(|state| state.lock());
         let series = state.as_ref().and_then(|state| state.series.as_ref());
         series.map_or(0, |series| series.snapshot(span).1)
-    }
-}
-
-fn write(out: &mut Vec<u8>, heads: &Heads, bar: &Bar, seq: u64, prev: Option<u64>) {
-    match bar.span {
-        Span::Rolling => native::ticker(out, heads, bar, seq, prev),
-        _ => native::bar(out, heads, bar, seq, prev),
     }
 }

@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::lanes::Lane;
 use super::pace::{Observed, Pace};
 use super::{Adopt, Core};
 use crate::bench::FeedSide;
@@ -12,7 +11,8 @@ use crate::limits;
 use crate::session::Dialect;
 use crate::session::subs::{Key, Terms};
 use crate::stats::Report;
-use crate::wire::request::{Channel, Mode};
+use crate::wire::form::Form;
+use crate::wire::request::Channel;
 
 /// The reactor of a [`FeedSide`].
 pub struct Reactor {
@@ -75,9 +75,8 @@ impl Reactor {
     /// Subscribes a client to a channel of an instrument by its number; `depth` as on the wire, 0
     /// for the whole book and for other channels.
     pub fn subscribe(&mut self, client: u32, channel: Channel, instrument: u32, depth: u16) {
-        let key = Key { channel, instrument, depth };
-        let terms = Terms { mode: Mode::All, lane: Lane::SERVERS };
-        self.reactor.core.borrow_mut().subscribe(client, key, terms, false);
+        let key = Key { channel, instrument, depth, form: Form::NATIVE };
+        self.reactor.core.borrow_mut().subscribe(client, key, Terms::EVERY, false);
     }
 
     /// So many whole turns (ticks, snapshots, sends), with tokio's after each; `before` is called

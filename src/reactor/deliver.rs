@@ -6,27 +6,38 @@ use slab::Slab;
 use tickcast_feeds::{FeedState, Kind, Tick};
 
 use super::Core;
+use super::cadence::{Cadences, Dirty};
 use super::encodings::{Encodings, Range};
 use super::lanes::{Lane, Lanes, Pending};
-use super::market::{Market, Topic};
+use super::market::{Entry, Market};
+use super::topic::Topic;
+use crate::books::{Book, Mark};
 use crate::clock::Now;
+use crate::limits;
 use crate::ring::Poll;
 use crate::session::end::{CLOSE_SLOW, Reason};
+use crate::session::held::Stand;
+use crate::session::subs::Key;
 use crate::session::{Dialect, Session};
 use crate::stats::Report;
+use crate::wire::encode::{self, TradeSum};
+use crate::wire::form::{Form, Framing};
 use crate::wire::native::{self, BookHead, Lag};
+use crate::wire::request::Channel;
 
 /// What delivering one message needs of the core, but for the encodings.
 pub(super) struct FanOut<'a> {
     sessions: &'a mut Slab<Session>,
     queue: &'a mut Lanes,
+    cadences: &'a mut Cadences,
     overflowing: &'a mut Vec<u32>,
     crowd: &'a mut usize,
     report: &'a mut Report,
     limit: usize,
-    conflate_quotes: bool,
     now: Now,
     max_age_ns: u64,
+    /// Somebody was held back: where it stands is to be kept.
+    pub(super) held: bool,
 }
 
 /// One message on its way to the subscribers of its topic.
@@ -34,13 +45,84 @@ pub(super) struct FanOut<'a> {
 pub(super) struct Message {
     pub(super) range: Range,
     pub(super) recv_ns: u64,
-    /// For a quote, which may be conflated: its instrument and `prev`.
-    pub(super) quote: Option<(u32, u64)>,
+    /// Where a client stands that is not sent it: for what may be held back and made up for later.
+    pub(super) hold: Option<(Key, Stand)>,
     /// A snapshot, which may exceed the outbox.
     pub(super) snapshot: bool,
 }
 
+/// What happened in a topic.
+#[derive(Clone, Copy)]
+pub(super) struct News {
+    pub(super) channel: Channel,
+    pub(super) instrument: u32,
+    pub(super) seq: u64,
+    pub(super) recv_ns: u64,
+    /// Only the newest counts: a client that falls behind may be spared the others.
+    pub(super) may_hold: bool,
+}
+
 impl FanOut<'_> {
+    /// Tells the subscribers of a topic what happened: at once, or at the next stroke of its cadence.
+    /// `write` appends the message that follows a sequence.
+    pub(super) fn tell(
+        &mut self,
+        encodings: &mut Encodings,
+        topic: &mut Topic,
+        news: News,
+        write: impl FnOnce(&mut Vec<u8>, Form, u64),
+    ) {
+        let key = Key {
+            channel: news.channel,
+            instrument: news.instrument,
+            depth: topic.depth,
+            form: topic.form,
+        };
+        if topic.paced.is_none() {
+            let prev = std::mem::replace(&mut topic.last, news.seq);
+            let form = topic.form;
+            let range = encodings.message(form, |out| write(out, form, prev));
+            let hold = news.may_hold.then_some((key, Stand::at(prev)));
+            let message = Message { range, recv_ns: news.recv_ns, hold, snapshot: false };
+            return self.send(encodings, topic, message);
+        }
+        if topic.cadence.is_gathered() {
+            let prev = std::mem::replace(&mut topic.last, news.seq);
+            let form = topic.form;
+            let Some(paced) = &mut topic.paced else { return };
+            paced.gather(|out| write(out, form, prev));
+        }
+        self.note_dirty(topic, key, news.recv_ns);
+        if topic.paced.as_ref().is_some_and(|paced| paced.gathered.len() > limits::GATHERED_BYTES) {
+            self.send_gathered(encodings, topic);
+        }
+    }
+
+    /// Puts a topic on the list of those to tell at the next stroke.
+    pub(super) fn note_dirty(&mut self, topic: &mut Topic, key: Key, recv_ns: u64) {
+        let Some(paced) = &mut topic.paced else { return };
+        if !std::mem::replace(&mut paced.dirty, true) {
+            paced.since_ns = recv_ns;
+            self.cadences.note(Dirty { key, cadence: topic.cadence }, self.now.mono_ns);
+        }
+    }
+
+    /// Sends what was gathered as one array.
+    pub(super) fn send_gathered(&mut self, encodings: &mut Encodings, topic: &mut Topic) {
+        let Some(paced) = topic.paced.as_mut().filter(|paced| !paced.gathered.is_empty()) else {
+            return;
+        };
+        let recv_ns = paced.since_ns;
+        let range = encodings.message(topic.form, |out| {
+            out.push(b'[');
+            out.extend_from_slice(&paced.gathered);
+            out.push(b']');
+        });
+        paced.gathered.clear();
+        paced.gathered.shrink_to(limits::GATHERED_BYTES / 16);
+        self.send(encodings, topic, Message { range, recv_ns, hold: None, snapshot: false });
+    }
+
     pub(super) fn send(&mut self, encodings: &mut Encodings, topic: &mut Topic, message: Message) {
         let since_ns = self.since_ns(message.recv_ns);
         for id in topic.in_turn() {
@@ -109,12 +191,16 @@ impl FanOut<'_> {
         if session.is_ending() || session.overflowed {
             return false;
         }
-        if let Some((instrument, prev)) = message.quote
-            && session.holds_back(instrument, self.conflate_quotes)
+        let holds_back = message.hold.is_some_and(|(key, _)| session.holds_back(&key));
+        if let Some((key, stand)) = message.hold
+            && (holds_back || self.falls_behind(encodings, id, &key))
         {
-            session.conflated.get_or_insert_default().hold(instrument, prev);
+            let Some(session) = self.sessions.get_mut(id as usize) else { return false };
+            session.held.get_or_insert_default().hold(key, stand);
+            self.held = true;
             return false;
         }
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
         if !session.out.is_blocked() {
             return true;
         }
@@ -134,6 +220,32 @@ impl FanOut<'_> {
             *self.crowd += 1;
         }
         false
+    }
+}
+
+impl FanOut<'_> {
+    /// Moves a client to conflated delivery where it has fallen behind, and tells it so.
+    fn falls_behind(&mut self, encodings: &mut Encodings, id: u32, key: &Key) -> bool {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
+        if !session.falls_behind(key, self.limit) {
+            return false;
+        }
+        session.behind = true;
+        self.report.fell_behind += 1;
+        if session.dialect.is_native() {
+            let lag = Lag {
+                policy: "conflate",
+                skipped: 0,
+                queued_bytes: session.out.len() as u64,
+                oldest_ms: session.silent_ms(self.now.ms),
+                cause: "peer_window",
+            };
+            let form = session.form();
+            let mut message = Vec::new();
+            native::lag(&mut message, &lag);
+            session.out.push_own(encodings, |out| form.frame(&message, out));
+        }
+        true
     }
 }
 
@@ -196,68 +308,72 @@ impl Core {
         let fan_out = FanOut {
             sessions: &mut self.sessions,
             queue: &mut self.queue,
+            cadences: &mut self.cadences,
             overflowing: &mut self.overflowing,
             crowd: &mut self.crowd,
             report: &mut self.report,
             limit: self.hub.settings.outbox_bytes,
-            conflate_quotes: self.hub.settings.conflate_quotes,
             now: self.now,
             max_age_ns: self.hub.settings.max_age_ns,
+            held: false,
         };
         (&mut self.market, &mut self.encodings, fan_out)
     }
 
     fn trade(&mut self, tick: &Tick) {
         let (market, encodings, mut fan_out) = self.split();
-        let entry = &mut market.entries[tick.instrument.index()];
-        let prev = std::mem::replace(&mut entry.trade.last, tick.seq);
-        if !entry.trade.is_empty() {
-            let range = encodings.text(|out| native::trade(out, &entry.heads, tick, prev));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
-            fan_out.send(encodings, &mut entry.trade, message);
+        let Entry { heads, trade, .. } = &mut market.entries[tick.instrument.index()];
+        trade.last = tick.seq;
+        let news = News::of(Channel::Trade, tick, false);
+        for topic in &mut trade.topics {
+            if let Some(paced) = topic.paced.as_mut().filter(|_| !topic.cadence.is_gathered()) {
+                match &mut paced.trades {
+                    Some(sum) => sum.add(tick),
+                    None => paced.trades = Some(TradeSum::new(tick)),
+                }
+            }
+            fan_out.tell(encodings, topic, news, |out, form, prev| {
+                encode::trade(out, form, heads, tick, prev);
+            });
         }
     }
 
     fn quote(&mut self, tick: &Tick) {
         let (market, encodings, mut fan_out) = self.split();
-        let entry = &mut market.entries[tick.instrument.index()];
-        let prev = std::mem::replace(&mut entry.quote.last, tick.seq);
-        entry.last_quote = Some(*tick);
-        if !entry.quote.is_empty() {
-            let range = encodings.text(|out| native::quote(out, &entry.heads, tick, Some(prev)));
-            let quote = Some((tick.instrument.0, prev));
-            fan_out.send(
-                encodings,
-                &mut entry.quote,
-                Message { range, recv_ns: tick.ts_recv, quote, snapshot: false },
-            );
+        let Entry { heads, quote, last_quote, .. } = &mut market.entries[tick.instrument.index()];
+        quote.last = tick.seq;
+        *last_quote = Some(*tick);
+        let news = News::of(Channel::Quote, tick, true);
+        for topic in &mut quote.topics {
+            fan_out.tell(encodings, topic, news, |out, form, prev| {
+                encode::quote(out, form, heads, tick, Some(prev));
+            });
         }
     }
 
     fn status(&mut self, position: u64, tick: &Tick) {
-        let status = tick.as_status();
+        let of = tick.as_status();
         let (market, encodings, mut fan_out) = self.split();
         let entry = &mut market.entries[tick.instrument.index()];
-        entry.feed = status.state;
+        entry.feed = of.state;
         entry.feed_ns = tick.ts_recv;
-        entry.status.last = tick.seq;
-        if status.state == FeedState::Resync {
+        if of.state == FeedState::Resync {
             // Nothing derived from the broken book goes out until the next snapshot. A book that
             // was copied from the state may have that snapshot already.
-            if let Some(book) = &mut entry.book
-                && position >= entry.book_from
-            {
-                book.clear();
+            if position >= entry.book_from {
+                entry.lose_book();
             }
             if entry.info.quotes_from_book {
                 entry.last_quote = None;
             }
         }
-        if !entry.status.is_empty() {
-            let range = encodings
-                .text(|out| native::feed_status(out, &entry.heads, status.state, status.age_ms));
-            let message = Message { range, recv_ns: tick.ts_recv, quote: None, snapshot: false };
-            fan_out.send(encodings, &mut entry.status, message);
+        let Entry { heads, status, .. } = entry;
+        status.last = tick.seq;
+        let news = News::of(Channel::Status, tick, false);
+        for topic in &mut status.topics {
+            fan_out.tell(encodings, topic, news, |out, form, _| {
+                encode::feed_status(out, form, heads, of.state, of.age_ms);
+            });
         }
     }
 
@@ -272,15 +388,15 @@ impl Core {
     fn book_event(&mut self, event: &[Tick]) {
         let Some(last) = event.last() else { return };
         let index = last.instrument.index();
-        let Some(book) = &mut self.market.entries[index].book else { return };
-        match book.apply_event(event) {
+        match self.market.entries[index].apply_event(event) {
             Ok(applied) if applied.snapshot => self.book_snapshots(index),
             Ok(applied) if applied.changed => self.book_updates(index),
             Ok(_) => {}
             Err(error) => {
+                let entry = &self.market.entries[index];
                 // Between a resync and its snapshot there is no book to apply to.
-                if book.is_known() {
-                    tracing::warn!(%error, symbol = %self.market.entries[index].info.symbol, "book event refused");
+                if entry.book.as_ref().is_some_and(|book| book.is_known()) {
+                    tracing::warn!(%error, symbol = %entry.info.symbol, "book event refused");
                     self.report.book_errors += 1;
                     self.reload_book(index);
                 }
@@ -291,50 +407,68 @@ impl Core {
     /// Sends the whole book to everyone who listens to it.
     pub(super) fn book_snapshots(&mut self, index: usize) {
         let (market, encodings, mut fan_out) = self.split();
-        let entry = &mut market.entries[index];
-        let Some(book) = &entry.book else { return };
-        for topic in &mut entry.books {
-            let head = BookHead {
-                depth: (topic.depth != 0).then_some(topic.depth),
-                seq: book.seq(),
-                prev: None,
-                ts_event: book.ts_event(),
-                ts_recv: book.ts_recv(),
-            };
-            topic.topic.last = book.seq();
-            let view = topic.view;
-            let range = encodings.text(|out| {
-                native::book(out, &entry.heads, &head, view.bids(book), view.asks(book))
+        let Entry { heads, books, book, info, .. } = &mut market.entries[index];
+        let Some(book) = book else { return };
+        for topic in &mut books.topics {
+            let key = key_of(topic, info.id.0);
+            // Whoever knows no snapshots is told the difference, at the next stroke.
+            if encode::is_bridged(topic.form) || topic.is_merged() {
+                if let Some(paced) = &mut topic.paced {
+                    paced.fresh = !encode::is_bridged(topic.form);
+                }
+                fan_out.note_dirty(topic, key, book.ts_recv());
+                continue;
+            }
+            fan_out.send_gathered(encodings, topic);
+            topic.last = book.seq();
+            let (view, head) = (topic.view(), book_head(topic, book, None));
+            let range = encodings.message(topic.form, |out| {
+                encode::book(out, topic.form, heads, &head, view.bids(book), view.asks(book));
             });
-            let message = Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: true };
-            fan_out.send(encodings, &mut topic.topic, message);
+            let hold = Some((key, Stand { fresh: true, ..Stand::at(0) }));
+            let message = Message { range, recv_ns: book.ts_recv(), hold, snapshot: true };
+            fan_out.send(encodings, topic, message);
         }
     }
 
     fn book_updates(&mut self, index: usize) {
         let mut changes = std::mem::take(&mut self.changes);
         let (market, encodings, mut fan_out) = self.split();
-        let entry = &mut market.entries[index];
-        if let Some(book) = &entry.book {
-            for topic in &mut entry.books {
-                topic.view.changes(book, &mut changes);
-                if changes.is_empty() {
-                    continue;
-                }
-                let head = BookHead {
-                    depth: (topic.depth != 0).then_some(topic.depth),
-                    seq: book.seq(),
-                    prev: Some(std::mem::replace(&mut topic.topic.last, book.seq())),
-                    ts_event: book.ts_event(),
-                    ts_recv: book.ts_recv(),
-                };
-                let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
-                let range =
-                    encodings.text(|out| native::book(out, &entry.heads, &head, bids, asks));
-                let message =
-                    Message { range, recv_ns: book.ts_recv(), quote: None, snapshot: false };
-                fan_out.send(encodings, &mut topic.topic, message);
+        let Entry { heads, books, book, info, journal, .. } = &mut market.entries[index];
+        let Some(book) = book else { return };
+        // Where whoever is held back from this event stands: before it.
+        let mark = journal.as_ref().map_or(Mark::default(), |journal| journal.end());
+        for topic in &mut books.topics {
+            let key = key_of(topic, info.id.0);
+            if topic.is_merged() {
+                fan_out.note_dirty(topic, key, book.ts_recv());
+                continue;
             }
+            topic.view().changes(book, &mut changes);
+            if changes.is_empty() {
+                continue;
+            }
+            let mut head = book_head(topic, book, Some(topic.last));
+            topic.last = book.seq();
+            let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
+            if let Some(paced) = &mut topic.paced {
+                paced.gather(|out| encode::book(out, topic.form, heads, &head, bids, asks));
+                fan_out.note_dirty(topic, key, book.ts_recv());
+                continue;
+            }
+            let prev = head.prev.get_or_insert_default();
+            let hold = Some((key, Stand { mark, ..Stand::at(*prev) }));
+            let range = encodings.message(topic.form, |out| {
+                encode::book(out, topic.form, heads, &head, bids, asks);
+            });
+            let message = Message { range, recv_ns: book.ts_recv(), hold, snapshot: false };
+            fan_out.send(encodings, topic, message);
+        }
+        if fan_out.held && journal.is_none() {
+            *journal = Some(Box::new(crate::books::Journal::new(book)));
+        }
+        if let Some(journal) = journal {
+            journal.note(book);
         }
         self.changes = changes;
     }
@@ -353,10 +487,12 @@ impl Core {
         match self.state.get(entry.info.id) {
             Some(state) => {
                 let state = state.lock();
-                entry.book = Some(Box::new(state.book.clone()));
-                entry.book_from = state.position;
+                let (book, position) = (state.book.clone(), state.position);
+                drop(state);
+                entry.replace_book(book);
+                entry.book_from = position;
             }
-            None => entry.book = Some(Box::default()),
+            None => entry.replace_book(Book::new()),
         }
     }
 
@@ -373,25 +509,33 @@ impl Core {
         for index in 0..self.market.entries.len() {
             self.take_over(index);
         }
-        let range = self.encodings.text(|out| {
-            let lag = Lag {
-                policy: "resync",
-                skipped: lost,
-                queued_bytes: 0,
-                oldest_ms: 0,
-                cause: "server",
-            };
-            native::lag(out, &lag);
-        });
-        let ids: Vec<u32> = self
+        let lag =
+            Lag { policy: "resync", skipped: lost, queued_bytes: 0, oldest_ms: 0, cause: "server" };
+        let ids: Vec<(u32, Framing)> = self
             .sessions
             .iter()
             .filter(|(_, session)| session.dialect == Dialect::Native && !session.subs.is_empty())
-            .map(|(id, _)| id as u32)
+            .map(|(id, session)| (id as u32, session.framing))
             .collect();
-        for id in ids {
+        for (id, framing) in ids {
+            let form = Form::NATIVE.framed(framing);
+            let range = self.encodings.message(form, |out| native::lag(out, &lag));
             self.push(id, range);
             self.rejoin_all(id);
+        }
+        for index in 0..self.market.entries.len() {
+            self.tell_bridged(index);
+        }
+    }
+
+    /// Whoever knows no snapshots is told what differs since.
+    fn tell_bridged(&mut self, index: usize) {
+        let (market, _, mut fan_out) = self.split();
+        let Entry { books, book, info, .. } = &mut market.entries[index];
+        let Some(book) = book.as_ref().filter(|book| book.is_known()) else { return };
+        for topic in books.topics.iter_mut().filter(|topic| topic.paced.is_some()) {
+            let key = key_of(topic, info.id.0);
+            fan_out.note_dirty(topic, key, book.ts_recv());
         }
     }
 
@@ -409,10 +553,14 @@ impl Core {
             entry.feed_ns = state.feed_since;
         }
         if entry.book.is_some() {
-            entry.book = Some(Box::new(state.book.clone()));
+            entry.replace_book(state.book.clone());
             entry.book_from = state.position;
-            for topic in &mut entry.books {
-                topic.topic.last = state.book.seq();
+            for topic in entry.books.topics.iter_mut() {
+                match &mut topic.paced {
+                    // They stand where they stood until the next stroke.
+                    Some(paced) => paced.fresh = !encode::is_bridged(topic.form),
+                    None => topic.last = state.book.seq(),
+                }
             }
         }
         entry.bars.iter_mut().for_each(|bars| bars.take_over(&state));
@@ -422,7 +570,7 @@ impl Core {
     pub(super) fn push(&mut self, id: u32, range: Range) {
         let (_, encodings, mut fan_out) = self.split();
         let now = fan_out.now;
-        let message = Message { range, recv_ns: now.ns, quote: None, snapshot: false };
+        let message = Message { range, recv_ns: now.ns, hold: None, snapshot: false };
         fan_out.deliver(encodings, id, Lane::SERVERS, now.mono_ns, message);
     }
 
@@ -456,5 +604,29 @@ impl Core {
                 self.evict(id, Reason::SlowOverflow, CLOSE_SLOW);
             }
         }
+    }
+}
+
+impl News {
+    /// What a tick tells.
+    pub(super) fn of(channel: Channel, tick: &Tick, may_hold: bool) -> Self {
+        let (seq, recv_ns) = (tick.seq, tick.ts_recv);
+        News { channel, instrument: tick.instrument.0, seq, recv_ns, may_hold }
+    }
+}
+
+/// The subscription that a book's topic serves.
+pub(super) fn key_of(topic: &Topic, instrument: u32) -> Key {
+    Key { channel: Channel::Book, instrument, depth: topic.depth, form: topic.form }
+}
+
+/// The head of a book's message to a topic.
+pub(super) fn book_head(topic: &Topic, book: &Book, prev: Option<u64>) -> BookHead {
+    BookHead {
+        depth: (topic.depth != 0).then_some(topic.depth),
+        seq: book.seq(),
+        prev,
+        ts_event: book.ts_event(),
+        ts_recv: book.ts_recv(),
     }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::runs::{List, Runs};
 use crate::limits;
+use crate::wire::form::Form;
 use crate::wire::frame;
 
 /// A piece of the encodings: one frame, or several adjacent ones.
@@ -53,8 +54,13 @@ impl Encodings {
         Encodings { chunks, first: 0, spare: Vec::new(), message: Vec::new(), runs: Runs::new() }
     }
 
-    /// Encodes one text message with `write` and frames it.
+    /// Encodes one message with `write` and frames it as a WebSocket's text.
     pub(crate) fn text(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Range {
+        self.message(Form::NATIVE, write)
+    }
+
+    /// Encodes one message with `write` and frames it as its form says.
+    pub(crate) fn message(&mut self, form: Form, write: impl FnOnce(&mut Vec<u8>)) -> Range {
         self.message.clear();
         write(&mut self.message);
         let need = self.message.len() + frame::MAX_HEAD;
@@ -65,7 +71,7 @@ impl Encodings {
         let chunk = self.chunks.len() - 1;
         let last = &mut self.chunks[chunk];
         let start = last.len();
-        frame::text(&self.message, last);
+        form.frame(&self.message, last);
         Range {
             chunk: self.first.wrapping_add(chunk as u32),
             start: start as u32,

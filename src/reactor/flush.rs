@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use super::Core;
 use crate::clock;
 use crate::limits;
-use crate::session::end::{End, Reason};
-use crate::session::{Dialect, Session};
+use crate::session::Session;
+use crate::session::end::{CLOSE_SLOW, End, Reason};
 use crate::wire::frame;
-use crate::wire::native::{self, Lag};
+use crate::wire::native::Lag;
 
 /// Writes without asking tokio whether the socket takes bytes, which it nearly always does: to ask
 /// costs a cache line per session that nothing else on this path needs. Only a socket that
@@ -187,52 +187,11 @@ impl Core {
             session.joining = true;
             self.joiners.push_back(id);
         }
-        if session.conflated.is_some() {
-            return self.send_held_quotes(id);
+        if session.held.is_some() {
+            return self.make_up(id);
         }
+        session.behind = false;
         session.special = session.is_special();
-    }
-
-    /// A conflated client can take bytes again: the newest quotes of what was held back, as many
-    /// at a time as fit its outbox easily. The rest goes on being conflated until its turn.
-    fn send_held_quotes(&mut self, id: u32) {
-        let room = self.hub.settings.outbox_bytes / 4;
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        let oldest_ms = session.silent_ms(self.now.ms);
-        let mut sent = 0;
-        let Some(conflated) = &mut session.conflated else { return };
-        let mut out = Vec::new();
-        let mut frames = Vec::new();
-        while frames.len() < room {
-            let Some((instrument, prev)) = conflated.next() else { break };
-            let Some(entry) = self.market.entries.get(instrument as usize) else { continue };
-            let Some(tick) = &entry.last_quote else { continue };
-            out.clear();
-            native::quote(&mut out, &entry.heads, tick, Some(prev));
-            frame::text(&out, &mut frames);
-            sent += 1;
-        }
-        if conflated.skipped > 0 {
-            self.report.conflated += conflated.skipped;
-            out.clear();
-            let lag = Lag {
-                policy: "conflate",
-                skipped: conflated.skipped,
-                queued_bytes: frames.len() as u64,
-                oldest_ms,
-                cause: "peer_window",
-            };
-            native::lag(&mut out, &lag);
-            frame::text(&out, &mut frames);
-            conflated.skipped = 0;
-        }
-        if conflated.is_empty() {
-            session.conflated = None;
-        }
-        session.fresh_delivered += sent;
-        session.special = true;
-        session.out.push_own(&mut self.encodings, |bytes| bytes.extend_from_slice(&frames));
-        self.enqueue(id);
     }
 
     /// Appends one frame of a session's own: an answer, a snapshot, a control frame.
@@ -254,6 +213,11 @@ impl Core {
         } else if session.out.len() > self.bound(session) {
             self.overflowing.push(id);
         }
+    }
+
+    /// Ends a client that reads so slowly that what it would have to be told is not known any more.
+    pub(super) fn evict_lost(&mut self, id: u32) {
+        self.evict(id, Reason::SlowLost, CLOSE_SLOW);
     }
 
     /// What a session's outbox may hold.
@@ -302,25 +266,30 @@ impl Core {
         let queued_bytes = session.out.len() as u64;
         let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
         session.out.cut(&mut self.encodings);
-        if session.dialect == Dialect::Native {
-            let lag = Lag {
+        let mut last_words = Vec::new();
+        self.tell_lag(
+            id,
+            &mut last_words,
+            Lag {
                 policy: "disconnect",
                 skipped: 0,
                 queued_bytes,
                 oldest_ms,
                 cause: cause.as_str(),
-            };
-            let mut message = Vec::new();
-            native::lag(&mut message, &lag);
+            },
+        );
+        if let Some(session) = self.sessions.get_mut(id as usize) {
             session.special = true;
-            session.out.push_own(&mut self.encodings, |out| frame::text(&message, out));
+            session.out.push_own(&mut self.encodings, |out| out.extend_from_slice(&last_words));
         }
         self.report.lag_causes[cause as usize] += 1;
+        let Some(session) = self.sessions.get(id as usize) else { return };
         tracing::info!(
             peer = %session.peer, reason = reason.as_str(), cause = cause.as_str(), queued_bytes, oldest_ms,
             "slow client closed"
         );
         let text = match reason {
+            Reason::SlowLost => "slow consumer: too far behind to be told the difference",
             Reason::SlowOverflow => "slow consumer: outbox full",
             _ => "slow consumer: nothing taken in the grace period",
         };

@@ -19,7 +19,8 @@ use crate::stats::{ConnectionInfo, Report};
 pub(crate) struct Settings {
     pub(crate) outbox_bytes: usize,
     pub(crate) max_age_ns: u64,
-    pub(crate) conflate_quotes: bool,
+    /// Clients that fall behind are moved to conflated delivery, unless they asked for every tick.
+    pub(crate) conflate: bool,
     pub(crate) slow_grace_ms: u64,
     pub(crate) max_subscriptions: usize,
     pub(crate) request_rate: u32,

@@ -8,14 +8,14 @@
 use std::collections::VecDeque;
 
 use super::Core;
-use super::lanes::Lane;
-use super::market::{Topic, Wildcard};
+use super::deliver::book_head;
+use super::market::{Entry, Wildcard};
+use super::strokes::view_here;
 use crate::clock;
 use crate::limits;
 use crate::session::Join;
 use crate::session::subs::{Key, Sub, Terms};
-use crate::wire::frame;
-use crate::wire::native::{self, BookHead};
+use crate::wire::encode;
 use crate::wire::request::Channel;
 
 impl Core {
@@ -27,7 +27,7 @@ impl Core {
         if key.channel == Channel::Trade {
             // Trades have no state to begin with.
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
-                entry.trade.join(id, terms.lane);
+                entry.trade.join(id, &key, terms.cadence, terms.lane);
             }
         } else {
             self.join_later(id, Join { key, fresh: true });
@@ -37,7 +37,7 @@ impl Core {
     /// A wildcard's subscription to an instrument that has just been listed: none of its ticks has
     /// been seen here, so there is no snapshot to wait for and the first tick is the first message.
     pub(super) fn subscribe_listed(&mut self, wildcard: &Wildcard, instrument: u32) {
-        let key = Key { channel: wildcard.channel, instrument, depth: wildcard.depth };
+        let key = wildcard.key(instrument);
         let Some(session) = self.sessions.get_mut(wildcard.session as usize) else { return };
         // Another wildcard may have been first.
         if session.subs.contains(&key) {
@@ -54,10 +54,13 @@ impl Core {
         match wildcard.channel {
             Channel::Book => {
                 entry.book.get_or_insert_default();
-                let at = entry.book_topic(wildcard.depth);
-                entry.books[at].topic.join(wildcard.session, wildcard.terms.lane);
+                let at = entry.book_topic(&key, wildcard.terms);
+                entry.books.topics[at].join(wildcard.session, wildcard.terms.lane);
             }
-            _ => entry.quote.join(wildcard.session, wildcard.terms.lane),
+            _ => {
+                let Terms { cadence, lane, .. } = wildcard.terms;
+                entry.quote.join(wildcard.session, &key, cadence, lane);
+            }
         }
     }
 
@@ -65,6 +68,16 @@ impl Core {
     pub(crate) fn rejoin(&mut self, id: u32, key: Key) {
         if key.channel != Channel::Trade {
             self.join_later(id, Join { key, fresh: false });
+        }
+    }
+
+    /// Joins another topic, with a snapshot.
+    pub(crate) fn join_anew(&mut self, id: u32, key: Key) {
+        self.join_later(id, Join { key, fresh: true });
+        // A snapshot that waits is of a topic that it is not in any more.
+        if let Some(session) = self.sessions.get_mut(id as usize) {
+            let waiting = session.joins.iter_mut().filter(|join| join.key == key);
+            waiting.for_each(|join| join.fresh = true);
         }
     }
 
@@ -132,8 +145,8 @@ impl Core {
             };
             let Some(sub) = session.subs.get_mut(&join.key) else { continue };
             sub.waits = false;
-            let lane = sub.terms.lane;
-            self.join(id, join, lane);
+            let terms = sub.terms;
+            self.join(id, join, terms);
             done += 1;
         }
         if self.urgent.back() == Some(&id) {
@@ -143,77 +156,108 @@ impl Core {
         done
     }
 
-    fn join(&mut self, id: u32, Join { key, fresh }: Join, lane: Lane) {
-        let lane = fresh.then_some(lane);
-        let index = key.instrument as usize;
-        if index >= self.market.entries.len() {
+    fn join(&mut self, id: u32, Join { key, fresh }: Join, terms: Terms) {
+        if key.instrument as usize >= self.market.entries.len() {
             return;
         }
         let mut message = Vec::new();
         match key.channel {
             Channel::Trade => {}
-            Channel::Quote => {
-                let entry = &mut self.market.entries[index];
-                if let Some(tick) = &entry.last_quote {
-                    native::quote(&mut message, &entry.heads, tick, None);
-                }
-                join_topic(&mut entry.quote, id, lane);
-                // What was held back is older than the snapshot.
-                if let Some(conflated) =
-                    self.sessions.get_mut(id as usize).and_then(|s| s.conflated.as_mut())
-                {
-                    conflated.forget(std::iter::once(key.instrument));
-                }
-            }
-            Channel::Status => {
-                let now_ns = self.now.ns;
-                let entry = &mut self.market.entries[index];
-                let age_ms = match entry.feed_ns {
-                    0 => 0,
-                    since => now_ns.saturating_sub(since) / 1_000_000,
-                };
-                native::feed_status(&mut message, &entry.heads, entry.feed, age_ms);
-                join_topic(&mut entry.status, id, lane);
-            }
-            Channel::Book => self.join_book(id, key.depth, index, lane, &mut message),
-            Channel::Bar | Channel::Ticker => self.join_bars(id, key, lane, &mut message),
+            Channel::Quote => self.join_quotes(&key, terms, &mut message),
+            Channel::Status => self.join_status(&key, terms, &mut message),
+            Channel::Book => self.join_book(&key, terms, &mut message),
+            Channel::Bar | Channel::Ticker => self.join_bars(&key, terms, &mut message),
+        }
+        if fresh
+            && let Some(topic) = self.market.entries[key.instrument as usize].topic(&key, terms)
+        {
+            topic.join(id, terms.lane);
+        }
+        // What was held back is older than the snapshot.
+        if let Some(held) = self.sessions.get_mut(id as usize).and_then(|s| s.held.as_mut()) {
+            held.forget(std::iter::once(&key));
         }
         if !message.is_empty() {
-            self.push_own(id, |out| frame::text(&message, out));
+            self.push_own(id, |out| key.form.frame(&message, out));
         }
     }
 
-    fn join_book(
-        &mut self,
-        id: u32,
-        depth: u16,
-        index: usize,
-        lane: Option<Lane>,
-        message: &mut Vec<u8>,
-    ) {
+    fn join_quotes(&mut self, key: &Key, terms: Terms, message: &mut Vec<u8>) {
+        self.flush_gathered(key, terms);
+        let Entry { heads, quote, last_quote, .. } =
+            &mut self.market.entries[key.instrument as usize];
+        let at = quote.find_or_make(key, terms.cadence);
+        let topic = &mut quote.topics[at];
+        let tick = Entry::quote_at(topic, *last_quote);
+        if let Some(paced) = topic.paced.as_mut().filter(|paced| paced.is_new) {
+            // The first who is there has what is known now.
+            paced.is_new = false;
+            paced.quote = tick;
+        }
+        if let Some(tick) = tick {
+            encode::quote(message, key.form, heads, &tick, None);
+        }
+    }
+
+    fn join_status(&mut self, key: &Key, terms: Terms, message: &mut Vec<u8>) {
+        let now_ns = self.now.ns;
+        let entry = &mut self.market.entries[key.instrument as usize];
+        let age_ms = match entry.feed_ns {
+            0 => 0,
+            since => now_ns.saturating_sub(since) / 1_000_000,
+        };
+        entry.status.find_or_make(key, terms.cadence);
+        encode::feed_status(message, key.form, &entry.heads, entry.feed, age_ms);
+    }
+
+    fn join_book(&mut self, key: &Key, terms: Terms, message: &mut Vec<u8>) {
+        let index = key.instrument as usize;
         if self.market.entries[index].book.is_none() {
             self.load_book(index);
         }
+        self.flush_gathered(key, terms);
         let entry = &mut self.market.entries[index];
-        let at = entry.book_topic(depth);
-        let topic = &mut entry.books[at];
-        join_topic(&mut topic.topic, id, lane);
-        let Some(book) = entry.book.as_ref().filter(|book| book.is_known()) else { return };
-        let head = BookHead {
-            depth: (depth != 0).then_some(depth),
-            // What others at this depth were sent last: nothing in view has changed since.
-            seq: topic.topic.last,
-            prev: None,
-            ts_event: book.ts_event(),
-            ts_recv: book.ts_recv(),
-        };
-        native::book(message, &entry.heads, &head, topic.view.bids(book), topic.view.asks(book));
+        let at = entry.book_topic(key, terms);
+        if encode::is_bridged(key.form) {
+            return;
+        }
+        let mut changes = std::mem::take(&mut self.changes);
+        let Entry { heads, books, book, journal, .. } = entry;
+        let topic = &mut books.topics[at];
+        if let Some(book) = book.as_ref().filter(|book| book.is_known()) {
+            // What others were sent last: nothing in view has changed since, or they are told at the
+            // next stroke.
+            let mut head = book_head(topic, book, None);
+            head.seq = topic.last;
+            let view = topic.view();
+            match (&topic.paced, journal) {
+                // Everybody gets a snapshot at the next stroke.
+                (Some(paced), _) if paced.fresh => {}
+                (Some(paced), Some(journal)) if topic.is_merged() => {
+                    let mark = paced.mark;
+                    if view_here(topic, book, journal, mark, &mut changes) {
+                        let bids = changes.bids.iter().copied();
+                        let asks = changes.asks.iter().copied();
+                        encode::book(message, key.form, heads, &head, bids, asks);
+                    }
+                }
+                _ => {
+                    let (bids, asks) = (view.bids(book), view.asks(book));
+                    encode::book(message, key.form, heads, &head, bids, asks);
+                }
+            }
+        }
+        self.changes = changes;
     }
-}
 
-/// `lane`: none for a session that is in the topic already.
-pub(super) fn join_topic(topic: &mut Topic, id: u32, lane: Option<Lane>) {
-    if let Some(lane) = lane {
-        topic.join(id, lane);
+    /// Sends what a topic has gathered: who joins now has it in the snapshot.
+    pub(super) fn flush_gathered(&mut self, key: &Key, terms: Terms) {
+        if !terms.cadence.is_gathered() {
+            return;
+        }
+        let (market, encodings, mut fan_out) = self.split();
+        if let Some(topic) = market.entries[key.instrument as usize].topic(key, terms) {
+            fan_out.send_gathered(encodings, topic);
+        }
     }
 }

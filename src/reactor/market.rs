@@ -2,106 +2,37 @@
 
 use std::sync::Arc;
 
+use tickcast_feeds::tick::flags;
 use tickcast_feeds::{FeedState, Instrument, InstrumentId, Tick};
 
-use super::lanes::Lane;
-use crate::books::{Book, Depth};
-use crate::derive::{Bar, Span, Wanted};
-use crate::session::subs::Terms;
+use super::topic::{BarLine, Line, Topic};
+use crate::books::{Applied, Book, BookError, Journal};
+use crate::session::subs::{Key, Terms};
 use crate::session::symbols::Names;
-use crate::wire::native::Heads;
+use crate::wire::encode::Heads;
+use crate::wire::form::Form;
 use crate::wire::request::Channel;
-
-/// The subscribers of one channel of one instrument, and where its sequence stands.
-#[derive(Debug, Default)]
-pub(crate) struct Topic {
-    /// Sequence of the last message, which is the next one's `prev`.
-    pub(crate) last: u64,
-    /// Session numbers.
-    pub(crate) subs: Vec<u32>,
-    /// Those of sessions that bound their wait, with the bound.
-    pub(crate) impatient: Vec<(u32, Lane)>,
-    /// Where the next fan-out starts, so that nobody is always the last.
-    pub(crate) turn: usize,
-}
-
-impl Topic {
-    pub(crate) fn join(&mut self, session: u32, lane: Lane) {
-        match lane {
-            Lane::SERVERS => self.subs.push(session),
-            lane => self.impatient.push((session, lane)),
-        }
-    }
-
-    /// Takes a session out; says whether it was in.
-    pub(crate) fn leave(&mut self, session: u32) -> bool {
-        if let Some(at) = self.subs.iter().position(|&s| s == session) {
-            self.subs.swap_remove(at);
-        } else if let Some(at) = self.impatient.iter().position(|&(s, _)| s == session) {
-            self.impatient.swap_remove(at);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.subs.is_empty() && self.impatient.is_empty()
-    }
-
-    /// Those who wait as long as the server does, in this message's order. The start moves on by a
-    /// golden section each time: within a few messages everybody was early and late, however many
-    /// they are. By one at a time, the last of 10,000 would be among the last for minutes.
-    pub(crate) fn in_turn(&mut self) -> impl Iterator<Item = u32> + '_ {
-        let count = self.subs.len();
-        self.turn = (self.turn + ((count * 158 / 256) | 1)) % count.max(1);
-        let (last, first) = self.subs.split_at(self.turn);
-        first.iter().chain(last).copied()
-    }
-}
-
-/// One book at one depth.
-#[derive(Debug)]
-pub(crate) struct BookTopic {
-    /// As in [`crate::session::subs::Key`].
-    pub(crate) depth: u16,
-    pub(crate) view: Depth,
-    pub(crate) topic: Topic,
-}
-
-/// The bars of one span; the ticker is the rolling one.
-#[derive(Debug)]
-pub(crate) struct BarTopic {
-    pub(crate) topic: Topic,
-    /// The newest bar, once there is one.
-    pub(crate) bar: Option<Bar>,
-    /// Ring position before which bars are older than that.
-    pub(crate) from: u64,
-    /// Of which span they are; has the ingest make them known.
-    pub(crate) wanted: Wanted,
-}
-
-impl BarTopic {
-    pub(crate) fn span(&self) -> Span {
-        self.wanted.span()
-    }
-}
 
 /// One instrument.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) info: Arc<Instrument>,
     pub(crate) heads: Heads,
-    pub(crate) trade: Topic,
-    pub(crate) quote: Topic,
-    pub(crate) status: Topic,
-    pub(crate) books: Vec<BookTopic>,
+    pub(crate) trade: Line,
+    pub(crate) quote: Line,
+    pub(crate) status: Line,
+    /// By depth; their `last` is the book's.
+    pub(crate) books: Line,
     /// Only of spans that somebody here listens to.
-    pub(crate) bars: Vec<BarTopic>,
+    pub(crate) bars: Vec<BarLine>,
     /// Kept only while somebody here listens to it.
     pub(crate) book: Option<Box<Book>>,
     /// Ring position before which book ticks are in `book` already.
     pub(crate) book_from: u64,
+    /// What happened to the book, while somebody is told less often, or later.
+    pub(crate) journal: Option<Box<Journal>>,
+    /// The last good book while the feed rebuilds it, where the journal must go on over that.
+    pub(crate) old_book: Option<Box<Book>>,
     pub(crate) last_quote: Option<Tick>,
     pub(crate) feed: FeedState,
     /// When that state began, nanoseconds; 0 before the first status.
@@ -113,15 +44,17 @@ pub(crate) struct Entry {
 impl Entry {
     fn new(info: Arc<Instrument>) -> Self {
         Entry {
-            heads: Heads::new(&info.symbol),
+            heads: Heads::new(&info),
             info,
-            trade: Topic::default(),
-            quote: Topic::default(),
-            status: Topic::default(),
-            books: Vec::new(),
+            trade: Line::default(),
+            quote: Line::default(),
+            status: Line::default(),
+            books: Line::default(),
             bars: Vec::new(),
             book: None,
             book_from: 0,
+            journal: None,
+            old_book: None,
             last_quote: None,
             feed: FeedState::Live,
             feed_ns: 0,
@@ -129,46 +62,89 @@ impl Entry {
         }
     }
 
-    /// The topic of a subscription, if it exists.
-    pub(crate) fn topic(&mut self, channel: Channel, depth: u16) -> Option<&mut Topic> {
+    /// The topics of a channel, of bars: of their span, where somebody listens to it.
+    pub(crate) fn line(&mut self, channel: Channel, depth: u16) -> Option<&mut Line> {
         match channel {
             Channel::Trade => Some(&mut self.trade),
             Channel::Quote => Some(&mut self.quote),
             Channel::Status => Some(&mut self.status),
-            Channel::Book => {
-                self.books.iter_mut().find(|book| book.depth == depth).map(|book| &mut book.topic)
-            }
+            Channel::Book => Some(&mut self.books),
             Channel::Bar | Channel::Ticker => {
                 let span = channel.span(depth)?;
-                self.bars.iter_mut().find(|bars| bars.span() == span).map(|bars| &mut bars.topic)
+                self.bars.iter_mut().find(|bars| bars.span() == span).map(|bars| &mut bars.line)
             }
         }
     }
 
-    /// The index in `books` of the topic at this depth, made now if there is none.
-    pub(crate) fn book_topic(&mut self, depth: u16) -> usize {
-        if let Some(at) = self.books.iter().position(|book| book.depth == depth) {
-            return at;
+    /// The topic of a subscription, if it exists.
+    pub(crate) fn topic(&mut self, key: &Key, terms: Terms) -> Option<&mut Topic> {
+        self.line(key.channel, key.depth)?.find(key, terms.cadence)
+    }
+
+    /// The index in `books` of a topic, made now if there is none. Its journal begins, if it needs one.
+    pub(crate) fn book_topic(&mut self, key: &Key, terms: Terms) -> usize {
+        let seq = self.book.as_ref().map_or(0, |book| book.seq());
+        self.books.last = seq;
+        let at = self.books.find_or_make(key, terms.cadence);
+        if let (Some(paced), Some(book)) = (&mut self.books.topics[at].paced, &self.book)
+            && paced.is_new
+        {
+            paced.is_new = false;
+            paced.fresh = !book.is_known();
+            let journal = self.journal.get_or_insert_with(|| Box::new(Journal::new(book)));
+            paced.mark = journal.end();
         }
-        let last = self.book.as_ref().map_or(0, |book| book.seq());
-        let view = Depth::top(u64::from(depth)).unwrap_or(Depth::FULL);
-        self.books.push(BookTopic { depth, view, topic: Topic { last, ..Topic::default() } });
-        self.books.len() - 1
+        at
+    }
+
+    /// Applies an event to the book, and notes in the journal what a snapshot changes.
+    pub(crate) fn apply_event(&mut self, event: &[Tick]) -> Result<Applied, BookError> {
+        let Some(book) = &mut self.book else { return Ok(Applied::default()) };
+        let old = match &self.journal {
+            Some(_) if event.last().is_some_and(|tick| tick.has(flags::SNAPSHOT)) => {
+                self.old_book.take().or_else(|| book.is_known().then(|| book.clone()))
+            }
+            _ => None,
+        };
+        let applied = book.apply_event(event)?;
+        if let (Some(old), Some(journal)) = (old, &mut self.journal) {
+            journal.note_replaced(&old, book);
+        }
+        Ok(applied)
+    }
+
+    /// The book is broken: nothing is known of it until its next snapshot.
+    pub(crate) fn lose_book(&mut self) {
+        let Some(book) = &mut self.book else { return };
+        if self.journal.is_some() && book.is_known() {
+            self.old_book = Some(book.clone());
+        }
+        book.clear();
+    }
+
+    /// Another copy takes the book's place.
+    pub(crate) fn replace_book(&mut self, new: Book) {
+        let old = self.old_book.take().or_else(|| self.book.take().filter(|book| book.is_known()));
+        match (&mut self.journal, old) {
+            (Some(journal), Some(old)) if new.is_known() => journal.note_replaced(&old, &new),
+            (Some(_), old) => self.old_book = old,
+            (None, _) => {}
+        }
+        self.book = Some(Box::new(new));
     }
 
     /// Takes a session out of a topic; books and bars that nobody listens to any more are dropped.
-    pub(crate) fn leave(&mut self, session: u32, channel: Channel, depth: u16) {
-        if let Some(topic) = self.topic(channel, depth) {
-            topic.leave(session);
+    pub(crate) fn leave(&mut self, session: u32, key: &Key, terms: Terms) {
+        if let Some(line) = self.line(key.channel, key.depth) {
+            line.leave(session, key, terms.cadence);
         }
-        if channel.span(depth).is_some() {
-            self.bars.retain(|bars| !bars.topic.is_empty());
+        if key.channel.span(key.depth).is_some() {
+            self.bars.retain(|bars| !bars.line.topics.is_empty());
         }
-        if channel == Channel::Book {
-            self.books.retain(|book| !book.topic.is_empty());
-            if self.books.is_empty() {
-                self.book = None;
-            }
+        if key.channel == Channel::Book && self.books.topics.is_empty() {
+            self.book = None;
+            self.journal = None;
+            self.old_book = None;
         }
     }
 }
@@ -179,6 +155,7 @@ pub(crate) struct Wildcard {
     pub(crate) session: u32,
     pub(crate) channel: Channel,
     pub(crate) depth: u16,
+    pub(crate) form: Form,
     pub(crate) terms: Terms,
     /// `None` for all venues.
     pub(crate) venue: Option<String>,
@@ -191,8 +168,13 @@ impl Wildcard {
 
     /// Whether it is the same subscription, whatever its terms.
     pub(crate) fn same(&self, other: &Wildcard) -> bool {
-        (self.session, self.channel, self.depth, &self.venue)
-            == (other.session, other.channel, other.depth, &other.venue)
+        (self.session, self.channel, self.depth, self.form, &self.venue)
+            == (other.session, other.channel, other.depth, other.form, &other.venue)
+    }
+
+    /// The subscription to one instrument.
+    pub(crate) fn key(&self, instrument: u32) -> Key {
+        Key { channel: self.channel, instrument, depth: self.depth, form: self.form }
     }
 
     /// As the client writes it.
@@ -218,33 +200,5 @@ impl Market {
 
     pub(crate) fn get_mut(&mut self, id: InstrumentId) -> Option<&mut Entry> {
         self.entries.get_mut(id.index())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_is_late_for_long() {
-        for count in [1, 2, 3, 10, 97, 1000, 10_000] {
-            let mut topic = Topic::default();
-            (0..count).for_each(|id| topic.join(id, Lane::SERVERS));
-            let mut places = vec![0; count as usize];
-            const MESSAGES: usize = 16;
-            for _ in 0..MESSAGES {
-                let order: Vec<u32> = topic.in_turn().collect();
-                for (place, &id) in order.iter().enumerate() {
-                    places[id as usize] += place;
-                }
-                let mut all = order;
-                all.sort_unstable();
-                assert!(all.into_iter().eq(0..count), "everybody once");
-            }
-            let middle = MESSAGES * (count as usize - 1) / 2;
-            let worst = places.iter().map(|place| place.abs_diff(middle)).max().unwrap();
-            // A place is never further from the middle, on average, than a fifth of all places.
-            assert!(worst * 5 <= MESSAGES * count as usize, "{count}: {worst} from {middle}");
-        }
     }
 }

@@ -13,6 +13,7 @@ mod admission;
 mod arrivals;
 mod bars;
 pub(crate) mod bench;
+pub(crate) mod cadence;
 mod deliver;
 pub(crate) mod encodings;
 mod flush;
@@ -23,10 +24,12 @@ pub(crate) mod lanes;
 pub(crate) mod market;
 mod pace;
 pub(crate) mod runs;
+mod strokes;
 mod tend;
 #[cfg(test)]
 mod tests;
 mod timer;
+pub(crate) mod topic;
 pub(crate) mod wake;
 
 pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
@@ -47,6 +50,7 @@ use crate::clock::{self, Now};
 use crate::limits;
 use crate::reactor::admission::Admission;
 use crate::reactor::arrivals::Mail;
+use crate::reactor::cadence::Cadences;
 use crate::reactor::encodings::Encodings;
 use crate::reactor::gate::Gate;
 use crate::reactor::lanes::Lanes;
@@ -80,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) market: Market,
     pub(crate) encodings: Encodings,
     pub(crate) queue: Lanes,
+    /// Topics that are told less often than things happen.
+    pub(crate) cadences: Cadences,
     /// Sessions with something that does not wait for company: answers, control frames.
     pub(crate) urgent: VecDeque<u32>,
     /// Sessions whose outbox is full, to be dealt with after the fan-out that found out.
@@ -206,6 +212,7 @@ impl Core {
             market: Market::default(),
             encodings: Encodings::new(),
             queue: Lanes::new(),
+            cadences: Cadences::new(),
             urgent: VecDeque::new(),
             admission: Admission::default(),
             pace,
@@ -236,18 +243,18 @@ impl Core {
         let mut sends = 0;
         loop {
             let ticks = self.take_ticks();
+            let told = self.tell_due();
             let joined = self.do_joins();
             self.deal_with_overflow();
             let flushed = self.flush_due(limits::SENDS_PER_POLL);
             sends += flushed;
-            if ticks + joined + flushed == 0 {
+            if ticks + told + joined + flushed == 0 {
                 if !self.joiners.is_empty() {
                     return Left::More;
                 }
-                return self
-                    .queue
-                    .due(self.pace.window_ns())
-                    .map_or(Left::Nothing, |(_, due_ns)| Left::Until(due_ns));
+                let flush = self.queue.due(self.pace.window_ns()).map(|(_, due_ns)| due_ns);
+                let first = flush.into_iter().chain(self.cadences.due()).min();
+                return first.map_or(Left::Nothing, Left::Until);
             }
             if sends >= limits::SENDS_PER_TURN || ticks == limits::TICKS_PER_TURN {
                 return Left::More;
@@ -258,7 +265,8 @@ impl Core {
 
     fn has_work(&self) -> bool {
         let ticks = self.consumer.lag() > 0 && !self.holds_back();
-        ticks || !self.queue.is_empty() || !self.urgent.is_empty() || !self.joiners.is_empty()
+        let told = !self.queue.is_empty() || !self.cadences.is_empty();
+        ticks || told || !self.urgent.is_empty() || !self.joiners.is_empty()
     }
 
     /// Whether the ring is left alone, so that clients that keep reading lose nothing of a feed
@@ -306,11 +314,11 @@ impl Core {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let subs = std::mem::take(&mut session.subs);
         session.joins = VecDeque::new();
-        session.conflated = None;
+        session.held = None;
         self.report.subscriptions -= subs.len() as u64;
-        for (key, _) in subs.iter() {
+        for (key, sub) in subs.iter() {
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
-                entry.leave(id, key.channel, key.depth);
+                entry.leave(id, &key, sub.terms);
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);

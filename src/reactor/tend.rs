@@ -63,6 +63,7 @@ impl Core {
                 Due::Drop => self.remove(id, Reason::Lost),
             }
         }
+        self.trim_journals();
         self.set_pace();
         self.publish_report();
     }

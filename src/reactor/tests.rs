@@ -9,6 +9,7 @@ use tickcast_feeds::{
     Decimal, FeedState, InstrumentId, Instruments, Level, Quote, Side, Stamp, Status, Tick, Trade,
 };
 
+use super::cadence::Cadence;
 use super::lanes::Lane;
 use super::{Core, Hub, Link, Settings};
 use crate::books::{State, Writer};
@@ -17,9 +18,18 @@ use crate::ring::{self, Producer};
 use crate::session::Dialect;
 use crate::session::end::Reason;
 use crate::session::subs::{Key, Terms};
+use crate::wire::form::Form;
 use crate::wire::request::{Channel, Mode};
 
 const ID: InstrumentId = InstrumentId(0);
+
+fn key(channel: Channel, depth: u16) -> Key {
+    Key { channel, instrument: 0, depth, form: Form::NATIVE }
+}
+
+fn every(lane: Lane) -> Terms {
+    Terms { mode: Mode::All, cadence: Cadence::EVERY, lane }
+}
 
 /// The ingest's side and a reactor without clients.
 struct Bench {
@@ -36,7 +46,7 @@ impl Bench {
         let settings = Settings {
             outbox_bytes: 1 << 20,
             max_age_ns: 1_000_000_000,
-            conflate_quotes: false,
+            conflate: false,
             slow_grace_ms: 1000,
             max_subscriptions: 10,
             request_rate: 10,
@@ -112,8 +122,8 @@ impl Bench {
         let stream = Rc::new(tokio::net::TcpStream::from_std(stream).unwrap());
         let session = self.core.session(stream, address, Dialect::Native);
         let id = self.core.sessions.insert(session) as u32;
-        let key = Key { channel: Channel::Trade, instrument: 0, depth: 0 };
-        self.core.subscribe(id, key, Terms { mode: Mode::All, lane }, false);
+        let key = key(Channel::Trade, 0);
+        self.core.subscribe(id, key, every(lane), false);
         (id, peer)
     }
 
@@ -163,15 +173,15 @@ async fn bars_on_the_ring_that_a_snapshot_is_ahead_of_are_left_out() {
     let wanted = |bench: &mut Bench| {
         bench.writer.slot(ID).lock().demand.as_ref().map_or(0, |demand| demand.bits())
     };
-    let key = Key { channel: Channel::Bar, instrument: 0, depth: Span::Second as u16 };
-    let terms = Terms { mode: Mode::All, lane: Lane::SERVERS };
+    let key = key(Channel::Bar, Span::Second as u16);
+    let terms = every(Lane::SERVERS);
     let join = |bench: &mut Bench, id: u32| {
         bench.core.subscribe(id, key, terms, false);
         bench.core.turn();
     };
     let bar = |bench: &Bench| {
         let bars = &bench.core.market.entries[0].bars[0];
-        (bars.topic.last, bars.bar.map(|bar| (bar.start_s, bar.is_final)))
+        (bars.line.last, bars.bar.map(|bar| (bar.start_s, bar.is_final)))
     };
     let first_tick = bars_of(&mut bench, 1, 100);
     assert_eq!(first_tick.len(), 1, "nobody listens");
@@ -238,15 +248,15 @@ fn a_hasty_subscription_of_a_waiting_session_takes_all_that_waits_along() {
     let (id, _peer) = bench.connect(Lane::SERVERS);
     bench.trade(1);
     assert_eq!(bench.waiting(0, 100), [0]);
-    let key = Key { channel: Channel::Trade, instrument: 0, depth: 0 };
-    bench.core.market.entries[0].leave(id, key.channel, key.depth);
-    bench.core.subscribe(id, key, Terms { mode: Mode::All, lane: Lane::of(0) }, false);
+    let key = key(Channel::Trade, 0);
+    bench.core.market.entries[0].leave(id, &key, every(Lane::SERVERS));
+    bench.core.subscribe(id, key, every(Lane::of(0)), false);
     bench.trade(2);
     assert_eq!(bench.waiting(0, 100), [0usize; 0]);
     assert_eq!(bench.core.report.sends, 1);
     // The entry that was left behind is stale: it flushes nothing that comes later.
-    bench.core.market.entries[0].leave(id, key.channel, key.depth);
-    bench.core.subscribe(id, key, Terms { mode: Mode::All, lane: Lane::SERVERS }, false);
+    bench.core.market.entries[0].leave(id, &key, every(Lane::SERVERS));
+    bench.core.subscribe(id, key, every(Lane::SERVERS), false);
     bench.core.now.mono_ns += 90_000_000;
     bench.trade(3);
     assert_eq!(bench.waiting(15, 100), [0]);

@@ -12,6 +12,8 @@ pub enum Reason {
     Protocol,
     /// The outbox was full.
     SlowOverflow,
+    /// It fell so far behind that what it missed cannot be told any more.
+    SlowLost,
     /// The client took nothing for the grace period while bytes waited for it.
     SlowStalled,
     /// Nothing came from the client in time after a ping.
@@ -24,11 +26,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
         Reason::SlowOverflow,
+        Reason::SlowLost,
         Reason::SlowStalled,
         Reason::PingTimeout,
         Reason::RequestRate,
@@ -42,6 +45,7 @@ impl Reason {
             Reason::Lost => "lost",
             Reason::Protocol => "protocol",
             Reason::SlowOverflow => "slow_overflow",
+            Reason::SlowLost => "slow_lost",
             Reason::SlowStalled => "slow_stalled",
             Reason::PingTimeout => "ping_timeout",
             Reason::RequestRate => "request_rate",

@@ -5,9 +5,9 @@
 
 mod assembly;
 pub mod cause;
-pub(crate) mod conflated;
 pub(crate) mod end;
 pub mod guard;
+pub(crate) mod held;
 pub(crate) mod outbox;
 pub mod reader;
 pub(crate) mod requests;
@@ -23,13 +23,15 @@ use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use crate::limits;
 use crate::reactor::lanes::Lane;
-use crate::session::conflated::Conflated;
 use crate::session::end::End;
+use crate::session::held::Held;
 use crate::session::outbox::Outbox;
 use crate::session::reader::Reader;
 use crate::session::subs::{Key, Subs};
-use crate::wire::request::{Channel, Mode};
+use crate::wire::form::{Form, Framing};
+use crate::wire::request::Mode;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,13 @@ pub enum Dialect {
     Native,
     /// Every message comes back, `/v1/echo`: for conformance tests.
     Echo,
+}
+
+impl Dialect {
+    /// Whether it has words for what concerns the connection itself: lag, drain, heartbeats.
+    pub(crate) fn is_native(self) -> bool {
+        self == Dialect::Native
+    }
 }
 
 /// A snapshot that is still to be sent.
@@ -86,7 +95,7 @@ pub(crate) struct Rest {
     pub(crate) subs: Subs,
     /// Subscriptions whose snapshot is still to be sent; they are not in their topics yet.
     pub(crate) joins: VecDeque<Join>,
-    pub(crate) conflated: Option<Box<Conflated>>,
+    pub(crate) held: Option<Box<Held>>,
     pub(crate) end: Option<Box<End>>,
     /// Size of a snapshot under way, by which the outbox may be over its bound.
     pub(crate) allowance: usize,
@@ -105,6 +114,7 @@ pub(crate) struct Rest {
     pub(crate) tokens: i32,
     pub(crate) tokens_ms: u64,
     pub(crate) dialect: Dialect,
+    pub(crate) framing: Framing,
     pub(crate) pinged: bool,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
@@ -112,6 +122,8 @@ pub(crate) struct Rest {
     pub(crate) joining: bool,
     /// Something did not fit its outbox and was dropped: it must be evicted.
     pub(crate) overflowed: bool,
+    /// Moved to conflated delivery, until it has caught up.
+    pub(crate) behind: bool,
     /// Counted as holding back a paced replay.
     pub(crate) crowded: bool,
 }
@@ -146,7 +158,7 @@ impl Session {
             reader: Reader::new(),
             subs: Subs::default(),
             joins: VecDeque::new(),
-            conflated: None,
+            held: None,
             end: None,
             allowance: 0,
             delivered: 0,
@@ -159,6 +171,8 @@ impl Session {
             tokens,
             tokens_ms: now_ms,
             dialect,
+            framing: Framing::WebSocket,
+            behind: false,
             pinged: false,
             subscribed: false,
             joining: false,
@@ -184,7 +198,8 @@ impl Session {
     pub(crate) fn is_special(&self) -> bool {
         !self.out.is_plain()
             || self.end.is_some()
-            || self.conflated.is_some()
+            || self.held.is_some()
+            || self.behind
             || self.allowance != 0
             || self.stuck_ms != 0
             || self.overflowed
@@ -202,22 +217,34 @@ impl Session {
         self.end.is_some()
     }
 
-    /// Whether a quote of this instrument waits until the socket takes bytes again, to be replaced
-    /// by later ones until then. `all`: the server does so for all quotes.
-    pub(crate) fn holds_back(&self, instrument: u32, all: bool) -> bool {
+    /// Whether a message of this subscription waits until the socket takes bytes again, and what it says
+    /// is then said with all that comes until then.
+    pub(crate) fn holds_back(&self, key: &Key) -> bool {
         // What is held already is not overtaken.
-        self.conflated.as_ref().is_some_and(|conflated| conflated.holds(instrument))
-            || self.out.is_blocked() && (all || self.conflates(instrument))
+        self.held.as_ref().is_some_and(|held| held.holds(key))
+            || self.out.is_blocked()
+                && match self.subs.get(key).map(|sub| sub.terms.mode) {
+                    Some(Mode::Conflate) => true,
+                    Some(Mode::Auto) => self.behind,
+                    _ => false,
+                }
     }
 
-    /// Whether the client asked for the quotes of this instrument to be conflated.
-    fn conflates(&self, instrument: u32) -> bool {
-        let key = Key { channel: Channel::Quote, instrument, depth: 0 };
-        self.subs.get(&key).is_some_and(|sub| sub.terms.mode == Mode::Conflate)
+    /// Whether it falls behind with this message, and is from now on to be told sums only.
+    pub(crate) fn falls_behind(&self, key: &Key, limit: usize) -> bool {
+        !self.behind
+            && self.out.is_blocked()
+            && self.out.len() > limit / limits::BEHIND_SHARE
+            && self.subs.get(key).is_some_and(|sub| sub.terms.mode == Mode::Auto)
+    }
+
+    /// In which form it is told what is its own.
+    pub(crate) fn form(&self) -> Form {
+        Form::NATIVE.framed(self.framing)
     }
 
     /// Heap bytes held for what waits to be sent.
     pub(crate) fn held(&self) -> usize {
-        self.out.held() + self.conflated.as_ref().map_or(0, |conflated| conflated.bytes())
+        self.out.held() + self.held.as_ref().map_or(0, |held| held.bytes())
     }
 }

@@ -12,6 +12,7 @@ use super::{Dialect, Rest};
 use crate::derive::Span;
 use crate::limits;
 use crate::reactor::Core;
+use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
 use crate::reactor::market::Wildcard;
 use crate::wire::frame;
@@ -161,9 +162,9 @@ impl Core {
     fn subscribe_to(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
         self.list_new();
         let depth = target.variant();
-        let terms = Terms {
-            mode: target.mode.unwrap_or(Mode::All),
-            lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of),
+        let terms = self.terms(target);
+        let Some(form) = self.sessions.get(id as usize).map(|session| session.form()) else {
+            return;
         };
         let mut answer = Answer::new();
         // Carried out after the answer, so that its place is before the first snapshot.
@@ -175,7 +176,7 @@ impl Core {
         for name in &target.symbols {
             match self.market.symbols.resolve(name) {
                 Ok(Symbols::One(instrument)) => {
-                    let key = Key { channel: target.channel, instrument, depth };
+                    let key = Key { channel: target.channel, instrument, depth, form };
                     if !self.is_subscribed(id, &key) && !todo.contains(&key) {
                         if have >= most {
                             answer.error(name, &too_many(most, "subscriptions"));
@@ -183,7 +184,7 @@ impl Core {
                         }
                         have += 1;
                     }
-                    let seq = self.newest_seq(&key);
+                    let seq = self.newest_seq(&key, terms);
                     let symbol = &self.market.entries[instrument as usize].info.symbol;
                     answer.subscribed(symbol, target, terms, &self.hub.epoch, &[("seq", seq)]);
                     if !todo.contains(&key) {
@@ -191,8 +192,8 @@ impl Core {
                     }
                 }
                 Ok(Symbols::All(venue)) => {
-                    let wildcard =
-                        Wildcard { session: id, channel: target.channel, depth, terms, venue };
+                    let channel = target.channel;
+                    let wildcard = Wildcard { session: id, channel, depth, form, terms, venue };
                     let known = wildcards.iter().chain(self.wildcards_of(id));
                     if !known.into_iter().any(|known| known.same(&wildcard)) {
                         if have >= most {
@@ -261,22 +262,30 @@ impl Core {
         let Some(have) = session.subs.get_mut(&key) else { return };
         have.wild &= wild;
         let before = std::mem::replace(&mut have.terms, terms);
-        let entry = &mut self.market.entries[key.instrument as usize];
-        if before.lane != terms.lane
-            && let Some(topic) = entry.topic(key.channel, key.depth)
-            && topic.leave(id)
-        {
-            topic.join(id, terms.lane);
+        let waits = have.waits;
+        if (before.lane, before.cadence) == (terms.lane, terms.cadence) {
+            return self.rejoin(id, key);
         }
-        self.rejoin(id, key);
+        // It goes over to another topic, or another place in it; of what has no snapshot it is in one
+        // at once.
+        let entry = &mut self.market.entries[key.instrument as usize];
+        let was_in = entry.topic(&key, before).is_some_and(|topic| topic.leave(id));
+        if key.channel == Channel::Trade {
+            entry.trade.join(id, &key, terms.cadence, terms.lane);
+            entry.leave(id, &key, before);
+        } else if waits && !was_in {
+            // Its first snapshot is still to come, on the new terms.
+        } else {
+            self.join_anew(id, key);
+            self.market.entries[key.instrument as usize].leave(id, &key, before);
+        }
     }
 
     fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
-                let Wildcard { session, channel, depth, terms, .. } = wildcard;
-                let key = Key { instrument: index as u32, depth, channel };
-                self.subscribe_anew(session, key, terms, true);
+                let key = wildcard.key(index as u32);
+                self.subscribe_anew(wildcard.session, key, wildcard.terms, true);
             }
         }
         match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
@@ -285,24 +294,37 @@ impl Core {
         }
     }
 
-    /// The `seq` that the first update's `prev` will be.
-    fn newest_seq(&mut self, key: &Key) -> u64 {
-        let entry = &self.market.entries[key.instrument as usize];
-        match key.channel {
-            Channel::Trade => entry.trade.last,
-            Channel::Quote => entry.quote.last,
-            Channel::Status => entry.status.last,
-            Channel::Bar | Channel::Ticker => self.newest_bar_seq(key),
-            Channel::Book => {
-                let topic = entry.books.iter().find(|topic| topic.depth == key.depth);
-                match (topic, &entry.book) {
-                    (Some(topic), _) => topic.topic.last,
-                    (None, Some(book)) => book.seq(),
-                    (None, None) => {
-                        self.state.get(entry.info.id).map_or(0, |state| state.lock().book.seq())
-                    }
-                }
+    /// On which terms a subscription is served that asks for this.
+    fn terms(&self, target: &Target) -> Terms {
+        let unsaid = if self.hub.settings.conflate { Mode::Auto } else { Mode::All };
+        let mode = target.mode.unwrap_or(unsaid);
+        let cadence = match (mode, target.period_ms) {
+            (Mode::Batch, ms) => Cadence::gathered_ms(ms.unwrap_or(limits::BATCH_MS)),
+            (_, Some(ms)) => Cadence::of_ms(ms),
+            // Trades are summed up over a time.
+            (Mode::Conflate, None) if target.channel == Channel::Trade => {
+                Cadence::of_ms(limits::TRADES_SUMMED_MS)
             }
+            (_, None) => Cadence::EVERY,
+        };
+        Terms { mode, cadence, lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of) }
+    }
+
+    /// The `seq` that the first update's `prev` will be.
+    fn newest_seq(&mut self, key: &Key, terms: Terms) -> u64 {
+        if key.channel.span(key.depth).is_some() {
+            return self.newest_bar_seq(key, terms);
+        }
+        let entry = &mut self.market.entries[key.instrument as usize];
+        if let Some(topic) = entry.topic(key, terms) {
+            return topic.last;
+        }
+        match (key.channel, &entry.book) {
+            (Channel::Book, Some(book)) => book.seq(),
+            (Channel::Book, None) => {
+                self.state.get(entry.info.id).map_or(0, |state| state.lock().book.seq())
+            }
+            (channel, _) => entry.line(channel, key.depth).map_or(0, |line| line.last),
         }
     }
 
@@ -369,13 +391,12 @@ impl Core {
             .filter(|key| venue.is_none_or(|v| *v == entries[key.instrument as usize].info.venue))
             .collect();
         for key in &gone {
-            session.subs.remove(key);
-            entries[key.instrument as usize].leave(id, key.channel, key.depth);
+            if let Some(sub) = session.subs.remove(key) {
+                entries[key.instrument as usize].leave(id, key, sub.terms);
+            }
         }
-        if target.channel == Channel::Quote
-            && let Some(conflated) = &mut session.conflated
-        {
-            conflated.forget(gone.iter().map(|key| key.instrument));
+        if let Some(held) = &mut session.held {
+            held.forget(gone.iter());
         }
         self.report.subscriptions -= gone.len() as u64;
         gone.len()
@@ -388,6 +409,9 @@ impl Core {
             let mut one = json!({"channel": channel.as_str(), "symbol": symbol, "mode": mode});
             if let Some(max_age_ms) = terms.lane.max_age_ms() {
                 one["max_age_ms"] = json!(max_age_ms);
+            }
+            if let Some((name, value)) = pace(terms) {
+                one[name] = value;
             }
             match channel {
                 Channel::Book if depth == 0 => one["depth"] = json!("full"),
@@ -439,6 +463,17 @@ impl Core {
         let _ = serde_json::to_writer(&mut answer, result);
         answer.push(b'}');
         self.push_own(id, |out| frame::text(&answer, out));
+    }
+}
+
+/// How often a subscription is told, as the client is: its field and what holds.
+fn pace(terms: Terms) -> Option<(&'static str, serde_json::Value)> {
+    let ms = terms.cadence.period_ms();
+    match (terms.mode, ms) {
+        (_, 0) => None,
+        (Mode::Batch, ms) => Some(("batch_ms", json!(ms))),
+        (_, ms) if 1_000 % ms == 0 => Some(("max_hz", json!(1_000 / ms))),
+        (_, ms) => Some(("max_hz", json!(1_000.0 / ms as f64))),
     }
 }
 
@@ -503,17 +538,15 @@ impl Answer {
         let has_variants = matches!(target.channel, Channel::Book | Channel::Bar);
         let depth = has_variants.then_some(target.variant());
         self.entry(symbol, target.channel, depth);
-        self.result.extend_from_slice(b",\"mode\":\"");
-        self.result.extend_from_slice(terms.mode.as_str().as_bytes());
-        if let Some(max_age_ms) = terms.lane.max_age_ms() {
-            self.result.extend_from_slice(b"\",\"max_age_ms\":");
-            push_int(&mut self.result, max_age_ms);
-            self.result.extend_from_slice(b",\"epoch\":\"");
-        } else {
-            self.result.extend_from_slice(b"\",\"epoch\":\"");
+        let mode = terms.mode.as_str();
+        self.result.extend_from_slice(format!(",\"mode\":\"{mode}\"").as_bytes());
+        if let Some((name, value)) = pace(terms) {
+            self.result.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
         }
-        self.result.extend_from_slice(epoch.as_bytes());
-        self.result.push(b'"');
+        if let Some(max_age_ms) = terms.lane.max_age_ms() {
+            self.result.extend_from_slice(format!(",\"max_age_ms\":{max_age_ms}").as_bytes());
+        }
+        self.result.extend_from_slice(format!(",\"epoch\":\"{epoch}\"").as_bytes());
         for (name, value) in extra {
             self.result.extend_from_slice(format!(",\"{name}\":{value}").as_bytes());
         }

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
+use crate::wire::form::Form;
 use crate::wire::request::{Channel, Mode};
 
 /// What makes two subscriptions the same one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     /// First, so that one channel's subscriptions are neighbours.
     pub(crate) channel: Channel,
@@ -15,14 +17,23 @@ pub(crate) struct Key {
     /// Levels a side for a book, 0 for all of them; a bar's interval, its place in `Span::BARS`; 0 for
     /// other channels.
     pub(crate) depth: u16,
+    pub(crate) form: Form,
 }
 
 /// How a subscription is to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) mode: Mode,
+    /// How often it is told.
+    pub(crate) cadence: Cadence,
     /// How long a tick of it may wait for others.
     pub(crate) lane: Lane,
+}
+
+impl Terms {
+    /// Every tick, at once.
+    pub(crate) const EVERY: Terms =
+        Terms { mode: Mode::All, cadence: Cadence::EVERY, lane: Lane::SERVERS };
 }
 
 /// One subscription: a few bytes and no strings.
@@ -35,7 +46,7 @@ pub(crate) struct Sub {
     pub(crate) waits: bool,
 }
 
-const _: () = assert!(size_of::<Key>() + size_of::<Sub>() <= 12);
+const _: () = assert!(size_of::<Key>() + size_of::<Sub>() <= 13);
 
 /// All of a client's, by channel and instrument.
 #[derive(Debug, Default)]
@@ -66,8 +77,8 @@ impl Subs {
         self.0.insert(key, sub);
     }
 
-    pub(crate) fn remove(&mut self, key: &Key) {
-        self.0.remove(key);
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Sub> {
+        self.0.remove(key)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, Sub)> + '_ {
@@ -81,8 +92,8 @@ impl Subs {
         instrument: Option<u32>,
     ) -> impl Iterator<Item = Key> + '_ {
         let (first, last) = (instrument.unwrap_or(0), instrument.unwrap_or(u32::MAX));
-        let from = Key { channel, instrument: first, depth: 0 };
-        let to = Key { channel, instrument: last, depth: u16::MAX };
+        let from = Key { channel, instrument: first, depth: 0, form: Form::MIN };
+        let to = Key { channel, instrument: last, depth: u16::MAX, form: Form::MAX };
         self.0.range(from..=to).map(|(key, _)| *key)
     }
 }
@@ -93,12 +104,9 @@ mod tests {
 
     #[test]
     fn a_channel_s_subscriptions_are_found_by_instrument() {
-        let sub = Sub {
-            terms: Terms { mode: Mode::All, lane: Lane::SERVERS },
-            wild: false,
-            waits: false,
-        };
-        let key = |channel, instrument, depth| Key { channel, instrument, depth };
+        let sub = Sub { terms: Terms::EVERY, wild: false, waits: false };
+        let key =
+            |channel, instrument, depth| Key { channel, instrument, depth, form: Form::NATIVE };
         let mut subs = Subs::default();
         for one in [
             key(Channel::Book, 7, 25),

@@ -1,5 +1,7 @@
 //! What goes over the wire: the native dialect out and in, and RFC 6455 frames.
 
+pub mod encode;
+pub mod form;
 pub mod frame;
 pub mod native;
 pub mod request;

@@ -6,6 +6,7 @@
 use tickcast_feeds::tick::flags;
 use tickcast_feeds::{Decimal, FeedState, Side, Tick};
 
+use super::encode::TradeSum;
 use crate::derive::sum::{difference, percent};
 use crate::derive::{Bar, Sum};
 
@@ -72,6 +73,26 @@ pub fn trade(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: u64) {
         out.extend_from_slice(b",\"aggregate\":true");
     }
     push_stamps(out, tick.ts_event, tick.ts_recv);
+}
+
+/// Appends several trades as one: price, side and id are the newest one's.
+pub fn trades(out: &mut Vec<u8>, heads: &Heads, sum: &TradeSum, prev: u64) {
+    let trade = sum.last.as_trade();
+    out.extend_from_slice(&heads.trade);
+    push_int(out, sum.last.seq);
+    push_field(out, b",\"prev\":", prev);
+    push_field(out, b",\"id\":", trade.id);
+    out.extend_from_slice(match trade.side {
+        Side::Buy => b",\"side\":\"buy\"",
+        Side::Sell => b",\"side\":\"sell\"",
+    });
+    push_decimal(out, b",\"price\":\"", trade.price);
+    push_sum(out, b",\"qty\":\"", sum.qty);
+    push_field(out, b",\"count\":", sum.count);
+    push_sum(out, b",\"buy_qty\":\"", sum.bought);
+    push_decimal(out, b",\"high\":\"", sum.high.as_trade().price);
+    push_decimal(out, b",\"low\":\"", sum.low.as_trade().price);
+    push_stamps(out, sum.last.ts_event, sum.last.ts_recv);
 }
 
 /// Appends a quote: an update that follows `prev`, or a snapshot where there is none.

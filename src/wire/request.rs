@@ -52,18 +52,24 @@ impl Channel {
 /// How a subscription is served when the client cannot keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Every tick; the server's slow-consumer policy decides beyond the outbox's bound.
+    /// Every tick, and what the server's slow-consumer policy says when the client falls behind.
+    Auto,
+    /// Every tick, or none: a client that falls behind is closed.
     All,
-    /// The latest value.
+    /// The latest value, books merged, trades summed up.
     Conflate,
+    /// Every tick, many in one message.
+    Batch,
 }
 
 impl Mode {
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Mode::Auto => "auto",
             Mode::All => "all",
             Mode::Conflate => "conflate",
+            Mode::Batch => "batch",
         }
     }
 }
@@ -83,6 +89,9 @@ pub struct Target {
     /// How long an update may wait to share a send with others, milliseconds; `None` where not
     /// given.
     pub max_age_ms: Option<u64>,
+    /// Milliseconds between two messages of a subscription, at least (`max_hz`) or at most
+    /// (`batch_ms`); `None` where not given.
+    pub period_ms: Option<u64>,
 }
 
 impl Target {
@@ -262,9 +271,14 @@ fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
     let interval = interval(channel, params.remove("interval"))?;
     let mode = mode(channel, params.remove("mode"))?;
     let max_age_ms = max_age_ms(params.remove("max_age_ms"))?;
-    let known = ["channel", "symbol", "depth", "interval", "mode", "max_age_ms"];
+    let max_hz = max_hz(mode, params.remove("max_hz"))?;
+    let batch_ms = batch_ms(mode, params.remove("batch_ms"))?;
+    let known =
+        ["channel", "symbol", "depth", "interval", "mode", "max_hz", "batch_ms", "max_age_ms"];
     no_more("params", &params, &known)?;
-    Ok(Target { channel, symbols, depth: depth.or(interval), mode, max_age_ms })
+    let mode = mode.or(max_hz.map(|_| Mode::Conflate));
+    let period_ms = max_hz.or(batch_ms);
+    Ok(Target { channel, symbols, depth: depth.or(interval), mode, max_age_ms, period_ms })
 }
 
 fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
@@ -328,19 +342,53 @@ fn interval(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error
 }
 
 fn mode(channel: Channel, value: Option<Value>) -> Result<Option<Mode>, Error> {
+    // The state of a feed is told as it changes, and of a bar each last word counts.
+    let merges = !matches!(channel, Channel::Status | Channel::Bar);
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(mode)) if mode == "all" => Ok(Some(Mode::All)),
-        Some(Value::String(mode)) if mode == "conflate" && channel == Channel::Quote => {
-            Ok(Some(Mode::Conflate))
-        }
+        Some(Value::String(mode)) if mode == "auto" => Ok(Some(Mode::Auto)),
+        Some(Value::String(mode)) if mode == "batch" => Ok(Some(Mode::Batch)),
+        Some(Value::String(mode)) if mode == "conflate" && merges => Ok(Some(Mode::Conflate)),
         Some(other) => {
-            let expected = match channel {
-                Channel::Quote => "\"all\" or \"conflate\"",
-                _ => "\"all\" (\"conflate\" is for quotes)",
+            let expected = match merges {
+                true => "\"all\", \"auto\", \"conflate\" or \"batch\"",
+                false => "\"all\" or \"batch\" (\"conflate\" is for trade, quote, book and ticker)",
             };
             Err(bad_value("mode", &other, expected))
         }
+    }
+}
+
+/// Milliseconds between two messages.
+fn max_hz(mode: Option<Mode>, value: Option<Value>) -> Result<Option<u64>, Error> {
+    let expected = format!("a number from {} to {}", limits::MAX_HZ.start(), limits::MAX_HZ.end());
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) if !matches!(mode, None | Some(Mode::Conflate)) => {
+            let message = format!("`max_hz` {} goes with mode conflate only", cut_value(&other));
+            Err(("bad_value", message))
+        }
+        Some(other) => match other.as_f64() {
+            Some(hz) if limits::MAX_HZ.contains(&hz) => Ok(Some((1_000.0 / hz).ceil() as u64)),
+            _ => Err(bad_value("max_hz", &other, &expected)),
+        },
+    }
+}
+
+fn batch_ms(mode: Option<Mode>, value: Option<Value>) -> Result<Option<u64>, Error> {
+    let range = limits::BATCH_MS_RANGE;
+    let expected = format!("{} to {} milliseconds", range.start(), range.end());
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(other) if mode != Some(Mode::Batch) => {
+            let message = format!("`batch_ms` {} goes with mode batch only", cut_value(&other));
+            Err(("bad_value", message))
+        }
+        Some(other) => match other.as_u64() {
+            Some(ms) if range.contains(&ms) => Ok(Some(ms)),
+            _ => Err(bad_value("batch_ms", &other, &expected)),
+        },
     }
 }
 

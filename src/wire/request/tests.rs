@@ -14,6 +14,18 @@ fn understands_the_documented_requests() {
     let Call::Subscribe(t) = r.call else { panic!("{r:?}") };
     assert_eq!((t.mode, t.symbols), (Some(Mode::Conflate), vec!["*".to_owned()]));
 
+    for (pace, expected) in [
+        (r#""max_hz":10"#, (Some(Mode::Conflate), Some(100))),
+        (r#""mode":"conflate","max_hz":0.3"#, (Some(Mode::Conflate), Some(3334))),
+        (r#""mode":"batch","batch_ms":250"#, (Some(Mode::Batch), Some(250))),
+        (r#""mode":"auto""#, (Some(Mode::Auto), None)),
+    ] {
+        let params = format!(r#"{{"channel":"book","symbol":"a",{pace}}}"#);
+        let text = format!(r#"{{"method":"subscribe","params":{params}}}"#);
+        let Call::Subscribe(t) = parse(&text).unwrap().call else { panic!() };
+        assert_eq!((t.mode, t.period_ms), expected, "{pace}");
+    }
+
     let full =
         r#"{"method":"unsubscribe","params":{"channel":"book","symbol":"a","depth":"full"}}"#;
     let Call::Unsubscribe(t) = parse(full).unwrap().call else { panic!() };
@@ -112,9 +124,24 @@ fn names_what_is_wrong() {
             "1001",
         ),
         (
-            r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"conflate"}}"#,
+            r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"all","max_hz":5}}"#,
             "bad_value",
-            "`mode`",
+            "`max_hz` 5 goes with mode conflate only",
+        ),
+        (
+            r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","max_hz":101}}"#,
+            "bad_value",
+            "bad value 101 for `max_hz`, expected a number from 0.1 to 100",
+        ),
+        (
+            r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","batch_ms":5}}"#,
+            "bad_value",
+            "`batch_ms` 5 goes with mode batch only",
+        ),
+        (
+            r#"{"method":"subscribe","params":{"channel":"book","symbol":"a","mode":"batch","batch_ms":4}}"#,
+            "bad_value",
+            "5 to 10000 milliseconds",
         ),
         (
             r#"{"method":"subscribe","params":{"channel":"trade","symbol":"a","max_age_ms":1.5}}"#,

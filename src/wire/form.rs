@@ -1,0 +1,108 @@
+//! In which form a message goes out: the dialect with its variants, and how it is framed.
+//!
+//! Subscribers of one channel of one instrument that want the same form share one encoding.
+
+use super::frame;
+
+/// A form, in one byte: it is part of what makes two subscriptions the same.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Form(u8);
+
+/// Whose words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// docs/PROTOCOL.md.
+    Native,
+    /// Binance's, with the variant in 4 bits: `wire::binance` knows what they say.
+    Binance(u8),
+}
+
+/// How a message is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Framing {
+    /// A WebSocket text frame.
+    WebSocket = 0,
+    /// The same, compressed (RFC 7692).
+    Deflated = 1,
+    /// A server-sent event.
+    Sse = 2,
+}
+
+const BINANCE: u8 = 0b0001_0000;
+const VARIANT: u8 = 0b0000_1111;
+const FRAMING: u32 = 6;
+
+impl Form {
+    /// Native JSON in WebSocket frames.
+    pub const NATIVE: Form = Form(0);
+    /// Sorts before all others.
+    pub const MIN: Form = Form(0);
+    /// Sorts behind all others.
+    pub const MAX: Form = Form(u8::MAX);
+
+    /// Binance's words in this variant (4 bits), in WebSocket frames.
+    pub const fn binance(variant: u8) -> Form {
+        Form(BINANCE | (variant & VARIANT))
+    }
+
+    /// The same words, framed so.
+    pub const fn framed(self, framing: Framing) -> Form {
+        Form(self.0 & !(0b11 << FRAMING) | (framing as u8) << FRAMING)
+    }
+
+    /// Whose words.
+    pub const fn language(self) -> Language {
+        match self.0 & BINANCE {
+            0 => Language::Native,
+            _ => Language::Binance(self.0 & VARIANT),
+        }
+    }
+
+    /// How messages are framed.
+    pub const fn framing(self) -> Framing {
+        match self.0 >> FRAMING {
+            0 => Framing::WebSocket,
+            1 => Framing::Deflated,
+            _ => Framing::Sse,
+        }
+    }
+
+    /// Appends `message` framed.
+    pub(crate) fn frame(self, message: &[u8], out: &mut Vec<u8>) {
+        match self.framing() {
+            Framing::WebSocket | Framing::Deflated => frame::text(message, out),
+            Framing::Sse => {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(message);
+                out.extend_from_slice(b"\n\n");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, {:?}", self.language(), self.framing())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn language_and_framing_are_apart() {
+        for framing in [Framing::WebSocket, Framing::Deflated, Framing::Sse] {
+            assert_eq!(Form::NATIVE.framed(framing).language(), Language::Native);
+            for variant in 0..16 {
+                let form = Form::binance(variant).framed(framing);
+                assert_eq!(
+                    (form.language(), form.framing()),
+                    (Language::Binance(variant), framing)
+                );
+                assert!(Form::MIN < form && form < Form::MAX);
+            }
+        }
+    }
+}
