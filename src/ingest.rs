@@ -20,8 +20,9 @@ use tickcast_feeds::feed::{Feed, RunContext};
 use tickcast_feeds::live::{LiveStats, MakeTap};
 use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{InstrumentId, Sink, SinkClosed, Stop, Tick};
+use tokio::sync::oneshot;
 
-use crate::books::Writer;
+use crate::books::{InstrumentState, Writer};
 use crate::clock;
 use crate::ingest::recorder::Recorder;
 use crate::limits;
@@ -39,6 +40,47 @@ struct Batch {
     paced: bool,
     /// Which feed it is from.
     feed: usize,
+}
+
+/// What comes to the ingest.
+#[derive(Debug)]
+enum Parcel {
+    Batch(Batch),
+    Cut(Cut),
+}
+
+/// Asks for a snapshot of a book at which its streams are cut.
+#[derive(Debug)]
+struct Cut {
+    instrument: InstrumentId,
+    answer: oneshot::Sender<InstrumentState>,
+}
+
+/// Where to ask for snapshots of books that fit streams which are told less often than every event.
+#[derive(Debug, Default)]
+pub(crate) struct Cutter {
+    /// None once the ingest stops.
+    to_ingest: Mutex<Option<Sender<Parcel>>>,
+}
+
+impl Cutter {
+    /// The newest of an instrument, its book in it, taken at a place on the ring where every stream of
+    /// that book ends a message: one that a client has subscribed to before asking goes on from there.
+    /// `None` while the server stops.
+    pub(crate) async fn cut(&self, instrument: InstrumentId) -> Option<InstrumentState> {
+        let (answer, cut) = oneshot::channel();
+        let mut parcel = Parcel::Cut(Cut { instrument, answer });
+        let to_ingest = self.to_ingest.lock().clone()?;
+        // The channel is full while feeds are ahead of the ingest: a moment.
+        while let Err(error) = to_ingest.try_send(parcel) {
+            match error {
+                TrySendError::Full(back) => parcel = back,
+                TrySendError::Disconnected(_) => return None,
+            }
+            tokio::time::sleep(limits::CUT_RETRY).await;
+        }
+        cut.await.ok()
+    }
 }
 
 /// What is known of one feed.
@@ -93,7 +135,7 @@ pub(crate) struct Reject {
 /// A feed's end of the channel.
 struct FeedSink {
     batch: Batch,
-    to_ingest: Sender<Batch>,
+    to_ingest: Sender<Parcel>,
     empty: Receiver<Vec<Tick>>,
     stats: Arc<FeedStats>,
 }
@@ -103,7 +145,7 @@ impl FeedSink {
     fn new(
         feed: usize,
         paced: bool,
-        to_ingest: Sender<Batch>,
+        to_ingest: Sender<Parcel>,
         empty: Receiver<Vec<Tick>>,
         stats: Arc<FeedStats>,
     ) -> Self {
@@ -129,7 +171,7 @@ impl Sink for FeedSink {
             feed: self.batch.feed,
         };
         let batch = std::mem::replace(&mut self.batch, next);
-        self.to_ingest.send(batch).map_err(|_| SinkClosed)
+        self.to_ingest.send(Parcel::Batch(batch)).map_err(|_| SinkClosed)
     }
 
     fn reject(&mut self, kind: &'static str, detail: &str, text: &[u8]) {
@@ -184,6 +226,7 @@ impl Sink for FeedSink {
 pub(crate) struct Ingest {
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) report: Arc<Mutex<IngestReport>>,
+    pub(crate) cutter: Arc<Cutter>,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
 }
@@ -198,7 +241,7 @@ impl Ingest {
         taps: Option<&Arc<MakeTap>>,
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
-        let (to_ingest, batches) = bounded(limits::BATCHES);
+        let (to_ingest, parcels) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
         let report = Arc::new(Mutex::new(IngestReport::default()));
         let mut threads = Vec::new();
@@ -208,7 +251,7 @@ impl Ingest {
         let worker =
             Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: all_stats.clone() };
         let shown = report.clone();
-        let run = move || worker.run(&batches, &give_back, &shown);
+        let run = move || worker.run(&parcels, &give_back, &shown);
         threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
         for (number, feed) in feeds.into_iter().enumerate() {
             if feed.lossless() {
@@ -229,12 +272,14 @@ impl Ingest {
             let run = move || run_feed(feed, sink, &context);
             threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
-        Ok(Ingest { feeds: all_stats, report, stop, threads })
+        let cutter = Arc::new(Cutter { to_ingest: Mutex::new(Some(to_ingest)) });
+        Ok(Ingest { feeds: all_stats, report, cutter, stop, threads })
     }
 
     /// Stops the feeds and waits for all threads.
     pub(crate) fn stop(self) {
         self.stop.stop();
+        self.cutter.to_ingest.lock().take();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the ingest panicked");
@@ -278,36 +323,41 @@ struct Worker {
 impl Worker {
     fn run(
         mut self,
-        batches: &Receiver<Batch>,
+        parcels: &Receiver<Parcel>,
         give_back: &Sender<Vec<Tick>>,
         shown: &Mutex<IngestReport>,
     ) {
         loop {
-            match self.next(batches) {
-                Ok(batch) => self.take(batch, give_back, shown),
+            match self.next(parcels) {
+                Ok(Parcel::Batch(batch)) => self.take(batch, give_back, shown),
+                Ok(Parcel::Cut(cut)) => self.cut(cut),
                 Err(RecvTimeoutError::Timeout) => self.idle(shown),
-                // The last feed has ended and dropped its sender.
+                // The last feed has ended and the server stops: all senders are dropped.
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-        }
-        // Their last bars end nevertheless.
-        while !self.stop.is_stopped() {
-            let rest = self.recorder.rest(clock::now().mono_ns).unwrap_or(limits::STOP_SLEEP);
-            sleep(rest.min(limits::STOP_SLEEP));
-            self.idle(shown);
         }
     }
 
     /// The next batch, waited for until something is due by the clock.
-    fn next(&self, batches: &Receiver<Batch>) -> Result<Batch, RecvTimeoutError> {
+    fn next(&self, parcels: &Receiver<Parcel>) -> Result<Parcel, RecvTimeoutError> {
         // Under load there is one, and no clock to be read.
-        if let Ok(batch) = batches.try_recv() {
-            return Ok(batch);
+        if let Ok(parcel) = parcels.try_recv() {
+            return Ok(parcel);
         }
         match self.recorder.rest(clock::now().mono_ns) {
-            Some(rest) => batches.recv_timeout(rest),
-            None => batches.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(rest) => parcels.recv_timeout(rest),
+            None => parcels.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
+    }
+
+    /// Cuts a book's streams, and answers with the book.
+    fn cut(&mut self, cut: Cut) {
+        let copy = self.recorder.cut(cut.instrument, clock::now().ns);
+        if !self.recorder.is_empty() {
+            self.publish(self.hub.paced.load(Ordering::Relaxed));
+        }
+        // Who asked may be gone.
+        let _ = cut.answer.send(copy);
     }
 
     /// Does what is due by the clock.

@@ -80,9 +80,6 @@ pub const TEND_SESSIONS: usize = 1_000;
 /// Waiting time of the ingest between two looks at the reactors when a replay is paced on them.
 pub const PACE_SLEEP: Duration = Duration::from_micros(100);
 
-/// Longest sleep of an ingest whose feeds have all ended, between two looks at whether to stop.
-pub const STOP_SLEEP: Duration = Duration::from_millis(100);
-
 /// Ticks that a feed hands over at a time at most.
 pub const BATCH_TICKS: usize = 512;
 
@@ -111,6 +108,9 @@ pub const TRADES_SUMMED_MS: u64 = 100;
 /// Bytes of gathered messages that are sent before their time: a frame should not grow beyond what a
 /// client's buffers are made for.
 pub const GATHERED_BYTES: usize = 256 * KIB;
+
+/// Pause between two attempts to hand the ingest something while its channel is full.
+pub const CUT_RETRY: Duration = Duration::from_millis(1);
 
 /// Share of the outbox, as a divisor, that waits for a client when it is moved to conflated delivery:
 /// early enough that trades, which are never merged unasked, have room while it catches up.

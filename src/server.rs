@@ -89,6 +89,7 @@ async fn serve(
         hub: reactors.hub.clone(),
         feeds: ingest.feeds.clone(),
         ingest: ingest.report.clone(),
+        cutter: ingest.cutter.clone(),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,

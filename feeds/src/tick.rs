@@ -21,6 +21,9 @@ pub enum Kind {
     /// A part of a bar: what the server derives from trades. No feed makes one; its event is
     /// several ticks, whose payload is the server's own (`derive::bar`).
     Bar = 5,
+    /// No event: a snapshot of the instrument's book was taken here, and streams that are told less
+    /// often than every event are to end a message here. The server's own too.
+    Cut = 6,
 }
 
 /// Bits of [`Tick::flags`].
@@ -231,6 +234,11 @@ impl Tick {
         tick
     }
 
+    /// A place at which streams of the instrument's book are cut.
+    pub fn cut(instrument: InstrumentId, stamp: Stamp) -> Self {
+        Tick::bare(instrument, Kind::Cut, flags::FIRST | flags::LAST, stamp)
+    }
+
     /// Whether all bits of `mask` are set in the flags.
     pub const fn has(&self, mask: u8) -> bool {
         self.flags & mask == mask
@@ -304,6 +312,7 @@ impl Tick {
             2 => Kind::Quote,
             3 => Kind::Level,
             5 => Kind::Bar,
+            6 => Kind::Cut,
             _ => Kind::Status,
         };
         Tick {

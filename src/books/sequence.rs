@@ -100,7 +100,7 @@ impl Sequencer {
             Kind::Level => Sequenced::Seq(self.book.last),
             Kind::Status => self.status.count(),
             // Numbered where they are made.
-            Kind::Bar => Sequenced::Seq(tick.seq),
+            Kind::Bar | Kind::Cut => Sequenced::Seq(tick.seq),
         }
     }
 

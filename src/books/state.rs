@@ -105,9 +105,9 @@ impl InstrumentState {
             }
             Kind::Status => self.apply_status(last),
             // They come from the series that is here.
-            Kind::Bar => {}
+            Kind::Bar | Kind::Cut => {}
         }
-        if !matches!(last.kind, Kind::Status | Kind::Bar) {
+        if !matches!(last.kind, Kind::Status | Kind::Bar | Kind::Cut) {
             self.data_recv = last.ts_recv;
         }
         self.position = first + event.len() as u64;

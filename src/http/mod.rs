@@ -43,6 +43,8 @@ pub(crate) struct Plane {
     pub(crate) hub: Arc<Hub>,
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) ingest: Arc<Mutex<IngestReport>>,
+    /// Where to ask for books that fit the streams.
+    pub(crate) cutter: Arc<crate::ingest::Cutter>,
     /// The recording that is made, if one is.
     pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,

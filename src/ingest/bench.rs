@@ -8,7 +8,7 @@ use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{Instruments, Sink, Stop, Tick};
 
 use super::recorder::Recorder;
-use super::{Batch, FeedSink, FeedStats, Worker};
+use super::{Parcel, FeedSink, FeedStats, Worker};
 use crate::books::State;
 use crate::limits;
 use crate::reactor::{Hub, Link, Settings};
@@ -19,7 +19,7 @@ use crate::stats::IngestReport;
 pub struct FeedSide {
     sink: FeedSink,
     worker: Worker,
-    batches: Receiver<Batch>,
+    parcels: Receiver<Parcel>,
     give_back: Sender<Vec<Tick>>,
     shown: Mutex<IngestReport>,
     pub(crate) hub: Arc<Hub>,
@@ -40,14 +40,14 @@ impl FeedSide {
         });
         let (producer, ring) = ring::channel(limits::RING_SLOTS).expect("a valid default");
         let state = Arc::new(State::new());
-        let (to_ingest, batches) = bounded(limits::BATCHES);
+        let (to_ingest, parcels) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
         let stats = Arc::new(FeedStats::new("bench".to_owned(), None));
         let recorder = Recorder::new(producer, state.writer(), hub.instruments.clone());
         FeedSide {
             sink: FeedSink::new(0, false, to_ingest, empty, stats.clone()),
             worker: Worker { hub: hub.clone(), recorder, stop: Stop::new(), feeds: vec![stats] },
-            batches,
+            parcels,
             give_back,
             shown: Mutex::default(),
             hub,
@@ -64,8 +64,11 @@ impl FeedSide {
 
     /// What the ingest's thread does with all that was flushed so far.
     pub fn ingest(&mut self) {
-        while let Ok(batch) = self.batches.try_recv() {
-            self.worker.take(batch, &self.give_back, &self.shown);
+        while let Ok(parcel) = self.parcels.try_recv() {
+            match parcel {
+                Parcel::Batch(batch) => self.worker.take(batch, &self.give_back, &self.shown),
+                Parcel::Cut(cut) => self.worker.cut(cut),
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use tickcast_feeds::tick::{TICK_WORDS, flags};
 use tickcast_feeds::{FeedState, InstrumentId, Instruments, Kind, Quote, Stamp, Status, Tick};
 
 use super::derived::Timelines;
-use crate::books::{BookError, Sequenced, Sequencers, Writer};
+use crate::books::{BookError, InstrumentState, Sequenced, Sequencers, Writer};
 use crate::limits;
 use crate::ring::Producer;
 use crate::stats::IngestReport;
@@ -211,6 +211,17 @@ impl Recorder {
                 state.position = producer.position() + words.len() as u64;
             }
         }
+    }
+
+    /// A copy of an instrument's book, where it is known, and a mark on the ring at which it was taken.
+    pub(super) fn cut(&mut self, id: InstrumentId, now_ns: u64) -> InstrumentState {
+        let mut copy = InstrumentState::new();
+        copy.copy_from(&self.writer.slot(id).lock());
+        if copy.book.is_known() {
+            let stamp = Stamp { event: 0, recv: now_ns, seq: copy.book.seq() };
+            self.words.push(Tick::cut(id, stamp).to_words());
+        }
+        copy
     }
 
     /// A book event that does not fit its book: the book is unknown from here to the next

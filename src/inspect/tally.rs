@@ -89,7 +89,7 @@ fn place(kind: Kind) -> usize {
         Kind::Quote => 1,
         Kind::Level => 2,
         // No feed makes bars: they are derived behind it.
-        Kind::Status | Kind::Bar => 3,
+        Kind::Status | Kind::Bar | Kind::Cut => 3,
     }
 }
 
@@ -264,7 +264,7 @@ impl PartialEq for OneSymbol {
 impl OneSymbol {
     fn count(&mut self, tick: &Tick, recv: u64, in_message: bool) {
         match tick.kind {
-            Kind::Bar => {}
+            Kind::Bar | Kind::Cut => {}
             Kind::Trade => self.seen.trades += 1,
             Kind::Quote => self.seen.quotes += 1,
             Kind::Level => {

@@ -295,6 +295,11 @@ impl Core {
                 }
             }
             Kind::Status => self.status(position, tick),
+            Kind::Cut => {
+                if entry.book.is_some() && position >= entry.book_from {
+                    self.cut(tick.instrument.index());
+                }
+            }
             Kind::Bar => {
                 if !entry.bars.is_empty() {
                     self.bar_part(position, tick);
@@ -524,16 +529,16 @@ impl Core {
             self.rejoin_all(id);
         }
         for index in 0..self.market.entries.len() {
-            self.tell_bridged(index);
+            self.tell_merged(index);
         }
     }
 
-    /// Whoever knows no snapshots is told what differs since.
-    fn tell_bridged(&mut self, index: usize) {
+    /// Those who are told sums are told what differs since, or get their snapshot.
+    fn tell_merged(&mut self, index: usize) {
         let (market, _, mut fan_out) = self.split();
         let Entry { books, book, info, .. } = &mut market.entries[index];
         let Some(book) = book.as_ref().filter(|book| book.is_known()) else { return };
-        for topic in books.topics.iter_mut().filter(|topic| topic.paced.is_some()) {
+        for topic in books.topics.iter_mut().filter(|topic| topic.is_merged()) {
             let key = key_of(topic, info.id.0);
             fan_out.note_dirty(topic, key, book.ts_recv());
         }
@@ -556,10 +561,11 @@ impl Core {
             entry.replace_book(state.book.clone());
             entry.book_from = state.position;
             for topic in entry.books.topics.iter_mut() {
+                let (merged, bridged) = (topic.is_merged(), encode::is_bridged(topic.form));
                 match &mut topic.paced {
                     // They stand where they stood until the next stroke.
-                    Some(paced) => paced.fresh = !encode::is_bridged(topic.form),
-                    None => topic.last = state.book.seq(),
+                    Some(paced) if merged => paced.fresh = !bridged,
+                    _ => topic.last = state.book.seq(),
                 }
             }
         }

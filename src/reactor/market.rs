@@ -86,7 +86,10 @@ impl Entry {
         let seq = self.book.as_ref().map_or(0, |book| book.seq());
         self.books.last = seq;
         let at = self.books.find_or_make(key, terms.cadence);
-        if let (Some(paced), Some(book)) = (&mut self.books.topics[at].paced, &self.book)
+        let topic = &mut self.books.topics[at];
+        let is_merged = topic.is_merged();
+        if let (Some(paced), Some(book)) = (&mut topic.paced, &self.book)
+            && is_merged
             && paced.is_new
         {
             paced.is_new = false;

@@ -21,6 +21,9 @@ use crate::session::subs::{Key, Terms};
 use crate::wire::form::Form;
 use crate::wire::request::{Channel, Mode};
 
+#[path = "conflation_tests.rs"]
+mod conflation_tests;
+
 const ID: InstrumentId = InstrumentId(0);
 
 fn key(channel: Channel, depth: u16) -> Key {
