@@ -109,6 +109,9 @@ pub const TRADES_SUMMED_MS: u64 = 100;
 /// client's buffers are made for.
 pub const GATHERED_BYTES: usize = 256 * KIB;
 
+/// Most milliseconds between two pings to a client of the Binance dialect: as Binance's own.
+pub const BINANCE_PING_MS: u64 = 20_000;
+
 /// Pause between two attempts to hand the ingest something while its channel is full.
 pub const CUT_RETRY: Duration = Duration::from_millis(1);
 

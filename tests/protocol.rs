@@ -194,7 +194,7 @@ fn what_cannot_be_understood_is_told_why() {
         (&subscribe(r#"{"channel":"book","symbol":"*","depth":-5}"#), "bad_value", "-5"),
         (&subscribe(r#"{"channel":"book","symbol":"*","depth":2.5}"#), "bad_value", "2.5"),
         (&subscribe(r#"{"channel":"book","symbol":"*","depth":"all"}"#), "bad_value", "full"),
-        (&subscribe(r#"{"channel":"book","symbol":"*","mode":"conflate"}"#), "bad_value", "quotes"),
+        (&subscribe(r#"{"channel":"bar","symbol":"*","mode":"conflate"}"#), "bad_value", "ticker"),
         (&subscribe(r#"{"channel":"quote","symbol":"*","mode":"some"}"#), "bad_value", "conflate"),
         (&subscribe(r#"{"channel":"book","symbol":"*","dept":5}"#), "unknown_field", "`dept`"),
         (

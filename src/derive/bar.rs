@@ -6,7 +6,7 @@ use tickcast_feeds::{Decimal, InstrumentId, Kind, Side, Tick};
 use super::sum::Sum;
 
 /// What a bar spans.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Span {
     /// A second.

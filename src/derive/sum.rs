@@ -143,6 +143,27 @@ pub fn percent(to: Decimal, from: Decimal) -> Option<Sum> {
     Some(Sum { mantissa: quotient, exponent: -2 })
 }
 
+/// Places of a quotient.
+const PLACES: i16 = 8;
+
+/// `dividend / divisor` to eight places, cut off; to fewer where that does not fit in 128 bits.
+/// `None` where either has no value, or the divisor is zero.
+pub fn quotient(dividend: Sum, divisor: Sum) -> Option<Sum> {
+    if !(dividend.is_known() && divisor.is_known()) || divisor.mantissa == 0 {
+        return None;
+    }
+    (0..=PLACES).rev().find_map(|places| {
+        let by = i32::from(dividend.exponent) - i32::from(divisor.exponent) + i32::from(places);
+        let factor = 10i128.checked_pow(by.unsigned_abs())?;
+        let mantissa = if by >= 0 {
+            dividend.mantissa.checked_mul(factor)?.checked_div(divisor.mantissa)?
+        } else {
+            dividend.mantissa.checked_div(divisor.mantissa.checked_mul(factor)?)?
+        };
+        Some(Sum { mantissa, exponent: -places })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,5 +238,25 @@ mod tests {
         assert_eq!(of("-1", "-2"), is("50"), "above is above, whatever the sign");
         assert_eq!(of("1", "0"), None);
         assert_eq!(of("1e100", "1e-100"), None);
+    }
+
+    #[test]
+    fn a_quotient_has_eight_places_or_what_fits() {
+        let of = |a: &str, b: &str| quotient(d(a).into(), d(b).into()).map(shown);
+        let is = |text: &str| Some(text.to_owned());
+        assert_eq!(of("92700", "1.5"), is("61800"));
+        assert_eq!(of("1", "3"), is("0.33333333"));
+        assert_eq!(of("-2", "3"), is("-0.66666666"));
+        assert_eq!(of("1e9", "1e-9"), is("1000000000000000000"));
+        assert_eq!(of("1e-9", "1e9"), is("0"));
+        assert_eq!(of("1e30", "7"), is("142857142857142857142857142857.14285714"));
+        assert_eq!(
+            of("1e33", "7"),
+            is("142857142857142857142857142857142.85714"),
+            "to fewer places"
+        );
+        assert_eq!((of("1", "0"), of("1e100", "1")), (None, None));
+        assert_eq!(quotient(Sum::NONE, Sum::new(1, 0)), None);
+        assert_eq!(quotient(Sum::new(1, 0), Sum::NONE), None);
     }
 }

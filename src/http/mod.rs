@@ -31,6 +31,8 @@ use crate::limits;
 use crate::reactor::{Adopt, Command, Hub, Link};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
+use crate::wire::binance;
+use crate::wire::form::Form;
 
 pub(crate) use publish::Door;
 
@@ -147,11 +149,13 @@ async fn answer(
     peer: SocketAddr,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
-    let dialect = match request.uri().path() {
-        "/v1/ws" => Dialect::Native,
-        "/v1/echo" => Dialect::Echo,
-        "/v1/publish" => return publish::answer(plane, request, peer).await,
-        _ => return api::answer(plane, &request).await,
+    let opening = match Opening::of(request.uri()) {
+        Some(Ok(opening)) => opening,
+        Some(Err(response)) => return *response,
+        None if request.uri().path() == "/v1/publish" => {
+            return publish::answer(plane, request, peer).await;
+        }
+        None => return api::answer(plane, &request).await,
     };
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
@@ -161,18 +165,48 @@ async fn answer(
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
     }
-    match upgrade::answer(&mut request, dialect == Dialect::Native) {
+    match upgrade::answer(&mut request, opening.dialect == Dialect::Native) {
         Ok((response, upgraded)) => {
             plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
             let link = least_busy(&plane.hub.links);
             link.sessions.fetch_add(1, Ordering::Relaxed);
-            tokio::task::spawn_local(hand_over(link, upgraded, peer, dialect));
+            tokio::task::spawn_local(hand_over(link, upgraded, peer, opening));
             response
         }
         Err(response) => {
             plane.counters.upgrades_refused.fetch_add(1, Ordering::Relaxed);
             *response
         }
+    }
+}
+
+/// What a connection that is to be upgraded begins with.
+struct Opening {
+    dialect: Dialect,
+    form: Form,
+    streams: Vec<String>,
+}
+
+impl Opening {
+    /// What a URL says; `None` where it is not a WebSocket's.
+    fn of(uri: &hyper::Uri) -> Option<Result<Self, Box<Response<Body>>>> {
+        let native = |dialect| Opening { dialect, form: Form::NATIVE, streams: Vec::new() };
+        match uri.path() {
+            "/v1/ws" => return Some(Ok(native(Dialect::Native))),
+            "/v1/echo" => return Some(Ok(native(Dialect::Echo))),
+            _ => {}
+        }
+        let opening = match binance::url::opening(uri.path(), uri.query().unwrap_or(""))? {
+            Ok(opening) => opening,
+            Err(fault) => {
+                let mut body = Vec::new();
+                fault.write_to(&mut body);
+                let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_REQUEST);
+                return Some(Err(typed(status, "application/json", body).into()));
+            }
+        };
+        let form = binance::form::of_connection(opening.combined, opening.unit);
+        Some(Ok(Opening { dialect: Dialect::Binance, form, streams: opening.streams }))
     }
 }
 
@@ -190,11 +224,12 @@ async fn hand_over(
     link: Arc<Link>,
     upgraded: fastwebsockets::upgrade::UpgradeFut,
     peer: SocketAddr,
-    dialect: Dialect,
+    opening: Opening,
 ) {
     let adopt = async {
         let (stream, early) = socket_of(upgraded).await?;
-        Some(Adopt { stream: stream.into_std().ok()?, peer, dialect, early })
+        let Opening { dialect, form, streams } = opening;
+        Some(Adopt { stream: stream.into_std().ok()?, peer, dialect, form, streams, early })
     };
     match adopt.await {
         Some(adopt) => link.send(Command::Adopt(Box::new(adopt))),

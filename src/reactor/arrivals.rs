@@ -164,7 +164,8 @@ impl Core {
                 return;
             }
         };
-        let session = self.session(stream.clone(), adopt.peer, adopt.dialect);
+        let mut session = self.session(stream.clone(), adopt.peer, adopt.dialect);
+        session.form = adopt.form;
         let id = self.sessions.insert(session) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
@@ -177,6 +178,9 @@ impl Core {
                 })
             };
             self.sessions[id as usize].task = Some(task.abort_handle());
+        }
+        if !adopt.streams.is_empty() {
+            self.binance_open(id, adopt.streams);
         }
         if self.draining {
             self.drain_one(id);
@@ -191,7 +195,7 @@ impl Core {
         dialect: Dialect,
     ) -> Session {
         let mut session = Session::new(stream, peer, dialect, self.now.ms, self.burst());
-        session.ping_ms = self.now.ms + self.hub.settings.ping_interval_ms;
+        session.ping_ms = self.now.ms + self.ping_interval_ms(dialect);
         session
     }
 }

@@ -13,6 +13,7 @@ use super::topic::{BarLine, Line};
 use crate::books::InstrumentState;
 use crate::derive::{Bar, Span, Wanted};
 use crate::session::subs::{Key, Terms};
+use crate::wire::binance::encode::Day;
 use crate::wire::encode;
 use crate::wire::request::Channel;
 
@@ -48,7 +49,8 @@ impl Core {
 
     fn bar(&mut self, position: u64, tick: &Tick, bar: Bar) {
         let (market, encodings, mut fan_out) = self.split();
-        let Entry { heads, bars, .. } = &mut market.entries[tick.instrument.index()];
+        let Entry { heads, bars, last_quote, last_trade, .. } =
+            &mut market.entries[tick.instrument.index()];
         let found = bars.iter_mut().find(|bars| bars.span() == bar.span);
         let Some(bars) = found.filter(|bars| position >= bars.from) else { return };
         bars.line.last = tick.seq;
@@ -56,9 +58,10 @@ impl Core {
         let channel = if bar.span == Span::Rolling { Channel::Ticker } else { Channel::Bar };
         // Of a ticker only the newest counts, of bars each last word does.
         let news = News::of(channel, tick, channel == Channel::Ticker);
+        let day = Day { bar: &bar, quote: last_quote.as_ref(), trade: last_trade.as_ref() };
         for topic in &mut bars.line.topics {
             fan_out.tell(encodings, topic, news, |out, form, prev| {
-                encode::bar(out, form, heads, &bar, tick.seq, Some(prev));
+                encode::bar(out, form, heads, &day, tick.seq, Some(prev));
             });
         }
     }
@@ -67,7 +70,8 @@ impl Core {
     pub(super) fn join_bars(&mut self, key: &Key, terms: Terms, out: &mut Vec<u8>) {
         let Some(span) = key.channel.span(key.depth) else { return };
         self.flush_gathered(key, terms);
-        let Entry { heads, bars, info, .. } = &mut self.market.entries[key.instrument as usize];
+        let Entry { heads, bars, info, last_quote, last_trade, .. } =
+            &mut self.market.entries[key.instrument as usize];
         let at = match bars.iter().position(|bars| bars.span() == span) {
             Some(at) => at,
             None => {
@@ -85,7 +89,8 @@ impl Core {
             paced.bar = shown;
         }
         if let Some(bar) = shown {
-            encode::bar(out, key.form, heads, &bar, topic.last, None);
+            let day = Day { bar: &bar, quote: last_quote.as_ref(), trade: last_trade.as_ref() };
+            encode::bar(out, key.form, heads, &day, topic.last, None);
         }
     }
 

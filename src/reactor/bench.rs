@@ -44,6 +44,8 @@ impl Reactor {
             peer: stream.peer_addr()?,
             stream,
             dialect: Dialect::Native,
+            form: Form::NATIVE,
+            streams: Vec::new(),
             early: Vec::new(),
         };
         self.tasks.block_on(&self.runtime, async {

@@ -21,7 +21,7 @@ use crate::session::subs::Key;
 use crate::session::{Dialect, Session};
 use crate::stats::Report;
 use crate::wire::encode::{self, TradeSum};
-use crate::wire::form::{Form, Framing};
+use crate::wire::form::Form;
 use crate::wire::native::{self, BookHead, Lag};
 use crate::wire::request::Channel;
 
@@ -142,7 +142,7 @@ impl FanOut<'_> {
         self.now.mono_ns.saturating_sub(age_ns)
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         encodings: &mut Encodings,
         id: u32,
@@ -240,7 +240,7 @@ impl FanOut<'_> {
                 oldest_ms: session.silent_ms(self.now.ms),
                 cause: "peer_window",
             };
-            let form = session.form();
+            let form = session.form;
             let mut message = Vec::new();
             native::lag(&mut message, &lag);
             session.out.push_own(encodings, |out| form.frame(&message, out));
@@ -327,8 +327,12 @@ impl Core {
 
     fn trade(&mut self, tick: &Tick) {
         let (market, encodings, mut fan_out) = self.split();
-        let Entry { heads, trade, .. } = &mut market.entries[tick.instrument.index()];
+        let Entry { heads, trade, bars, last_trade, .. } =
+            &mut market.entries[tick.instrument.index()];
         trade.last = tick.seq;
+        if !bars.is_empty() {
+            *last_trade = Some(*tick);
+        }
         let news = News::of(Channel::Trade, tick, false);
         for topic in &mut trade.topics {
             if let Some(paced) = topic.paced.as_mut().filter(|_| !topic.cadence.is_gathered()) {
@@ -516,14 +520,13 @@ impl Core {
         }
         let lag =
             Lag { policy: "resync", skipped: lost, queued_bytes: 0, oldest_ms: 0, cause: "server" };
-        let ids: Vec<(u32, Framing)> = self
+        let ids: Vec<(u32, Form)> = self
             .sessions
             .iter()
             .filter(|(_, session)| session.dialect == Dialect::Native && !session.subs.is_empty())
-            .map(|(id, session)| (id as u32, session.framing))
+            .map(|(id, session)| (id as u32, session.form))
             .collect();
-        for (id, framing) in ids {
-            let form = Form::NATIVE.framed(framing);
+        for (id, form) in ids {
             let range = self.encodings.message(form, |out| native::lag(out, &lag));
             self.push(id, range);
             self.rejoin_all(id);
@@ -589,6 +592,7 @@ impl Core {
             for wildcard in wildcards {
                 self.subscribe_listed(&wildcard, info.id.0);
             }
+            self.open_wanted(info.id.0);
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::wake::Wake;
 use crate::session::Dialect;
 use crate::stats::{ConnectionInfo, Report};
+use crate::wire::form::Form;
 
 /// What the reactors are told at the start.
 #[derive(Clone, Debug)]
@@ -89,6 +90,10 @@ pub(crate) struct Adopt {
     pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) dialect: Dialect,
+    /// In which form it is told things.
+    pub(crate) form: Form,
+    /// What its URL asks for.
+    pub(crate) streams: Vec<String>,
     /// Bytes that came right behind the handshake.
     pub(crate) early: Vec<u8>,
 }

@@ -218,7 +218,7 @@ impl Core {
         self.flush_gathered(key, terms);
         let entry = &mut self.market.entries[index];
         let at = entry.book_topic(key, terms);
-        if encode::is_bridged(key.form) {
+        if encode::is_bridged(key.form) && !encode::is_whole(key.form) {
             return;
         }
         let mut changes = std::mem::take(&mut self.changes);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tickcast_feeds::tick::flags;
 use tickcast_feeds::{FeedState, Instrument, InstrumentId, Tick};
 
+use super::arrays::Array;
 use super::topic::{BarLine, Line, Topic};
 use crate::books::{Applied, Book, BookError, Journal};
 use crate::session::subs::{Key, Terms};
 use crate::session::symbols::Names;
+use crate::wire::binance;
 use crate::wire::encode::Heads;
 use crate::wire::form::Form;
 use crate::wire::request::Channel;
@@ -34,6 +36,8 @@ pub(crate) struct Entry {
     /// The last good book while the feed rebuilds it, where the journal must go on over that.
     pub(crate) old_book: Option<Box<Book>>,
     pub(crate) last_quote: Option<Tick>,
+    /// Kept only while somebody listens to bars.
+    pub(crate) last_trade: Option<Tick>,
     pub(crate) feed: FeedState,
     /// When that state began, nanoseconds; 0 before the first status.
     pub(crate) feed_ns: u64,
@@ -42,9 +46,9 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn new(info: Arc<Instrument>) -> Self {
+    fn new(info: Arc<Instrument>, binance: &str) -> Self {
         Entry {
-            heads: Heads::new(&info),
+            heads: Heads::new(&info, binance),
             info,
             trade: Line::default(),
             quote: Line::default(),
@@ -56,6 +60,7 @@ impl Entry {
             journal: None,
             old_book: None,
             last_quote: None,
+            last_trade: None,
             feed: FeedState::Live,
             feed_ns: 0,
             from: 0,
@@ -192,13 +197,24 @@ pub(crate) struct Market {
     pub(crate) entries: Vec<Entry>,
     pub(crate) wildcards: Vec<Wildcard>,
     pub(crate) symbols: Names,
+    /// The same in another dialect.
+    pub(crate) binance: binance::names::Names,
+    /// Messages of all instruments at once.
+    pub(crate) arrays: Vec<Array>,
+    /// Streams that clients asked for, of symbols that are not listed yet.
+    pub(crate) wanted: Vec<(u32, String)>,
 }
 
 impl Market {
     pub(crate) fn list(&mut self, info: Arc<Instrument>) {
         debug_assert_eq!(info.id.index(), self.entries.len());
         self.symbols.list(&info);
-        self.entries.push(Entry::new(info));
+        let renamed = self.binance.list(&info);
+        let binance = self.binance.symbol_of(info.id.0);
+        self.entries.push(Entry::new(info, binance));
+        if let Some(entry) = renamed.and_then(|id| self.entries.get_mut(id as usize)) {
+            entry.heads = Heads::new(&entry.info, self.binance.symbol_of(entry.info.id.0));
+        }
     }
 
     pub(crate) fn get_mut(&mut self, id: InstrumentId) -> Option<&mut Entry> {

@@ -10,6 +10,7 @@
 //! ring: an unbounded drain never ends once fan-out is slower than arrival.
 
 mod admission;
+mod arrays;
 mod arrivals;
 mod bars;
 pub(crate) mod bench;
@@ -61,7 +62,7 @@ use crate::reactor::timer::Timer;
 use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::reader::ReadLimits;
-use crate::session::{Session, cause};
+use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
 
 /// What a turn left.
@@ -284,6 +285,13 @@ impl Core {
         ReadLimits { max_message_bytes: self.hub.settings.max_message_bytes }
     }
 
+    /// How long a client may be silent before it is pinged. Clients of Binance's take a connection for
+    /// dead that does not ping for a minute, and are used to 20 seconds.
+    pub(crate) fn ping_interval_ms(&self, dialect: Dialect) -> u64 {
+        let ms = self.hub.settings.ping_interval_ms;
+        if dialect == Dialect::Binance { ms.min(limits::BINANCE_PING_MS) } else { ms }
+    }
+
     fn connections(&self, most: usize) -> Vec<ConnectionInfo> {
         let lag = self.consumer.lag();
         self.sessions
@@ -322,13 +330,16 @@ impl Core {
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
+        self.market.wanted.retain(|(session, _)| *session != id);
+        self.leave_arrays(id);
         self.count_subscriber(id);
     }
 
     /// Keeps the number of clients that are subscribed to something; a wildcard counts also while
     /// nothing matches it.
     pub(crate) fn count_subscriber(&mut self, id: u32) {
-        let wild = self.market.wildcards.iter().any(|wildcard| wildcard.session == id);
+        let wild = self.market.wildcards.iter().any(|wildcard| wildcard.session == id)
+            || self.market.arrays.iter().any(|array| array.subs.contains(&id));
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let subscribed = wild || !session.subs.is_empty();
         if std::mem::replace(&mut session.subscribed, subscribed) != subscribed {

@@ -7,9 +7,9 @@
 
 use tickcast_feeds::Tick;
 
-use super::Core;
 use super::cadence::Dirty;
 use super::deliver::{Message, book_head, key_of};
+use super::{Core, arrays};
 use super::market::Entry;
 use super::topic::Topic;
 use crate::books::{Book, Changes, Mark};
@@ -17,6 +17,7 @@ use crate::derive::Bar;
 use crate::limits;
 use crate::session::held::Stand;
 use crate::session::subs::Key;
+use crate::wire::binance::encode::Day;
 use crate::wire::encode;
 use crate::wire::native::{self, Lag};
 use crate::wire::request::Channel;
@@ -34,6 +35,9 @@ impl Core {
     }
 
     fn stroke(&mut self, Dirty { key, cadence }: Dirty) {
+        if key.instrument == arrays::ALL {
+            return self.tell_array(key.form);
+        }
         let mut changes = std::mem::take(&mut self.changes);
         let (market, encodings, mut fan_out) = self.split();
         let entry = &mut market.entries[key.instrument as usize];
@@ -63,7 +67,7 @@ impl Core {
 
     /// Cuts the books' streams of an instrument here: whoever is told less often is told now, so that a
     /// snapshot taken at this position ends where a message of every stream ends.
-    pub(super) fn cut(&mut self, index: usize) {
+    pub(crate) fn cut(&mut self, index: usize) {
         let mut changes = std::mem::take(&mut self.changes);
         let (market, encodings, mut fan_out) = self.split();
         let entry = &mut market.entries[index];
@@ -142,7 +146,7 @@ impl Core {
         if session.dialect.is_native() {
             let mut message = Vec::new();
             native::lag(&mut message, &lag);
-            session.form().frame(&message, frames);
+            session.form.frame(&message, frames);
         }
     }
 
@@ -298,7 +302,7 @@ impl Entry {
         encodings: &mut super::encodings::Encodings,
     ) -> Option<Message> {
         let (quote, bar) = (self.last_quote, self.bar_of(key));
-        let Entry { heads, trade, quote: quotes, bars, .. } = self;
+        let Entry { heads, trade, quote: quotes, bars, last_trade, .. } = self;
         let line = match key.channel {
             Channel::Trade => trade,
             Channel::Quote => quotes,
@@ -330,8 +334,9 @@ impl Entry {
                 let bar = bar?;
                 paced.bar = Some(bar);
                 topic.last = newest;
+                let day = Day { bar: &bar, quote: quote.as_ref(), trade: last_trade.as_ref() };
                 encodings
-                    .message(form, |out| encode::bar(out, form, heads, &bar, newest, Some(prev)))
+                    .message(form, |out| encode::bar(out, form, heads, &day, newest, Some(prev)))
             }
         };
         let hold = Some((*key, Stand::at(prev)));
@@ -362,7 +367,7 @@ impl Entry {
 
     fn value_missed(&mut self, key: &Key, place: usize, prev: u64, out: &mut Vec<u8>) {
         let (quote, bar) = (self.last_quote, self.bar_of(key));
-        let Entry { heads, quote: quotes, bars, .. } = self;
+        let Entry { heads, quote: quotes, bars, last_trade, .. } = self;
         if key.channel == Channel::Quote {
             let topic = &quotes.topics[place];
             if let Some(tick) = Entry::quote_at(topic, quote).filter(|tick| tick.seq != prev) {
@@ -375,7 +380,8 @@ impl Entry {
         };
         let topic = &bars.line.topics[place];
         if let Some(bar) = Entry::bar_at(topic, bar).filter(|_| topic.last != prev) {
-            encode::bar(out, key.form, heads, &bar, topic.last, Some(prev));
+            let day = Day { bar: &bar, quote: quote.as_ref(), trade: last_trade.as_ref() };
+            encode::bar(out, key.form, heads, &day, topic.last, Some(prev));
         }
     }
 

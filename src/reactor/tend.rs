@@ -181,6 +181,8 @@ impl Core {
             let mut message = Vec::new();
             native::drain(&mut message, spread);
             self.push_own(id, |out| frame::text(&message, out));
+        } else if session.dialect == Dialect::Binance {
+            self.binance_shutdown(id);
         }
         self.close(id, Reason::Drain, Some(CLOSE_RESTART), "server restarts");
     }

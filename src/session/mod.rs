@@ -4,6 +4,7 @@
 //! for the socket to become readable, and the kernel's socket: no buffer of its own.
 
 mod assembly;
+mod binance;
 pub mod cause;
 pub(crate) mod end;
 pub mod guard;
@@ -30,7 +31,7 @@ use crate::session::held::Held;
 use crate::session::outbox::Outbox;
 use crate::session::reader::Reader;
 use crate::session::subs::{Key, Subs};
-use crate::wire::form::{Form, Framing};
+use crate::wire::form::Form;
 use crate::wire::request::Mode;
 
 /// What a connection speaks.
@@ -40,6 +41,8 @@ pub enum Dialect {
     Native,
     /// Every message comes back, `/v1/echo`: for conformance tests.
     Echo,
+    /// Binance's, `/ws` and `/stream`.
+    Binance,
 }
 
 impl Dialect {
@@ -114,7 +117,8 @@ pub(crate) struct Rest {
     pub(crate) tokens: i32,
     pub(crate) tokens_ms: u64,
     pub(crate) dialect: Dialect,
-    pub(crate) framing: Framing,
+    /// In which form it is told things.
+    pub(crate) form: Form,
     pub(crate) pinged: bool,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
@@ -171,7 +175,7 @@ impl Session {
             tokens,
             tokens_ms: now_ms,
             dialect,
-            framing: Framing::WebSocket,
+            form: Form::NATIVE,
             behind: false,
             pinged: false,
             subscribed: false,
@@ -236,11 +240,6 @@ impl Session {
             && self.out.is_blocked()
             && self.out.len() > limit / limits::BEHIND_SHARE
             && self.subs.get(key).is_some_and(|sub| sub.terms.mode == Mode::Auto)
-    }
-
-    /// In which form it is told what is its own.
-    pub(crate) fn form(&self) -> Form {
-        Form::NATIVE.framed(self.framing)
     }
 
     /// Heap bytes held for what waits to be sent.

@@ -22,6 +22,8 @@ use crate::wire::request::{self, Call, Channel, Mode, Refusal, Request, Target};
 impl Core {
     /// Takes bytes from a client's socket.
     pub(crate) fn received(&mut self, id: u32, bytes: &mut [u8]) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let ping_interval_ms = self.ping_interval_ms(session.dialect);
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.is_ending() {
             // Nothing is answered any more; the reading goes on for the end of the connection.
@@ -29,7 +31,7 @@ impl Core {
         }
         session.heard_ms = self.now.ms;
         session.pinged = false;
-        session.ping_ms = self.now.ms + self.hub.settings.ping_interval_ms;
+        session.ping_ms = self.now.ms + ping_interval_ms;
         self.report.received_bytes += bytes.len() as u64;
         let dialect = session.dialect;
         // Taken out while what it reads is acted upon, which may end the session.
@@ -64,6 +66,9 @@ impl Core {
                 self.push_own(id, |out| frame::binary(bytes, out));
             }
             (Incoming::Text(text), Dialect::Native) => self.request(id, text),
+            (Incoming::Text(text), Dialect::Binance) => self.binance_request(id, text.as_bytes()),
+            // Some clients send their JSON so.
+            (Incoming::Binary(bytes), Dialect::Binance) => self.binance_request(id, bytes),
             (Incoming::Binary(_), Dialect::Native) => {
                 self.report.violations += 1;
                 self.close(id, Reason::Protocol, Some(1003), "binary message, expected text");
@@ -113,7 +118,7 @@ impl Core {
     }
 
     /// Whether a request is over the rate; `Some(true)` when the client goes on and on.
-    fn over_rate(&mut self, id: u32) -> Option<bool> {
+    pub(super) fn over_rate(&mut self, id: u32) -> Option<bool> {
         let burst = self.burst();
         let rate = self.hub.settings.request_rate;
         let session = self.sessions.get_mut(id as usize)?;
@@ -163,7 +168,7 @@ impl Core {
         self.list_new();
         let depth = target.variant();
         let terms = self.terms(target);
-        let Some(form) = self.sessions.get(id as usize).map(|session| session.form()) else {
+        let Some(form) = self.sessions.get(id as usize).map(|session| session.form) else {
             return;
         };
         let mut answer = Answer::new();
@@ -238,18 +243,18 @@ impl Core {
         self.market.wildcards.iter().filter(move |wildcard| wildcard.session == id)
     }
 
-    fn explicit_subscriptions(&self, id: u32) -> usize {
+    pub(super) fn explicit_subscriptions(&self, id: u32) -> usize {
         let session = self.sessions.get(id as usize);
         self.wildcards_of(id).count()
             + session.map_or(0, |session| session.subs.iter().filter(|(_, sub)| !sub.wild).count())
     }
 
-    fn is_subscribed(&self, id: u32, key: &Key) -> bool {
+    pub(super) fn is_subscribed(&self, id: u32, key: &Key) -> bool {
         self.sessions.get(id as usize).is_some_and(|session| session.subs.contains(key))
     }
 
     /// Subscribes, or sends another snapshot of what is subscribed.
-    fn subscribe_anew(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
+    pub(super) fn subscribe_anew(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
         if self.is_subscribed(id, &key) {
             self.resubscribe(id, key, terms, wild);
         } else {
@@ -281,7 +286,7 @@ impl Core {
         }
     }
 
-    fn add_wildcard(&mut self, wildcard: Wildcard) {
+    pub(super) fn add_wildcard(&mut self, wildcard: Wildcard) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
                 let key = wildcard.key(index as u32);

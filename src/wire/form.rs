@@ -46,6 +46,11 @@ impl Form {
         Form(BINANCE | (variant & VARIANT))
     }
 
+    /// The same with more of the variant's bits set.
+    pub const fn with(self, bits: u8) -> Form {
+        Form(self.0 | (bits & VARIANT))
+    }
+
     /// The same words, framed so.
     pub const fn framed(self, framing: Framing) -> Form {
         Form(self.0 & !(0b11 << FRAMING) | (framing as u8) << FRAMING)

@@ -1,5 +1,6 @@
-//! What goes over the wire: the native dialect out and in, and RFC 6455 frames.
+//! What goes over the wire: the native dialect out and in, Binance's, and RFC 6455 frames.
 
+pub mod binance;
 pub mod encode;
 pub mod form;
 pub mod frame;

@@ -1,0 +1,205 @@
+//! The REST endpoints of the Binance dialect: `wire::binance` reads the requests and writes the answers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use tickcast_feeds::{Instrument, InstrumentId, Instruments};
+
+use super::cuts::Cuts;
+use super::{Body, typed};
+use crate::books::{InstrumentState, Reader};
+use crate::clock;
+use crate::derive::{Bar, Span};
+use crate::wire::binance::Unit;
+use crate::wire::binance::encode::Day;
+use crate::wire::binance::names::Names;
+use crate::wire::binance::query::{self, Call, Fault, Which};
+use crate::wire::binance::rest::{self, Listed};
+
+/// What the endpoints are answered from.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    instruments: Arc<Instruments>,
+    cuts: Rc<Cuts>,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    listed: Vec<Arc<Instrument>>,
+    names: Names,
+    state: Reader,
+}
+
+/// The newest of an instrument, without its book.
+struct Newest {
+    bar: Option<Bar>,
+    quote: Option<tickcast_feeds::Tick>,
+    trade: Option<tickcast_feeds::Tick>,
+}
+
+impl Exchange {
+    pub(crate) fn new(instruments: Arc<Instruments>, state: Reader, cuts: Rc<Cuts>) -> Self {
+        let inner = Inner { listed: Vec::new(), names: Names::default(), state };
+        Exchange { instruments, cuts, inner: inner.into() }
+    }
+
+    /// Answers a request of the dialect; `None` where the path is not one of its.
+    pub(super) async fn answer(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+        let uri = request.uri();
+        let call = query::parse(uri.path(), uri.query().unwrap_or(""))?;
+        if request.method() != Method::GET {
+            let mut response = typed(StatusCode::METHOD_NOT_ALLOWED, JSON, &b"{}"[..]);
+            let allow = hyper::header::HeaderValue::from_static("GET");
+            response.headers_mut().insert(hyper::header::ALLOW, allow);
+            return Some(response);
+        }
+        let unit = request.headers().get("X-MBX-TIME-UNIT").map_or(Some(Unit::Milli), |value| {
+            value.to_str().ok().and_then(Unit::parse)
+        });
+        let result = match (call, unit) {
+            (Ok(call), Some(unit)) => self.carry_out(call, unit).await,
+            (_, None) => Err(Fault::time_unit()),
+            (Err(fault), _) => Err(fault),
+        };
+        Some(match result {
+            Ok(body) => typed(StatusCode::OK, JSON, body),
+            Err(fault) => {
+                let mut body = Vec::new();
+                fault.write_to(&mut body);
+                let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_REQUEST);
+                typed(status, JSON, body)
+            }
+        })
+    }
+
+    async fn carry_out(&self, call: Call, unit: Unit) -> Result<Vec<u8>, Fault> {
+        let mut out = Vec::new();
+        let now_ns = clock::real_ns();
+        self.inner.borrow_mut().list_new(&self.instruments);
+        match call {
+            Call::Ping => rest::ping(&mut out),
+            Call::Time => rest::time(&mut out, now_ns, unit),
+            Call::ExchangeInfo(which) => {
+                let inner = self.inner.borrow();
+                let (ids, _) = inner.ids(which)?;
+                let listed = ids.into_iter().map(|id| {
+                    let info = inner.listed[id.index()].clone();
+                    Listed { symbol: inner.names.symbol_of(id.0), assets: inner.names.assets_of(id.0), info }
+                });
+                rest::exchange_info(&mut out, now_ns, listed);
+            }
+            Call::Depth { symbol, limit } => {
+                let id = self.inner.borrow().id(&symbol)?;
+                let state = self.cuts.snapshot(id).await.ok_or_else(Fault::not_now)?;
+                if !state.book.is_known() {
+                    return Err(Fault::not_now());
+                }
+                rest::depth(&mut out, &state.book, limit);
+            }
+            Call::Ticker { which, mini } => {
+                self.each(&mut out, which, |out, symbol, newest| {
+                    let Some(bar) = &newest.bar else { return false };
+                    let (quote, trade) = (newest.quote.as_ref(), newest.trade.as_ref());
+                    let day = Day { bar, quote, trade };
+                    match mini {
+                        true => rest::mini_ticker(out, symbol, &day, unit),
+                        false => rest::ticker(out, symbol, &day, unit),
+                    }
+                    true
+                })?;
+            }
+            Call::Price(which) => {
+                self.each(&mut out, which, |out, symbol, newest| {
+                    let Some(trade) = &newest.trade else { return false };
+                    rest::price(out, symbol, trade.as_trade().price);
+                    true
+                })?;
+            }
+            Call::BookTicker(which) => {
+                self.each(&mut out, which, |out, symbol, newest| {
+                    let Some(quote) = &newest.quote else { return false };
+                    rest::book_ticker(out, symbol, quote);
+                    true
+                })?;
+            }
+            Call::Trades { .. } | Call::AggTrades { .. } | Call::Klines { .. } => {
+                return Err(Fault::not_now());
+            }
+        }
+        Ok(out)
+    }
+
+    /// Appends an object for one symbol, an array for several: of those that `write` has something to
+    /// say of.
+    fn each(
+        &self,
+        out: &mut Vec<u8>,
+        which: Which,
+        mut write: impl FnMut(&mut Vec<u8>, &str, &Newest) -> bool,
+    ) -> Result<(), Fault> {
+        let mut inner = self.inner.borrow_mut();
+        let (ids, is_one) = inner.ids(which)?;
+        if let (&[id], true) = (&ids[..], is_one) {
+            let newest = inner.newest(id);
+            let written = write(out, inner.names.symbol_of(id.0), &newest);
+            return if written { Ok(()) } else { Err(Fault::not_now()) };
+        }
+        out.push(b'[');
+        let mut one = Vec::new();
+        for id in ids {
+            let newest = inner.newest(id);
+            one.clear();
+            if write(&mut one, inner.names.symbol_of(id.0), &newest) {
+                if out.len() > 1 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&one);
+            }
+        }
+        out.push(b']');
+        Ok(())
+    }
+}
+
+const JSON: &str = "application/json;charset=UTF-8";
+
+impl Inner {
+    fn list_new(&mut self, instruments: &Instruments) {
+        for info in instruments.since(self.listed.len()) {
+            self.names.list(&info);
+            self.listed.push(info);
+        }
+    }
+
+    fn id(&self, symbol: &str) -> Result<InstrumentId, Fault> {
+        self.names.resolve(symbol).map(InstrumentId).ok_or_else(Fault::symbol)
+    }
+
+    /// The instruments, and whether it is one that was asked for as one.
+    fn ids(&self, which: Which) -> Result<(Vec<InstrumentId>, bool), Fault> {
+        match which {
+            Which::One(symbol) => Ok((vec![self.id(&symbol)?], true)),
+            Which::Several(symbols) => {
+                let ids: Result<Vec<_>, _> = symbols.iter().map(|symbol| self.id(symbol)).collect();
+                Ok((ids?, false))
+            }
+            Which::All => Ok((self.listed.iter().map(|info| info.id).collect(), false)),
+        }
+    }
+
+    fn newest(&mut self, id: InstrumentId) -> Newest {
+        let of = |state: &InstrumentState| Newest {
+            bar: state.series.as_ref().and_then(|series| series.snapshot(Span::Rolling).0),
+            quote: state.last_quote,
+            trade: state.last_trade,
+        };
+        match self.state.get(id) {
+            Some(state) => of(&state.lock()),
+            None => Newest { bar: None, quote: None, trade: None },
+        }
+    }
+}

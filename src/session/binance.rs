@@ -1,0 +1,287 @@
+//! What a client of the Binance dialect says, and what it is answered: `wire::binance` has the words.
+
+use super::end::{CLOSE_POLICY, Reason};
+use super::subs::{Key, Terms};
+use crate::reactor::Core;
+use crate::reactor::cadence::Cadence;
+use crate::reactor::lanes::Lane;
+use crate::reactor::market::Wildcard;
+use crate::wire::binance::encode::{Envelope, SHUTDOWN_STREAM, server_shutdown};
+use crate::wire::binance::form::{self, Served};
+use crate::wire::binance::request::{self, Call, Refusal, Request};
+use crate::wire::binance::streams::{Kind, NotServed, Stream};
+use crate::wire::form::{Form, Language};
+use crate::wire::frame;
+use crate::wire::request::{Channel, Mode};
+
+/// What a name of a stream stands for.
+enum Wanted {
+    One(Key, Terms),
+    /// The quotes of everything.
+    Quotes(Form),
+    /// The tickers of everything, in arrays.
+    Array(Form),
+    /// A symbol that is not listed: it may be, later.
+    Later,
+}
+
+impl Core {
+    /// The streams that a connection's URL names; those that there are not are passed over, as Binance
+    /// does.
+    pub(crate) fn binance_open(&mut self, id: u32, streams: Vec<String>) {
+        self.list_new();
+        let most = self.hub.settings.max_subscriptions;
+        for name in streams.into_iter().take(most) {
+            // A URL cannot be answered.
+            let _ = self.open_stream(id, &name);
+        }
+        self.count_subscriber(id);
+    }
+
+    pub(super) fn binance_request(&mut self, id: u32, text: &[u8]) {
+        self.report.requests += 1;
+        let over_rate = self.over_rate(id);
+        if over_rate == Some(true) {
+            return self.close(id, Reason::RequestRate, Some(CLOSE_POLICY), "Too many requests");
+        }
+        let mut answer = Vec::new();
+        match request::parse(text) {
+            Err(refusal) => self.refused(&refusal, &mut answer),
+            Ok(Request { id: of, .. }) if over_rate.is_some() => {
+                self.refused(&Refusal::too_many_requests(Some(of)), &mut answer);
+            }
+            Ok(Request { id: of, call }) => self.binance_call(id, of, call, &mut answer),
+        }
+        if !answer.is_empty() {
+            self.push_own(id, |out| frame::text(&answer, out));
+        }
+        self.count_subscriber(id);
+    }
+
+    fn refused(&mut self, refusal: &Refusal, answer: &mut Vec<u8>) {
+        self.report.refused += 1;
+        refusal.write_to(answer);
+    }
+
+    fn binance_call(&mut self, id: u32, of: String, call: Call, answer: &mut Vec<u8>) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let is_combined = matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
+        match call {
+            Call::Subscribe(names) => {
+                self.list_new();
+                // All or nothing.
+                if let Some(refusal) = self.unfit(id, &of, &names) {
+                    return self.refused(&refusal, answer);
+                }
+                // Answered first: what comes after it is of these streams.
+                request::done(answer, &of);
+                self.push_own(id, |out| frame::text(&*answer, out));
+                answer.clear();
+                for name in &names {
+                    // They were looked at above.
+                    let _ = self.open_stream(id, name);
+                }
+            }
+            Call::Unsubscribe(names) => {
+                for name in &names {
+                    self.close_stream(id, name);
+                }
+                request::done(answer, &of);
+            }
+            Call::ListSubscriptions => {
+                let names = self.streams_of(id);
+                request::list(answer, &of, names.iter().map(String::as_str));
+            }
+            Call::SetCombined(combined) => {
+                if combined != is_combined {
+                    self.set_combined(id, combined);
+                }
+                request::done(answer, &of);
+            }
+            Call::GetCombined => request::value(answer, &of, is_combined),
+        }
+    }
+
+    /// Says that the server ends.
+    pub(crate) fn binance_shutdown(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let Language::Binance(variant) = session.form.language() else { return };
+        let (now_ns, unit) = (self.now.ns, form::unit(variant));
+        let mut message = Vec::new();
+        if form::is_combined(variant) {
+            let envelope = Envelope::new(SHUTDOWN_STREAM);
+            envelope.around(&mut message, |out| server_shutdown(out, now_ns, unit));
+        } else {
+            server_shutdown(&mut message, now_ns, unit);
+        }
+        self.push_own(id, |out| frame::text(&message, out));
+    }
+
+    /// Why not all of these streams can be opened, where that is so.
+    fn unfit(&self, id: u32, of: &str, names: &[String]) -> Option<Refusal> {
+        for name in names {
+            match Stream::parse(name) {
+                Ok(_) => {}
+                Err(NotServed::Malformed) => return Some(Refusal::no_stream(of.to_owned())),
+                Err(NotServed::Missing) => return Some(Refusal::not_served(of.to_owned(), name)),
+            }
+        }
+        let most = self.hub.settings.max_subscriptions;
+        let have = self.streams_count(id);
+        (have + names.len() > most).then(|| Refusal::too_many_streams(of.to_owned(), most))
+    }
+
+    fn streams_count(&self, id: u32) -> usize {
+        let wanted = self.market.wanted.iter().filter(|(session, _)| *session == id).count();
+        self.explicit_subscriptions(id) + wanted
+    }
+
+    /// What serves a stream of this connection.
+    fn wanted(&self, id: u32, stream: &Stream<'_>) -> Option<Wanted> {
+        let form = self.sessions.get(id as usize)?.form;
+        let served = Served::of(stream.kind);
+        let form = form.with(served.stream);
+        Some(match (stream.symbol, stream.kind) {
+            (None, Kind::BookTicker) => Wanted::Quotes(form),
+            (None, _) => Wanted::Array(form),
+            (Some(symbol), _) => match self.market.binance.resolve(symbol) {
+                Some(instrument) => {
+                    let Served { channel, depth, .. } = served;
+                    let cadence = Cadence::of_ms(served.period_ms);
+                    let terms = Terms { mode: Mode::Auto, cadence, lane: Lane::SERVERS };
+                    Wanted::One(Key { channel, instrument, depth, form }, terms)
+                }
+                None => Wanted::Later,
+            },
+        })
+    }
+
+    fn open_stream(&mut self, id: u32, name: &str) -> Result<(), NotServed> {
+        let stream = Stream::parse(name)?;
+        match self.wanted(id, &stream) {
+            Some(Wanted::One(key, _)) if self.is_subscribed(id, &key) => {}
+            Some(Wanted::One(key, terms)) => self.subscribe_anew(id, key, terms, false),
+            Some(Wanted::Quotes(form)) => {
+                let terms = Terms { mode: Mode::Auto, ..Terms::EVERY };
+                let channel = Channel::Quote;
+                let all = Wildcard { session: id, channel, depth: 0, form, terms, venue: None };
+                self.add_wildcard(all);
+            }
+            Some(Wanted::Array(form)) => {
+                self.join_array(id, form);
+            }
+            Some(Wanted::Later) => {
+                let wanted = (id, name.to_owned());
+                if !self.market.wanted.contains(&wanted) {
+                    self.market.wanted.push(wanted);
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Opens the streams of an instrument that has just been listed.
+    pub(crate) fn open_wanted(&mut self, instrument: u32) {
+        if self.market.wanted.is_empty() {
+            return;
+        }
+        let names = &self.market.binance;
+        let is_its = |name: &String| {
+            let symbol = Stream::parse(name).ok().and_then(|stream| stream.symbol);
+            symbol.and_then(|symbol| names.resolve(symbol)) == Some(instrument)
+        };
+        let (its, others) =
+            self.market.wanted.drain(..).partition::<Vec<_>, _>(|(_, name)| is_its(name));
+        self.market.wanted = others;
+        for (id, name) in its {
+            // It was understood when it came.
+            let _ = self.open_stream(id, &name);
+        }
+    }
+
+    /// Ends a stream; one that is not open is none.
+    fn close_stream(&mut self, id: u32, name: &str) {
+        let Ok(stream) = Stream::parse(name) else { return };
+        match self.wanted(id, &stream) {
+            Some(Wanted::One(key, _)) => self.end_sub(id, &key),
+            Some(Wanted::Quotes(form)) => {
+                self.market.wildcards.retain(|w| w.session != id || w.form != form);
+                let Some(session) = self.sessions.get(id as usize) else { return };
+                let wild: Vec<Key> = session
+                    .subs
+                    .iter()
+                    .filter(|(key, sub)| sub.wild && key.channel == Channel::Quote)
+                    .map(|(key, _)| key)
+                    .collect();
+                wild.iter().for_each(|key| self.end_sub(id, key));
+            }
+            Some(Wanted::Array(form)) => {
+                self.leave_array(id, form);
+            }
+            Some(Wanted::Later) => {
+                self.market.wanted.retain(|(session, wanted)| *session != id || wanted != name);
+            }
+            None => {}
+        }
+    }
+
+    fn end_sub(&mut self, id: u32, key: &Key) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(sub) = session.subs.remove(key) else { return };
+        session.joins.retain(|join| join.key != *key);
+        if let Some(held) = &mut session.held {
+            held.forget(std::iter::once(key));
+        }
+        self.market.entries[key.instrument as usize].leave(id, key, sub.terms);
+        self.report.subscriptions -= 1;
+    }
+
+    /// The names of a connection's streams.
+    fn streams_of(&self, id: u32) -> Vec<String> {
+        let Some(session) = self.sessions.get(id as usize) else { return Vec::new() };
+        let mut names = Vec::new();
+        for (key, _) in session.subs.iter().filter(|(_, sub)| !sub.wild) {
+            let Language::Binance(variant) = key.form.language() else { continue };
+            if let Some(kind) = Served::kind(key.channel, key.depth, variant) {
+                let symbol = Some(self.market.binance.symbol_of(key.instrument));
+                names.push(Stream { symbol, kind }.to_string());
+            }
+        }
+        if self.market.wildcards.iter().any(|wildcard| wildcard.session == id) {
+            names.push(Stream { symbol: None, kind: Kind::BookTicker }.to_string());
+        }
+        for array in self.market.arrays.iter().filter(|array| array.subs.contains(&id)) {
+            let Language::Binance(variant) = array.form.language() else { continue };
+            if let Some(kind) = Served::kind(Channel::Ticker, 0, variant) {
+                names.push(Stream { symbol: None, kind }.to_string());
+            }
+        }
+        let wanted = self.market.wanted.iter().filter(|(session, _)| *session == id);
+        names.extend(wanted.map(|(_, name)| name.clone()));
+        names
+    }
+
+    /// Puts the messages of a connection into envelopes from now on, or takes them out of them: all its
+    /// streams go over to others, at a place where both end a message.
+    fn set_combined(&mut self, id: u32, combined: bool) {
+        let names = self.streams_of(id);
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let Language::Binance(variant) = session.form.language() else { return };
+        let books: Vec<u32> = session.subs.of(Channel::Book, None).map(|key| key.instrument).collect();
+        let form = form::of_connection(combined, form::unit(variant));
+        for instrument in books {
+            self.cut(instrument as usize);
+        }
+        for name in &names {
+            self.close_stream(id, name);
+        }
+        if let Some(session) = self.sessions.get_mut(id as usize) {
+            session.form = form.framed(session.form.framing());
+        }
+        for name in &names {
+            // They were open.
+            let _ = self.open_stream(id, name);
+        }
+    }
+}
