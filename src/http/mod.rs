@@ -3,8 +3,10 @@
 
 mod api;
 pub mod assets;
+mod body;
 mod metrics;
 mod publish;
+pub(crate) mod rest;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -15,7 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -32,10 +33,9 @@ use crate::reactor::{Adopt, Command, Hub, Link};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
 
+pub(crate) use body::Body;
 pub(crate) use publish::Door;
-
-/// Answers are small and whole.
-pub(crate) type Body = Full<Bytes>;
+use rest::{Rest, Route};
 
 /// What the control plane shows and hands on.
 #[derive(Debug)]
@@ -54,6 +54,8 @@ pub(crate) struct Plane {
     pub(crate) rates: Mutex<api::Rates>,
     /// Where ticks are published, if anybody may.
     pub(crate) publish: Option<Door>,
+    /// What `/v1/...` is answered from.
+    pub(crate) rest: Rest,
 }
 
 /// What the control plane counts.
@@ -149,7 +151,10 @@ async fn answer(
         "/v1/ws" => Dialect::Native,
         "/v1/echo" => Dialect::Echo,
         "/v1/publish" => return publish::answer(plane, request, peer).await,
-        _ => return api::answer(plane, &request).await,
+        path => match Route::of(path) {
+            Some(route) => return rest::answer(plane, &request, route).await,
+            None => return api::answer(plane, &request).await,
+        },
     };
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
@@ -220,7 +225,7 @@ pub(crate) fn typed(
     mime: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));
