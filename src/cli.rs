@@ -26,7 +26,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAS
 
 const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--ring-slots is TICKCAST_RING_SLOTS; several feeds in
-TICKCAST_FEED are separated by ';') and a key of the --config file (ring-slots = 65536;
+TICKCAST_FEED are separated by ';', as are origins) and a key of the --config file (ring-slots = 65536;
 feed = [\"...\", \"...\"]). A flag beats a variable, a variable beats the file.
 Sizes are bytes or 512KiB, 1MiB, 1GiB; durations 500ms, 5s, 2m, 1h.
 
@@ -149,6 +149,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", env = "TICKCAST_PING_TIMEOUT",
           help_heading = "Network", default_value_t = Span(limits::PING_TIMEOUT).to_string())]
     pub ping_timeout: String,
+    /// Web origin whose pages may read the market data of /v1, such as https://example.com,
+    /// repeatable; * for all [default: none]
+    #[arg(long, value_name = "ORIGIN", env = "TICKCAST_CORS_ORIGIN", help_heading = "Network")]
+    pub cors_origin: Vec<String>,
 
     /// A source of ticks, repeatable.
     #[arg(
@@ -210,6 +214,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "TICKCAST_REQUEST_RATE", help_heading = "Limits",
           default_value_t = limits::REQUEST_RATE.to_string())]
     pub request_rate: String,
+    /// Trades of a symbol, and closed bars of each of its intervals, to keep for those who come
+    /// later; 0 keeps none
+    #[arg(long, value_name = "N", env = "TICKCAST_HISTORY", help_heading = "Limits",
+          default_value_t = limits::HISTORY.to_string())]
+    pub history: String,
     /// Largest message of a client
     #[arg(long, value_name = "SIZE", env = "TICKCAST_MAX_MESSAGE_BYTES", help_heading = "Limits",
           default_value_t = Bytes(limits::MESSAGE_BYTES).to_string())]

@@ -5,6 +5,7 @@
 //! origin, the value and what would do.
 
 mod file;
+mod origin;
 mod record;
 mod token;
 pub mod units;
@@ -41,6 +42,8 @@ pub struct Config {
     pub ping_interval: Duration,
     /// Silence after a ping that makes a client a dead one.
     pub ping_timeout: Duration,
+    /// The web origins whose pages may read the market data over HTTP; `*`: all.
+    pub cors_origins: Vec<String>,
     /// The sources of ticks, at least one.
     pub feeds: Vec<FeedSpec>,
     /// What publishers must give; `None`: there is no `/v1/publish`. With one, there is exactly
@@ -68,6 +71,8 @@ pub struct Config {
     pub max_subscriptions: usize,
     /// Requests per second of one client.
     pub request_rate: NonZeroU32,
+    /// Trades of a symbol, and closed bars of each of its intervals, that are kept.
+    pub history: usize,
     /// Bytes of a client's largest message.
     pub max_message_bytes: usize,
     /// Bytes that may wait for a client.
@@ -240,6 +245,7 @@ impl Reader<'_> {
             handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
+            cors_origins: self.cors_origins()?,
             record: self.record(&feeds)?,
             feeds,
             publish_token,
@@ -254,6 +260,7 @@ impl Reader<'_> {
                 number(text, 1..=limits::SUBSCRIPTIONS_MAX)
             })?,
             request_rate: self.required("request-rate", request_rate)?,
+            history: self.required("history", |text| number(text, 0..=limits::HISTORY_MAX))?,
             max_message_bytes: self.size("max-message-bytes", &limits::MESSAGE_BYTES_RANGE)?,
             outbox_bytes: self.size("outbox-bytes", &limits::OUTBOX_BYTES_RANGE)?,
             slow_consumer: self.required("slow-consumer", slow_consumer)?,
@@ -390,18 +397,31 @@ impl Reader<'_> {
     }
 
     fn given_feeds(&self) -> Result<Vec<FeedSpec>, ConfigError> {
-        let Some(given) = self.settings.get("feed") else { return Ok(Vec::new()) };
-        let texts: Vec<&str> = match given.origin {
-            // One variable holds them all.
-            Origin::Env => given.values.iter().flat_map(|all| all.split(';')).collect(),
-            _ => given.values.iter().map(String::as_str).collect(),
-        };
+        let Some(texts) = self.several("feed") else { return Ok(Vec::new()) };
         if texts.is_empty() || texts.len() > limits::FEEDS_MAX {
             let why = format!("expected 1 to {} feeds", limits::FEEDS_MAX);
             return Err(self.error("feed", &texts.len().to_string(), why));
         }
         let read = |text: &str| feed(text.trim()).map_err(|why| self.error("feed", text, why));
         texts.into_iter().map(read).collect()
+    }
+
+    /// The texts of a repeatable setting.
+    fn several(&self, name: &str) -> Option<Vec<&str>> {
+        let given = self.settings.get(name)?;
+        Some(match given.origin {
+            // One variable holds them all.
+            Origin::Env => given.values.iter().flat_map(|all| all.split(';')).collect(),
+            _ => given.values.iter().map(String::as_str).collect(),
+        })
+    }
+
+    fn cors_origins(&self) -> Result<Vec<String>, ConfigError> {
+        let name = "cors-origin";
+        let read = |text: &str| {
+            origin::read(text.trim()).map_err(|why| self.error(name, text, why.to_owned()))
+        };
+        self.several(name).unwrap_or_default().into_iter().map(read).collect()
     }
 
     /// What the limit of open files leaves for connections.
@@ -514,11 +534,16 @@ impl Loaded {
             .iter()
             .position(|name| name.eq_ignore_ascii_case(config.log_level.as_str()));
         let feeds: Vec<String> = config.feeds.iter().map(|feed| quoted(feed.to_string())).collect();
+        let listed = |texts: &[String]| match texts {
+            [] => String::new(),
+            texts => toml::Value::from(texts.to_vec()).to_string(),
+        };
         let values = [
             ("listen", quoted(config.listen.to_string())),
             ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
+            ("cors-origin", listed(&config.cors_origins)),
             ("feed", format!("[{}]", feeds.join(", "))),
             ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
             (
@@ -538,6 +563,7 @@ impl Loaded {
             ("max-handshakes", config.max_handshakes.to_string()),
             ("max-subscriptions", config.max_subscriptions.to_string()),
             ("request-rate", config.request_rate.to_string()),
+            ("history", config.history.to_string()),
             ("max-message-bytes", quoted(Bytes(config.max_message_bytes).to_string())),
             ("outbox-bytes", quoted(Bytes(config.outbox_bytes).to_string())),
             ("slow-consumer", name_of(cli::SLOW_CONSUMER, config.slow_consumer as usize)),
@@ -579,7 +605,7 @@ impl Loaded {
                 format!("the token itself is in {}", cli::TOKEN_VARIABLE)
             }
             None if name == "publish-token-file" => "not given".to_owned(),
-            None if name == "record" => "not given".to_owned(),
+            None if matches!(name, "record" | "cors-origin") => "not given".to_owned(),
             None => "from this machine".to_owned(),
         }
     }

@@ -112,6 +112,13 @@ pub const GATHERED_BYTES: usize = 256 * KIB;
 /// Most milliseconds between two pings to a client of the Binance dialect: as Binance's own.
 pub const BINANCE_PING_MS: u64 = 20_000;
 
+/// Shortest time between two snapshots of a book over REST that cut its streams: each is a message to
+/// everybody who follows it.
+pub const CUT_PERIOD: Duration = Duration::from_millis(100);
+
+/// Books whose last cut is remembered.
+pub const CUT_BOOKS: usize = 4_096;
+
 /// Pause between two attempts to hand the ingest something while its channel is full.
 pub const CUT_RETRY: Duration = Duration::from_millis(1);
 
@@ -156,6 +163,26 @@ pub const DUE_PER_EVENT: usize = 64;
 /// Longest that a symbol's bars are left alone while something is due later: what was due and was
 /// overtaken by something earlier stays in the queue for so long at most.
 pub const DUE_WITHIN: Duration = Duration::from_secs(60);
+
+// ---------------------------------------------------------------- history
+
+/// Default of `--history`: trades of a symbol, and closed bars of each of its intervals, that are
+/// kept for who comes later. What one answer of a venue gives at most (Binance, `limit` of trades
+/// and klines, <https://github.com/binance/binance-spot-api-docs/blob/master/rest-api.md>; Kraken
+/// gives 1,000 and 720): a chart of 16 hours in minutes.
+pub const HISTORY: usize = 1_000;
+
+/// Most `--history`: ten times what is asked for at a time, 1.2 MB of each interval of a symbol.
+pub const HISTORY_MAX: usize = 10_000;
+
+/// Bytes that the trades of all symbols have together, and the bars of each interval: 320 MiB in
+/// all. They are 1,048 symbols with [`HISTORY`] trades of 64 bytes, and 559 with as many bars of an
+/// interval, 120 bytes each; with more busy symbols than that, each keeps fewer.
+pub const HISTORY_BYTES: usize = 64 * MIB;
+
+/// Trades, and bars of an interval, that every symbol has room for beside [`HISTORY_BYTES`] once it
+/// has one: at most 2.2 KB a symbol, 220 MB for 100,000.
+pub const HISTORY_FIRST: usize = 4;
 
 // ---------------------------------------------------------------- clients
 
@@ -253,6 +280,36 @@ pub const SUGGESTION_LIKENESS: f64 = 0.75;
 /// Bytes of the largest snapshot of a full book, 1.9 MB. It may exceed an outbox: while
 /// a snapshot is under way to a client, its outbox may hold that much more.
 pub const BOOK_FULL_BYTES: usize = 2 * BOOK_LEVELS_MAX * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES;
+
+// ---------------------------------------------------------------- answers over HTTP
+
+/// Trades or bars in an answer where no `limit` is given; what Binance gives.
+pub const REST_ITEMS: usize = 500;
+
+/// Most trades or bars in an answer, some 200 KB and half a millisecond of the control plane; who
+/// wants more asks again with `before`.
+pub const REST_ITEMS_MAX: usize = 1_000;
+
+/// Largest `before`: sequences and times beyond 2^53 would be rounded by JavaScript, and none are.
+pub const REST_BEFORE_MAX: u64 = (1 << 53) - 1;
+
+/// Levels a side of `/v1/book` where no `depth` is given, as with Binance and Kraken.
+pub const REST_BOOK_DEPTH: u64 = 100;
+
+/// Levels a side of the books in `/v1/snapshot` where no `depth` is given: what a screen shows.
+pub const REST_SNAPSHOT_DEPTH: u64 = 10;
+
+/// Symbols of one `/v1/snapshot`: a screen's, and their names fit the head of a request.
+pub const REST_SNAPSHOT_SYMBOLS: usize = 100;
+
+/// Symbols that `/v1/symbols` encodes before others get a turn: about 0.1 ms, 80 KB.
+pub const REST_SYMBOLS_PER_PART: usize = 512;
+
+/// Bytes of a part of a full book.
+pub const REST_PART_BYTES: usize = 64 * KIB;
+
+/// Full books that are on their way at a time: each may be [`BOOK_FULL_BYTES`], 30 MB in all.
+pub const REST_LARGE: usize = 16;
 
 // ---------------------------------------------------------------- publishers
 
@@ -426,6 +483,9 @@ const _: () = {
     assert!(OUTBOX_BYTES > 2 * 10_000 * LEVEL_JSON_BYTES + BOOK_HEAD_JSON_BYTES);
     assert!(ENCODING_CHUNK > BOOK_SNAPSHOT_BYTES);
     assert!(BOOK_DEPTH_MAX <= BOOK_LEVELS_MAX);
+    assert!(REST_SNAPSHOT_SYMBOLS * (SYMBOL_BYTES + 3) < HANDSHAKE_HEAD_BYTES);
+    assert!(REST_ITEMS <= REST_ITEMS_MAX && HISTORY <= HISTORY_MAX);
+    assert!(HISTORY_FIRST > 0);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));
     // The longest useful request: every symbol quoted, with a comma, and the rest of the object.

@@ -81,7 +81,7 @@ async fn serve(
     let address = listener.local_addr()?;
     let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
-    let state = Arc::new(State::new());
+    let state = Arc::new(State::with_history(config.history));
     let mut reactors = start_reactors(&config, &instruments, &state, &ring)?;
     let taps = recorder.as_ref().map(Recorder::taps);
     let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref())?;
@@ -89,7 +89,11 @@ async fn serve(
         hub: reactors.hub.clone(),
         feeds: ingest.feeds.clone(),
         ingest: ingest.report.clone(),
-        cutter: ingest.cutter.clone(),
+        exchange: http::exchange::Exchange::new(
+            instruments.clone(),
+            state.reader(),
+            http::cuts::Cuts::new(ingest.cutter.clone()),
+        ),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,
@@ -98,6 +102,7 @@ async fn serve(
         draining: AtomicBool::new(false),
         counters: http::Counters::default(),
         rates: Mutex::default(),
+        rest: http::rest::Rest::new(state.reader(), config.cors_origins.clone(), config.history),
         publish: config.publish_token.clone().zip(published).map(|(token, (spec, inbox))| {
             http::Door::new(
                 token,

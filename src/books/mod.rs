@@ -2,8 +2,8 @@
 //!
 //! The modules stand in the order of the data's path: [`sequence`] numbers what the feeds send,
 //! [`event`] gathers the ticks of one event, [`book`] applies it, [`view`] says what a client that
-//! holds the best N levels must be told, [`journal`] what one that is told less often must be, [`state`] keeps the newest of everything where reactors
-//! can copy it from.
+//! holds the best N levels must be told, [`journal`] what one that is told less often must be, [`history`]
+//! keeps the newest trades and bars, [`state`] keeps the newest of everything where reactors can copy it from.
 //!
 //! Invariants:
 //! - An event is applied whole or not at all, and nobody sees a book in the middle of one.
@@ -15,6 +15,7 @@
 
 pub mod book;
 pub mod event;
+pub mod history;
 pub mod journal;
 pub mod sequence;
 mod side;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use book::{Applied, Book, BookError, MAX_LEVELS, PriceSize};
 pub use event::{Assembler, MAX_EVENT_TICKS};
+pub use history::{History, Room};
 pub use journal::{Journal, Mark};
 pub use sequence::{Sequenced, Sequencer, Sequencers};
 pub use state::{InstrumentState, Reader, State, Writer};

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tickcast_feeds::{FeedState, InstrumentId, Kind, Tick};
 
 use super::book::{Applied, Book, BookError};
+use super::history::{History, Room};
 use crate::derive::{Demand, Series};
 
 /// The newest of one instrument.
@@ -46,6 +47,9 @@ pub struct InstrumentState {
     /// Bars and ticker, from the first trade on. The ingest's own: not part of a copy, reactors take
     /// [`Series::snapshot`]s.
     pub series: Option<Box<Series>>,
+    /// The newest trades and closed bars, from the first on. The ingest's own, as those are: copy
+    /// [`History::trades`] and [`History::bars`] out of it.
+    pub history: Option<Box<History>>,
     /// Which of those somebody listens to, from the first who does on.
     pub demand: Option<Arc<Demand>>,
 }
@@ -72,6 +76,7 @@ impl InstrumentState {
             book_seq: 0,
             status_seq: 0,
             series: None,
+            history: None,
             demand: None,
         }
     }
@@ -141,7 +146,7 @@ impl InstrumentState {
     pub fn copy_from(&mut self, source: &Self) {
         let mut book = std::mem::take(&mut self.book);
         book.clone_from(&source.book);
-        *self = InstrumentState { book, series: None, demand: None, ..*source };
+        *self = InstrumentState { book, series: None, history: None, demand: None, ..*source };
     }
 }
 
@@ -154,12 +159,19 @@ type Slot = Arc<Mutex<InstrumentState>>;
 #[derive(Debug, Default)]
 pub struct State {
     slots: RwLock<Vec<Slot>>,
+    /// Trades and bars that are kept of each.
+    history: usize,
 }
 
 impl State {
-    /// No instrument yet.
+    /// No instrument yet, and of none a history.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No instrument yet; of each, `most` trades and as many bars of each interval will be kept.
+    pub fn with_history(most: usize) -> Self {
+        State { history: most, ..Self::default() }
     }
 
     /// How many instruments have a slot.
@@ -182,7 +194,8 @@ impl State {
 
     /// The ingest's side. One at a time: the positions of two would not be in order.
     pub fn writer(self: &Arc<Self>) -> Writer {
-        Writer { state: Arc::clone(self), seen: self.slots.read().clone() }
+        let room = Room::new(self.history);
+        Writer { state: Arc::clone(self), seen: self.slots.read().clone(), room }
     }
 
     /// A reactor's side, as many as there are reactors.
@@ -196,6 +209,7 @@ impl State {
 pub struct Writer {
     state: Arc<State>,
     seen: Vec<Slot>,
+    room: Room,
 }
 
 impl Writer {
@@ -218,6 +232,14 @@ impl Writer {
             self.seen = self.state.with(id);
         }
         &self.seen[id.index()]
+    }
+
+    /// The same, and the room that all histories have.
+    pub fn slot_and_room(&mut self, id: InstrumentId) -> (&Mutex<InstrumentState>, &mut Room) {
+        if id.index() >= self.seen.len() {
+            self.seen = self.state.with(id);
+        }
+        (&self.seen[id.index()], &mut self.room)
     }
 }
 

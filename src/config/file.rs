@@ -59,10 +59,13 @@ fn parse(path: &str, text: &str) -> Result<Settings, ConfigError> {
 
 /// The value as a flag would give it.
 fn texts(name: &str, value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    if name != "feed" {
+    if !matches!(name, "feed" | "cors-origin") {
         return scalar(value, "a string, an integer or a boolean").map(|text| vec![text]);
     }
-    let expected = "a string or an array of strings such as [\"synthetic:\"]";
+    let expected = match name {
+        "feed" => "a string or an array of strings such as [\"synthetic:\"]",
+        _ => "a string or an array of strings such as [\"https://example.com\"]",
+    };
     match value {
         DeValue::Array(items) => {
             items.iter().map(|item: &Spanned<_>| scalar(item.get_ref(), expected)).collect()

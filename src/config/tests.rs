@@ -41,6 +41,8 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_clients, limits::CLIENTS);
     assert_eq!(config.max_handshakes, limits::HANDSHAKES);
     assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
+    assert_eq!(config.history, limits::HISTORY);
+    assert!(config.cors_origins.is_empty());
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
     assert_eq!(config.feeds, specs(&["synthetic:"]));
@@ -167,4 +169,23 @@ fn a_venue_is_one_feed_with_all_its_symbols() {
     ] {
         assert!(error(&["--feed", spec]).contains(advice), "{}", error(&["--feed", spec]));
     }
+}
+
+#[test]
+fn origins_and_the_length_of_histories_are_checked() {
+    let loaded = from_flags(
+        &["--cors-origin", "https://a.example", "--cors-origin", "*", "--history", "0"],
+        &machine(100_000),
+    )
+    .unwrap();
+    assert_eq!(loaded.config.cors_origins, ["https://a.example", "*"]);
+    assert_eq!(loaded.config.history, 0);
+    assert!(loaded.to_toml().contains(r#"cors-origin = ["https://a.example", "*"]"#));
+    let wrong = error(&["--cors-origin", "https://a.example/"]);
+    assert!(
+        wrong.starts_with(r#"--cors-origin "https://a.example/": expected an origin"#),
+        "{wrong}"
+    );
+    let wrong = error(&["--history", "10001"]);
+    assert_eq!(wrong, r#"--history "10001": expected a whole number from 0 to 10000"#);
 }

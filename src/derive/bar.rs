@@ -265,6 +265,26 @@ impl Bar {
         })
     }
 
+    /// When the bar begins whose last tick has this payload, seconds since the Unix epoch.
+    pub(crate) fn start_of(last: [u64; 4]) -> u64 {
+        last[0] & TRADES_MAX
+    }
+
+    /// A tick of a bar but for payload and exponents.
+    pub(crate) fn blank_tick(event_ns: u64, recv_ns: u64) -> Tick {
+        Tick {
+            ts_event: event_ns,
+            ts_recv: recv_ns,
+            seq: 0,
+            instrument: InstrumentId(0),
+            kind: Kind::Bar,
+            flags: 0,
+            price_exp: 0,
+            size_exp: 0,
+            payload: [0; 4],
+        }
+    }
+
     /// The span of the bar whose last tick this is.
     pub fn span_of(last: &Tick) -> Option<Span> {
         Span::ALL.get((last.payload[0] >> 40) as u8 as usize).copied()

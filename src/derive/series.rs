@@ -76,6 +76,8 @@ pub struct Turn<'a> {
     pub late: &'a mut u64,
     /// Takes what is to be made known, with its sequence.
     pub emit: &'a mut dyn FnMut(&Bar, u64),
+    /// Takes every bar when it is over, and again when it is revised, whoever listens.
+    pub keep: &'a mut dyn FnMut(&Bar),
 }
 
 /// A bar that trades are put into.
@@ -248,7 +250,7 @@ impl Series {
                 let mut over = Growing::new(span, start_s, deal);
                 over.bar.is_final = true;
                 self.send_amended(span, deal.recv_ns, turn);
-                self.emit(&over.bar, deal.recv_ns, turn);
+                self.tell_closed(&over.bar, deal.recv_ns, turn);
                 self.intervals[span as usize].closed = Some(over);
             }
             _ => return false,
@@ -263,7 +265,7 @@ impl Series {
         self.send_amended(span, at_ns, turn);
         open.bar.is_final = true;
         self.changed &= !span.bit();
-        self.emit(&open.bar, at_ns, turn);
+        self.tell_closed(&open.bar, at_ns, turn);
         self.intervals[span as usize].closed = Some(open);
     }
 
@@ -275,8 +277,13 @@ impl Series {
         {
             closed.bar.revision = closed.bar.revision.saturating_add(1);
             let bar = closed.bar;
-            self.emit(&bar, at_ns, turn);
+            self.tell_closed(&bar, at_ns, turn);
         }
+    }
+
+    fn tell_closed(&mut self, bar: &Bar, at_ns: i64, turn: &mut Turn<'_>) {
+        (turn.keep)(&Bar { recv_ns: at_ns.max(0) as u64, ..*bar });
+        self.emit(bar, at_ns, turn);
     }
 
     fn emit(&mut self, bar: &Bar, at_ns: i64, turn: &mut Turn<'_>) {
@@ -391,6 +398,11 @@ impl Series {
         self.window.go_back(deal.at_ns, turn.buckets);
         self.newest_ns = 0;
         self.late_run = 0;
+    }
+
+    /// The bar of an interval that is not over; none of [`Span::Rolling`].
+    pub fn open(&self, span: Span) -> Option<Bar> {
+        self.intervals.get(span as usize)?.open.map(|growing| growing.bar)
     }
 
     /// The newest bar of a span, and the sequence of the newest message about it: what a

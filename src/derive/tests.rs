@@ -37,17 +37,27 @@ struct Run {
     buckets: usize,
     late: u64,
     sent: Vec<(Bar, u64)>,
+    /// All bars that were over, revised ones again.
+    kept: Vec<Bar>,
 }
 
 impl Run {
     fn new() -> Self {
-        Run { series: Series::new(), wanted: ALL, buckets: 0, late: 0, sent: Vec::new() }
+        Run {
+            series: Series::new(),
+            wanted: ALL,
+            buckets: 0,
+            late: 0,
+            sent: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     fn turn(&mut self, with: impl FnOnce(&mut Series, &mut Turn<'_>)) {
-        let Run { series, wanted, buckets, late, sent } = self;
+        let Run { series, wanted, buckets, late, sent, kept } = self;
         let emit = &mut |bar: &Bar, seq| sent.push((*bar, seq));
-        with(series, &mut Turn { wanted: *wanted, buckets, late, emit });
+        let keep = &mut |bar: &Bar| kept.push(*bar);
+        with(series, &mut Turn { wanted: *wanted, buckets, late, emit, keep });
     }
 
     fn advance_ns(&mut self, ns: i64) {
@@ -513,4 +523,25 @@ proptest! {
         prop_assert_eq!(numbers(day), [last, last, last, last, 0, 0, 0, 0]);
         prop_assert_eq!(run.buckets, 0);
     }
+}
+
+#[test]
+fn what_is_over_is_kept_whoever_listens() {
+    let mut run = Run { wanted: 0, ..Run::new() };
+    run.turn(|series, turn| series.trade(&trade(0, "10", "1"), turn));
+    run.turn(|series, turn| series.trade(&trade(1_000, "11", "1"), turn));
+    assert!(run.sent.is_empty());
+    let told = |run: &Run| -> Vec<(u64, u64, u8)> {
+        let seconds = run.kept.iter().filter(|bar| bar.span == Span::Second && bar.is_final);
+        seconds
+            .map(|bar| (bar.start_s - BEGIN_MS as u64 / 1000, bar.trades, bar.revision))
+            .collect()
+    };
+    assert_eq!(told(&run), [(0, 1, 0)]);
+    // A late one, told of when the next bar is over at the latest.
+    run.turn(|series, turn| series.trade(&trade_at(400, 1_100, "9", "1", Side::Buy), turn));
+    run.advance(5_000);
+    assert_eq!(told(&run), [(0, 1, 0), (0, 2, 1), (1, 1, 0)]);
+    // Each says when the server made it.
+    assert!(run.kept.iter().all(|bar| bar.recv_ns > 0));
 }

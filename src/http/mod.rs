@@ -3,8 +3,12 @@
 
 mod api;
 pub mod assets;
+mod body;
+pub(crate) mod cuts;
+pub(crate) mod exchange;
 mod metrics;
 mod publish;
+pub(crate) mod rest;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -15,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
@@ -34,10 +37,9 @@ use crate::stats::IngestReport;
 use crate::wire::binance;
 use crate::wire::form::Form;
 
+pub(crate) use body::Body;
 pub(crate) use publish::Door;
-
-/// Answers are small and whole.
-pub(crate) type Body = Full<Bytes>;
+use rest::{Rest, Route};
 
 /// What the control plane shows and hands on.
 #[derive(Debug)]
@@ -45,8 +47,8 @@ pub(crate) struct Plane {
     pub(crate) hub: Arc<Hub>,
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) ingest: Arc<Mutex<IngestReport>>,
-    /// Where to ask for books that fit the streams.
-    pub(crate) cutter: Arc<crate::ingest::Cutter>,
+    /// The REST endpoints of the Binance dialect.
+    pub(crate) exchange: exchange::Exchange,
     /// The recording that is made, if one is.
     pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,
@@ -58,6 +60,8 @@ pub(crate) struct Plane {
     pub(crate) rates: Mutex<api::Rates>,
     /// Where ticks are published, if anybody may.
     pub(crate) publish: Option<Door>,
+    /// What `/v1/...` is answered from.
+    pub(crate) rest: Rest,
 }
 
 /// What the control plane counts.
@@ -152,10 +156,7 @@ async fn answer(
     let opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
-        None if request.uri().path() == "/v1/publish" => {
-            return publish::answer(plane, request, peer).await;
-        }
-        None => return api::answer(plane, &request).await,
+        None => return plain_answer(plane, request, peer).await,
     };
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
@@ -177,6 +178,24 @@ async fn answer(
             plane.counters.upgrades_refused.fetch_add(1, Ordering::Relaxed);
             *response
         }
+    }
+}
+
+/// Answers what is no WebSocket for ticks.
+async fn plain_answer(
+    plane: &Rc<Plane>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    if request.uri().path() == "/v1/publish" {
+        return publish::answer(plane, request, peer).await;
+    }
+    if let Some(route) = Route::of(request.uri().path()) {
+        return rest::answer(plane, &request, route).await;
+    }
+    match plane.exchange.answer(&request).await {
+        Some(response) => response,
+        None => api::answer(plane, &request).await,
     }
 }
 
@@ -257,7 +276,7 @@ pub(crate) fn typed(
     mime: &'static str,
     body: impl Into<Bytes>,
 ) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()));
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(mime));

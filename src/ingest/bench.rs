@@ -39,7 +39,7 @@ impl FeedSide {
             links: vec![Arc::new(Link::new(0))],
         });
         let (producer, ring) = ring::channel(limits::RING_SLOTS).expect("a valid default");
-        let state = Arc::new(State::new());
+        let state = Arc::new(State::with_history(limits::HISTORY));
         let (to_ingest, parcels) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
         let stats = Arc::new(FeedStats::new("bench".to_owned(), None));

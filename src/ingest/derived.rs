@@ -12,7 +12,7 @@ use std::time::Duration;
 use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{InstrumentId, Tick};
 
-use crate::books::InstrumentState;
+use crate::books::{InstrumentState, Room};
 use crate::derive::{Bar, Series, Turn};
 use crate::limits;
 use crate::stats::IngestReport;
@@ -100,22 +100,26 @@ impl Timelines {
         self.feeds.iter().map(|timeline| timeline.due.len()).sum()
     }
 
-    /// Takes a trade into its symbol's series; what is to be told of it goes behind `words`.
+    /// Takes a trade into its symbol's history and series; what is to be told of it goes behind
+    /// `words`.
     pub(super) fn trade(
         &mut self,
-        state: &mut InstrumentState,
+        (state, room): (&mut InstrumentState, &mut Room),
         trade: &Tick,
         feed: usize,
         words: &mut Vec<[u64; TICK_WORDS]>,
         report: &mut IngestReport,
     ) {
         let id = trade.instrument;
-        let series = state.series.get_or_insert_default();
+        let InstrumentState { series, history, demand, .. } = state;
+        room.keep_trade(history, trade);
+        let series = series.get_or_insert_default();
         let mut turn = Turn {
-            wanted: state.demand.as_ref().map_or(0, |demand| demand.bits()),
+            wanted: demand.as_ref().map_or(0, |demand| demand.bits()),
             buckets: &mut self.buckets,
             late: &mut report.late_trades,
             emit: &mut |bar, seq| push(words, id, bar, seq),
+            keep: &mut |bar| room.keep_bar(history, bar),
         };
         series.trade(trade, &mut turn);
         self.feeds[feed].schedule(id, series);
@@ -124,14 +128,14 @@ impl Timelines {
     /// Does what is due for a symbol that was taken off the queue.
     pub(super) fn advance(
         &mut self,
-        state: &mut InstrumentState,
+        (state, room): (&mut InstrumentState, &mut Room),
         id: InstrumentId,
         due_ns: i64,
         feed: usize,
         words: &mut Vec<[u64; TICK_WORDS]>,
         report: &mut IngestReport,
     ) {
-        let InstrumentState { series: Some(series), demand, .. } = state else { return };
+        let InstrumentState { series: Some(series), history, demand, .. } = state else { return };
         if !series.alarm.rings(due_ns) {
             return;
         }
@@ -140,6 +144,7 @@ impl Timelines {
             buckets: &mut self.buckets,
             late: &mut report.late_trades,
             emit: &mut |bar, seq| push(words, id, bar, seq),
+            keep: &mut |bar| room.keep_bar(history, bar),
         };
         series.advance(self.feeds[feed].now_ns, &mut turn);
         self.feeds[feed].schedule(id, series);

@@ -188,12 +188,13 @@ impl Recorder {
         }
     }
 
-    /// Bars and ticker after a trade.
+    /// History, bars and ticker after a trade.
     fn derive(&mut self, trade: &Tick, feed: usize) {
         let Recorder { producer, writer, timelines, words, report, .. } = self;
-        let mut state = writer.slot(trade.instrument).lock();
+        let (slot, room) = writer.slot_and_room(trade.instrument);
+        let mut state = slot.lock();
         let before = words.len();
-        timelines.trade(&mut state, trade, feed, words, report);
+        timelines.trade((&mut state, room), trade, feed, words, report);
         if words.len() != before {
             state.position = producer.position() + words.len() as u64;
         }
@@ -204,9 +205,10 @@ impl Recorder {
         let Recorder { producer, writer, timelines, words, report, .. } = self;
         for _ in 0..limits::DUE_PER_EVENT {
             let Some((id, due_ns)) = timelines.next_due(feed) else { return };
-            let mut state = writer.slot(id).lock();
+            let (slot, room) = writer.slot_and_room(id);
+            let mut state = slot.lock();
             let before = words.len();
-            timelines.advance(&mut state, id, due_ns, feed, words, report);
+            timelines.advance((&mut state, room), id, due_ns, feed, words, report);
             if words.len() != before {
                 state.position = producer.position() + words.len() as u64;
             }

@@ -163,7 +163,7 @@ fn bars_of(bench: &mut Bench, seq: u64, second: u64) -> Vec<Tick> {
     let mut state = bench.writer.slot(ID).lock();
     let wanted = state.demand.as_ref().map_or(0, |demand| demand.bits());
     let emit = &mut |bar: &Bar, seq| ticks.extend(bar.to_ticks(ID, seq));
-    let mut turn = Turn { wanted, buckets: &mut 0, late: &mut 0, emit };
+    let mut turn = Turn { wanted, buckets: &mut 0, late: &mut 0, emit, keep: &mut |_| {} };
     state.series.get_or_insert_default().trade(&trade, &mut turn);
     bench.position += ticks.len() as u64 - 1;
     state.position = bench.position;

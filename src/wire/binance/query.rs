@@ -87,6 +87,13 @@ pub struct Range {
     pub end_ns: Option<u64>,
 }
 
+impl Range {
+    /// Whether a time is in it, nanoseconds.
+    pub fn holds(&self, at_ns: u64) -> bool {
+        self.start_ns.is_none_or(|start| at_ns >= start) && self.end_ns.is_none_or(|end| at_ns <= end)
+    }
+}
+
 /// An error over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
-use tickcast_feeds::{Instrument, InstrumentId, Instruments};
+use tickcast_feeds::{FeedState, Instrument, InstrumentId, Instruments, Tick};
 
 use super::cuts::Cuts;
 use super::{Body, typed};
@@ -37,8 +37,8 @@ struct Inner {
 /// The newest of an instrument, without its book.
 struct Newest {
     bar: Option<Bar>,
-    quote: Option<tickcast_feeds::Tick>,
-    trade: Option<tickcast_feeds::Tick>,
+    quote: Option<Tick>,
+    trade: Option<Tick>,
 }
 
 impl Exchange {
@@ -66,7 +66,14 @@ impl Exchange {
             (Err(fault), _) => Err(fault),
         };
         Some(match result {
-            Ok(body) => typed(StatusCode::OK, JSON, body),
+            Ok(body) => {
+                let mut response = typed(StatusCode::OK, JSON, body);
+                // Clients that keep to Binance's limits read it; there is none of that kind here.
+                let weight = hyper::header::HeaderValue::from_static("1");
+                response.headers_mut().insert("x-mbx-used-weight", weight.clone());
+                response.headers_mut().insert("x-mbx-used-weight-1m", weight);
+                response
+            }
             Err(fault) => {
                 let mut body = Vec::new();
                 fault.write_to(&mut body);
@@ -84,13 +91,19 @@ impl Exchange {
             Call::Ping => rest::ping(&mut out),
             Call::Time => rest::time(&mut out, now_ns, unit),
             Call::ExchangeInfo(which) => {
+                let (ids, _) = self.inner.borrow().ids(which)?;
+                let halted = self.inner.borrow_mut().halted(&ids);
                 let inner = self.inner.borrow();
-                let (ids, _) = inner.ids(which)?;
                 let listed = ids.into_iter().map(|id| {
-                    let info = inner.listed[id.index()].clone();
-                    Listed { symbol: inner.names.symbol_of(id.0), assets: inner.names.assets_of(id.0), info }
+                    let is_halted = halted.contains(&id);
+                    Listed {
+                        symbol: inner.names.symbol_of(id.0),
+                        assets: inner.names.assets_of(id.0),
+                        info: &inner.listed[id.index()],
+                        is_halted,
+                    }
                 });
-                rest::exchange_info(&mut out, now_ns, listed);
+                rest::exchange_info(&mut out, now_ns, listed, unit);
             }
             Call::Depth { symbol, limit } => {
                 let id = self.inner.borrow().id(&symbol)?;
@@ -126,11 +139,60 @@ impl Exchange {
                     true
                 })?;
             }
-            Call::Trades { .. } | Call::AggTrades { .. } | Call::Klines { .. } => {
-                return Err(Fault::not_now());
+            Call::Trades { symbol, limit } => {
+                let trades = self.trades(&symbol, |all| part(all, limit, false))?;
+                rest::trades(&mut out, trades.iter(), unit);
+            }
+            Call::AggTrades { symbol, limit, from_id, range } => {
+                let trades = self.trades(&symbol, |mut all| {
+                    all.retain(|tick| {
+                        range.holds(time_of(tick))
+                            && from_id.is_none_or(|id| tick.as_trade().id >= id)
+                    });
+                    let from_start = from_id.is_some() || range.start_ns.is_some();
+                    part(all, limit, from_start)
+                })?;
+                rest::agg_trades(&mut out, trades.iter(), unit);
+            }
+            Call::Klines { symbol, span, limit, range } => {
+                let bars = self.bars(&symbol, span)?;
+                let bars: Vec<Bar> =
+                    bars.into_iter().filter(|bar| range.holds(bar.start_s * 1_000_000_000)).collect();
+                rest::klines(&mut out, part(bars, limit, range.start_ns.is_some()).iter(), unit);
             }
         }
         Ok(out)
+    }
+
+    /// The trades that are kept of a symbol, those of them that are wanted.
+    fn trades(
+        &self,
+        symbol: &str,
+        wanted: impl FnOnce(Vec<Tick>) -> Vec<Tick>,
+    ) -> Result<Vec<Tick>, Fault> {
+        let mut inner = self.inner.borrow_mut();
+        let id = inner.id(symbol)?;
+        let mut all = Vec::new();
+        if let Some(history) = inner.state.get(id).and_then(|state| state.lock().history.clone()) {
+            history.trades(None, query::ROWS_MAX, &mut all);
+        }
+        Ok(wanted(all))
+    }
+
+    /// The bars that are kept of a symbol, and the open one.
+    fn bars(&self, symbol: &str, span: Span) -> Result<Vec<Bar>, Fault> {
+        let mut inner = self.inner.borrow_mut();
+        let id = inner.id(symbol)?;
+        let mut all = Vec::new();
+        if let Some(state) = inner.state.get(id) {
+            let state = state.lock();
+            if let Some(history) = &state.history {
+                history.bars(span, None, query::ROWS_MAX, &mut all);
+            }
+            let open = state.series.as_ref().and_then(|series| series.snapshot(span).0);
+            all.extend(open.filter(|bar| !bar.is_final));
+        }
+        Ok(all)
     }
 
     /// Appends an object for one symbol, an array for several: of those that `write` has something to
@@ -165,6 +227,20 @@ impl Exchange {
     }
 }
 
+/// The venue's time, or that of receipt, nanoseconds.
+fn time_of(tick: &Tick) -> u64 {
+    if tick.ts_event == 0 { tick.ts_recv } else { tick.ts_event }
+}
+
+/// The oldest so many, or the newest.
+fn part<T>(mut all: Vec<T>, limit: usize, from_start: bool) -> Vec<T> {
+    if from_start {
+        all.truncate(limit);
+        return all;
+    }
+    all.split_off(all.len().saturating_sub(limit))
+}
+
 const JSON: &str = "application/json;charset=UTF-8";
 
 impl Inner {
@@ -189,6 +265,14 @@ impl Inner {
             }
             Which::All => Ok((self.listed.iter().map(|info| info.id).collect(), false)),
         }
+    }
+
+    /// Those that their venue has halted.
+    fn halted(&mut self, ids: &[InstrumentId]) -> Vec<InstrumentId> {
+        let is_halted = |id: &&InstrumentId| {
+            self.state.get(**id).is_some_and(|state| state.lock().feed == FeedState::Halted)
+        };
+        ids.iter().filter(is_halted).copied().collect()
     }
 
     fn newest(&mut self, id: InstrumentId) -> Newest {
