@@ -13,9 +13,14 @@ use allocation_counter::{AllocationInfo, measure};
 use flate2::Crc;
 use flate2::read::MultiGzDecoder;
 use tickcast::bench::{FeedSide, Reactor};
+use tickcast::derive::bar::Deal;
+use tickcast::derive::{Bar, Span};
+use tickcast::wire::binance::{Unit, encode};
 use tickcast::wire::request::Channel;
 use tickcast_feeds::venue::{Binance, Coinbase, Context, Kraken, Venue};
-use tickcast_feeds::{Instruments, Sink, SinkClosed, Tick};
+use tickcast_feeds::{
+    InstrumentId, Instruments, Quote, Side, Sink, SinkClosed, Stamp, Tick, Trade,
+};
 
 const RECV_NS: u64 = 1_723_161_255_343_000_000;
 
@@ -342,6 +347,37 @@ impl Client {
             }
         }
     }
+}
+
+/// Every message of Binance's dialect.
+#[test]
+fn the_binance_dialect_is_written_without_allocations() {
+    let stamp = Stamp { event: RECV_NS, recv: RECV_NS, seq: 1 };
+    let price = |text: &str| text.parse().unwrap();
+    let trade = Trade { price: price("1.5"), size: price("2"), id: 1, side: Side::Buy };
+    let trade = Tick::trade(InstrumentId(0), stamp, &trade);
+    let (bid, ask) = (price("1.25"), price("1.5"));
+    let quote = Quote { bid, bid_size: price("1e9"), ask, ask_size: price("1e-9") };
+    let quote = Tick::quote(InstrumentId(0), stamp, &quote).unwrap();
+    let bar = Bar::new(Span::Minute, RECV_NS / 1_000_000_000, &Deal::new(&trade));
+    let day = encode::Day { bar: &bar, quote: Some(&quote), trade: Some(&trade) };
+    let (heads, unit) = (encode::Heads::new("BTCUSDT"), Unit::Milli);
+    let envelope = encode::Envelope::new("btcusdt@ticker");
+    let covered = encode::Covered { first: 1, last: 2, time_ns: RECV_NS };
+    let levels = || [(bid, ask)].into_iter();
+    let mut out = Vec::with_capacity(16 * 1024);
+    let info = measure(|| {
+        encode::trade(&mut out, &heads, &trade, unit);
+        encode::agg_trade(&mut out, &heads, &trade, unit);
+        encode::book_ticker(&mut out, &heads, &quote);
+        encode::depth_update(&mut out, &heads, covered, levels(), levels(), unit);
+        encode::partial_depth(&mut out, 1, levels(), levels());
+        encode::mini_ticker(&mut out, &heads, &bar, unit);
+        encode::kline(&mut out, &heads, &bar, unit);
+        envelope.around(&mut out, |out| encode::ticker(out, &heads, &day, unit));
+    });
+    assert!(out.len() > 1_000, "{}", out.len());
+    assert_eq!(allocated(&info), (0, 0));
 }
 
 /// Clients of a reactor: all of them take all channels of both symbols.

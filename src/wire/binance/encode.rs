@@ -2,7 +2,7 @@
 //!
 //! What does not change from tick to tick stands ready in [`Heads`] and [`Envelope`]; nothing here
 //! allocates once the output has grown. Numbers are exact, and with eight places as Binance writes
-//! them ([`number`](super::number)).
+//! them (`number`).
 //!
 //! Of what Binance says and tickcast cannot know:
 //!

@@ -7,6 +7,8 @@
 //! [`encode`] follow `web-socket-streams.md`, [`query`] and [`rest`] follow `rest-api.md` and
 //! `errors.md`. [`names`] is our own: Binance has one venue, tickcast several.
 
+#[cfg(test)]
+mod captures;
 pub mod encode;
 pub mod form;
 pub mod names;

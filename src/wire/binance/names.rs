@@ -97,6 +97,16 @@ impl Names {
         }
     }
 
+    /// How many are listed.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// The instrument of this name, in upper or lower case: its symbol (`BTCUSDT`), its full name
     /// (`KRAKEN_BTCUSD`), or `venue:` and the venue's own name or `BASE-QUOTE`
     /// (`kraken:BTC-USD`). `None` where no instrument has it, or several have.
