@@ -38,7 +38,10 @@ impl Cuts {
     }
 
     /// A snapshot of an instrument that is taken after this was called; `None` while the server stops.
-    pub(crate) async fn snapshot(self: &Rc<Self>, id: InstrumentId) -> Option<Arc<InstrumentState>> {
+    pub(crate) async fn snapshot(
+        self: &Rc<Self>,
+        id: InstrumentId,
+    ) -> Option<Arc<InstrumentState>> {
         let (answer, snapshot) = oneshot::channel();
         let is_first = {
             let mut flights = self.flights.borrow_mut();

@@ -57,9 +57,10 @@ impl Exchange {
             response.headers_mut().insert(hyper::header::ALLOW, allow);
             return Some(response);
         }
-        let unit = request.headers().get("X-MBX-TIME-UNIT").map_or(Some(Unit::Milli), |value| {
-            value.to_str().ok().and_then(Unit::parse)
-        });
+        let unit = request
+            .headers()
+            .get("X-MBX-TIME-UNIT")
+            .map_or(Some(Unit::Milli), |value| value.to_str().ok().and_then(Unit::parse));
         let result = match (call, unit) {
             (Ok(call), Some(unit)) => self.carry_out(call, unit).await,
             (_, None) => Err(Fault::time_unit()),
@@ -156,8 +157,10 @@ impl Exchange {
             }
             Call::Klines { symbol, span, limit, range } => {
                 let bars = self.bars(&symbol, span)?;
-                let bars: Vec<Bar> =
-                    bars.into_iter().filter(|bar| range.holds(bar.start_s * 1_000_000_000)).collect();
+                let bars: Vec<Bar> = bars
+                    .into_iter()
+                    .filter(|bar| range.holds(bar.start_s * 1_000_000_000))
+                    .collect();
                 rest::klines(&mut out, part(bars, limit, range.start_ns.is_some()).iter(), unit);
             }
         }

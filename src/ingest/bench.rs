@@ -8,7 +8,7 @@ use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{Instruments, Sink, Stop, Tick};
 
 use super::recorder::Recorder;
-use super::{Parcel, FeedSink, FeedStats, Worker};
+use super::{FeedSink, FeedStats, Parcel, Worker};
 use crate::books::State;
 use crate::limits;
 use crate::reactor::{Hub, Link, Settings};

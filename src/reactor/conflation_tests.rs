@@ -89,9 +89,12 @@ impl Client {
         let mut rest = &self.bytes[..];
         while let Some((text, after)) = take_frame(rest) {
             rest = after;
-            let value: serde_json::Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
+            let value: serde_json::Value =
+                serde_json::from_slice(text).map_err(|e| e.to_string())?;
             match value.as_array() {
-                Some(all) => all.iter().try_for_each(|one| take(self.key, &mut self.book, &mut self.last, one, truth))?,
+                Some(all) => all.iter().try_for_each(|one| {
+                    take(self.key, &mut self.book, &mut self.last, one, truth)
+                })?,
                 None => take(self.key, &mut self.book, &mut self.last, &value, truth)?,
             }
         }
@@ -125,7 +128,11 @@ fn take(
     for (side, name) in book.iter_mut().zip(["bids", "asks"]) {
         for level in value[name].as_array().ok_or("levels")? {
             let [price, size] = [0, 1].map(|i| level[i].as_str().unwrap_or("").to_owned());
-            if size == "0" { side.remove(&price) } else { side.insert(price, size) };
+            if size == "0" {
+                side.remove(&price)
+            } else {
+                side.insert(price, size)
+            };
         }
     }
     let (_, true_book) = truth.range(..=seq).next_back().ok_or("a truth")?;
@@ -189,7 +196,15 @@ impl World {
             let terms = Terms { mode, cadence, lane: Lane::SERVERS };
             world.bench.core.subscribe(id, key, terms, false);
             let book = Sides::default();
-            world.clients.push(Client { id, key, terms, socket, bytes: Vec::new(), book, last: None });
+            world.clients.push(Client {
+                id,
+                key,
+                terms,
+                socket,
+                bytes: Vec::new(),
+                book,
+                last: None,
+            });
         }
         world.turn();
         world
@@ -222,8 +237,14 @@ impl World {
         let kind = if snapshot { flags::SNAPSHOT } else { 0 };
         let mut ticks: Vec<Tick> = Vec::new();
         for &(bid, price, size) in levels {
-            let (side, price) = if bid { (Side::Buy, 110 - price) } else { (Side::Sell, 110 + price) };
-            let of = Level { side, price: Decimal::new(price, 0), size: Decimal::new(size, 0), first: 0 };
+            let (side, price) =
+                if bid { (Side::Buy, 110 - price) } else { (Side::Sell, 110 + price) };
+            let of = Level {
+                side,
+                price: Decimal::new(price, 0),
+                size: Decimal::new(size, 0),
+                first: 0,
+            };
             ticks.push(Tick::level(ID, stamp(self.seq), kind, &of));
             let side = &mut self.book[usize::from(!bid)];
             match size {
@@ -275,8 +296,9 @@ impl World {
                     (0..600).flat_map(|i| self.ticks(false, &[(true, i % 8 + 1, i % 3)])).collect();
                 self.bench.apply(&ticks);
                 self.bench.publish(&ticks);
-                let more: Vec<Tick> =
-                    (0..600).flat_map(|i| self.ticks(false, &[(false, i % 8 + 1, i % 3)])).collect();
+                let more: Vec<Tick> = (0..600)
+                    .flat_map(|i| self.ticks(false, &[(false, i % 8 + 1, i % 3)]))
+                    .collect();
                 self.bench.apply(&more);
                 self.bench.publish(&more);
             }

@@ -9,9 +9,9 @@ use tickcast_feeds::Tick;
 
 use super::cadence::Dirty;
 use super::deliver::{Message, book_head, key_of};
-use super::{Core, arrays};
 use super::market::Entry;
 use super::topic::Topic;
+use super::{Core, arrays};
 use crate::books::{Book, Changes, Mark};
 use crate::derive::Bar;
 use crate::limits;

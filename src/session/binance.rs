@@ -65,7 +65,8 @@ impl Core {
 
     fn binance_call(&mut self, id: u32, of: String, call: Call, answer: &mut Vec<u8>) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let is_combined = matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
+        let is_combined =
+            matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
         match call {
             Call::Subscribe(names) => {
                 self.list_new();
@@ -268,7 +269,8 @@ impl Core {
         let names = self.streams_of(id);
         let Some(session) = self.sessions.get(id as usize) else { return };
         let Language::Binance(variant) = session.form.language() else { return };
-        let books: Vec<u32> = session.subs.of(Channel::Book, None).map(|key| key.instrument).collect();
+        let books: Vec<u32> =
+            session.subs.of(Channel::Book, None).map(|key| key.instrument).collect();
         let form = form::of_connection(combined, form::unit(variant));
         for instrument in books {
             self.cut(instrument as usize);

@@ -126,12 +126,16 @@ pub(crate) fn trade(out: &mut Vec<u8>, form: Form, heads: &Heads, tick: &Tick, p
     match form.language() {
         Language::Native => native::trade(out, &heads.native, tick, prev),
         Language::Binance(variant) => {
-            heads.enveloped(out, variant, Channel::Trade, 0, |out, heads, unit| {
-                match form::stream(variant) {
+            heads.enveloped(
+                out,
+                variant,
+                Channel::Trade,
+                0,
+                |out, heads, unit| match form::stream(variant) {
                     0 => binance::encode::trade(out, heads, tick, unit),
                     _ => binance::encode::agg_trade(out, heads, tick, unit),
-                }
-            });
+                },
+            );
         }
     }
 }

@@ -95,8 +95,20 @@ mod tests {
     fn every_stream_is_served_by_a_subscription_of_its_own() {
         let mut seen = Vec::new();
         for name in [
-            "trade", "aggTrade", "bookTicker", "depth", "depth@100ms", "depth5", "depth5@100ms",
-            "depth10", "depth20@100ms", "ticker", "miniTicker", "kline_1s", "kline_1m", "kline_1h",
+            "trade",
+            "aggTrade",
+            "bookTicker",
+            "depth",
+            "depth@100ms",
+            "depth5",
+            "depth5@100ms",
+            "depth10",
+            "depth20@100ms",
+            "ticker",
+            "miniTicker",
+            "kline_1s",
+            "kline_1m",
+            "kline_1h",
         ] {
             let name = format!("x@{name}");
             let kind = Stream::parse(&name).unwrap().kind;

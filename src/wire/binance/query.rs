@@ -90,7 +90,8 @@ pub struct Range {
 impl Range {
     /// Whether a time is in it, nanoseconds.
     pub fn holds(&self, at_ns: u64) -> bool {
-        self.start_ns.is_none_or(|start| at_ns >= start) && self.end_ns.is_none_or(|end| at_ns <= end)
+        self.start_ns.is_none_or(|start| at_ns >= start)
+            && self.end_ns.is_none_or(|end| at_ns <= end)
     }
 }
 
