@@ -552,10 +552,10 @@ impl Core {
         let entry = &mut self.market.entries[index];
         let state = state.lock();
         entry.from = state.position;
-        entry.trade.last = state.trade_seq;
-        entry.quote.last = state.quote_seq;
+        entry.trade.skip_to(state.trade_seq, true);
+        entry.quote.skip_to(state.quote_seq, false);
         entry.last_quote = state.last_quote;
-        entry.status.last = state.status_seq;
+        entry.status.skip_to(state.status_seq, true);
         if state.feed_since != 0 {
             entry.feed = state.feed;
             entry.feed_ns = state.feed_since;

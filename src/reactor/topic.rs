@@ -151,6 +151,16 @@ impl Line {
         self.topics.len() - 1
     }
 
+    /// What is between is lost. That shows in the next `prev`, but for topics that are told the newest
+    /// only, unless each counts.
+    pub(crate) fn skip_to(&mut self, seq: u64, each_counts: bool) {
+        self.last = seq;
+        for topic in self.topics.iter_mut().filter(|topic| each_counts || !topic.is_merged()) {
+            topic.last = seq;
+            topic.paced.iter_mut().for_each(|paced| paced.trades = None);
+        }
+    }
+
     /// Takes a session in.
     pub(crate) fn join(&mut self, session: u32, key: &Key, cadence: Cadence, lane: Lane) {
         let at = self.find_or_make(key, cadence);
