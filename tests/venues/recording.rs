@@ -188,14 +188,17 @@ fn replays_are_what_was_live(lines: usize) {
     let live = without_beginning(live);
     // Of each symbol's status, that it is stale: on subscription, and as recorded.
     let count = tape::len(&live) + 2 * SYMBOLS.len();
-    let first = sorted(replayed(&folder, count));
-    assert_same(&first, &sorted(replayed(&folder, count)));
-    for (symbol, _) in SYMBOLS {
-        // Not live, as no symbol is that was listed and that nobody carries yet.
-        let statuses = &first[&("status".to_owned(), symbol.to_owned())];
-        assert!(statuses[0].contains("\"state\":\"stale\",\"age_ms\":0"), "{statuses:?}");
+    for _ in 0..2 {
+        let replayed = sorted(replayed(&folder, count));
+        for (symbol, _) in SYMBOLS {
+            // Not live, as no symbol is that was listed and that nobody carries yet. (A reactor may see the
+            // list before the state, and then says both.)
+            let statuses = &replayed[&("status".to_owned(), symbol.to_owned())];
+            let stale = |text: &String| text.contains("\"state\":\"stale\",\"age_ms\":0");
+            assert!(statuses.iter().take(2).any(stale), "{statuses:?}");
+        }
+        assert_same(&live, &without_beginning(replayed));
     }
-    assert_same(&live, &without_beginning(first));
 }
 
 #[test]
