@@ -80,11 +80,11 @@ need_promtool() {
     promtool --version >/dev/null 2>&1 || die "the promtool that was installed does not run"
 }
 
-# Runs all tests of the workspace in one profile's build.
+# Runs all tests of the workspace, whatever one of them comes to.
 cargo_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --locked --workspace "$@"
+        cargo nextest run --locked --workspace --no-fail-fast "$@"
     else
-        cargo test --locked --workspace --lib --bins --tests --examples "$@"
+        cargo test --locked --workspace --lib --bins --tests --examples --no-fail-fast "$@"
     fi
 }

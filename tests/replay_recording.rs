@@ -3,7 +3,6 @@
 mod common;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use common::{Client, Received, Server};
 use serde_json::json;
@@ -102,7 +101,7 @@ fn replayed(folder: &Folder, keys: &str) -> Vec<Vec<String>> {
     // Who is there before the symbols are is told of each as it comes, and who is not finds them there.
     let mut last = Client::native(&server);
     while last.ask(&json!({"method": "list_symbols"}))["result"] == json!([]) {
-        std::thread::sleep(Duration::from_millis(20));
+        common::pause();
     }
     let clients = CHANNELS.map(|(channel, last, mut times)| {
         let mut client = Client::native(&server);

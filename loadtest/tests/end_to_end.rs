@@ -65,8 +65,9 @@ fn who_is_cut_off_in_silence_is_missed_by_reach() {
 
 #[test]
 fn stalled_clients_are_reported_apart_with_the_code_they_were_closed_with() {
-    let evict = Some((4008, Duration::from_millis(100)));
-    let server = FakeServer::start(Manners { evict, padding: 60_000, ..polite(300) });
+    // Who reads is not to be taken for stalled because it was not run for a while.
+    let evict = Some((4008, Duration::from_millis(300)));
+    let server = FakeServer::start(Manners { evict, padding: 6_000, ..polite(300) });
     let outcome =
         load(&server, "-n 2 --stalled 3 --slow-rcvbuf 4096 --symbols sim:S0000-USD --duration 2")
             .unwrap();

@@ -126,8 +126,15 @@ class Client:
         self.url = url
 
     async def __aenter__(self):
+        # One event loop has dozens of them: on a busy machine an answer that has long come is read late.
         self.socket = await connect(
-            self.url, subprotocols=["tickcast.v1.json"], compression=None, max_size=None, close_timeout=1
+            self.url,
+            subprotocols=["tickcast.v1.json"],
+            compression=None,
+            max_size=None,
+            open_timeout=60,
+            ping_timeout=60,
+            close_timeout=1,
         )
         assert self.socket.subprotocol == "tickcast.v1.json"
         return self

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
 use super::binance_usdm::{invalid_stream, is_of};
-use super::checker::{Checker, Seen};
+use super::checker::{Checker, PATIENT, Seen};
 use super::common::{self, Server};
-use super::local::{Answer, Fault, LocalVenue, Protocol, wait_for};
+use super::local::{Answer, Fault, LONG, LocalVenue, Protocol, wait_for};
 use super::world::{ASK, BID, Book, Change, Happening, Step, Truth, World, invented};
 
 /// The exchange. Its symbols are those of the world.
@@ -144,9 +144,7 @@ fn begin(steps: usize, more: &str) -> Run {
 fn begin_with(world: World, script: Vec<Step>, more: &str) -> Run {
     let venue = Arc::new(LocalVenue::start(PLENTY, world));
     let spec = venue.spec("binance:BTCUSDT,ETHUSDT", &format!(",depth=5000{more}"));
-    // A checker on a busy machine may be slow: that is not what is tested.
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let checker = Checker::start(&server, &venue, &SYMBOLS);
     let lines = if more.contains("lines=2") { 2 } else { 1 };
     venue.wait_subscribed(6 * lines);
@@ -160,6 +158,15 @@ impl Run {
             |index: usize, _: &Step| (index >= 100 && index.is_multiple_of(every)).then_some(what);
         self.venue.play(&self.script, 1.0, faulty);
         self.checker.finish()
+    }
+
+    /// The same until both books were rebuilt so often; they end right.
+    fn play_until_resynced(self, times: usize, every: usize, what: Fault) {
+        let enough = || self.checker.all_resynced(&SYMBOLS.map(|(_, native)| native), times);
+        self.venue.play_until(&self.script, enough, |index, _| {
+            (index >= 100 && index.is_multiple_of(every)).then_some(what)
+        });
+        self.checker.finish();
     }
 
     fn play_all(&self) {
@@ -199,8 +206,7 @@ fn an_undisturbed_stream_is_whole_and_never_resyncs() {
 
 #[test]
 fn a_lost_diff_is_noticed_and_the_book_rebuilt() {
-    let seen = begin(1_500, "").play_with(60, Fault::Drop);
-    assert!(seen.values().all(|seen| seen.times("resync") >= 3), "{seen:?}");
+    begin(LONG, "").play_until_resynced(3, 60, Fault::Drop);
 }
 
 #[test]
@@ -214,8 +220,7 @@ fn what_comes_twice_is_put_once() {
 
 #[test]
 fn what_comes_late_is_a_gap_and_never_applied_in_the_wrong_order() {
-    let seen = begin(1_500, "").play_with(60, Fault::Late);
-    assert!(seen.values().any(|seen| seen.times("resync") >= 1), "{seen:?}");
+    begin(LONG, "").play_until_resynced(1, 60, Fault::Late);
 }
 
 #[test]

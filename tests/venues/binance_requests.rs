@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::binance::{Binance, PLENTY};
 use super::binance_usdm::{MARKET, PUBLIC, Usdm, stride};
-use super::checker::Checker;
+use super::checker::{Checker, PATIENT};
 use super::common::{Client, Server};
 use super::local::{Heard, LocalVenue, Protocol};
 use super::world::{Step, invented};
@@ -36,8 +36,7 @@ fn begin(protocol: impl Protocol + 'static, name: &str, count: usize, steps: usi
     let (world, script) = invented(&all, steps, 1_000_000, 17, usize::MAX, stride);
     let venue = Arc::new(LocalVenue::start(protocol, world));
     let spec = venue.spec(&format!("{name}:{}", natives.join(",")), "");
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     Run { venue, server, script }
 }
 

@@ -1,6 +1,7 @@
 //! What goes wrong with Binance's USD-M futures. What the protocol cannot show: a digit that is wrong,
 //! for there is no checksum, and trades that were missed, but for the gap in their ids.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +10,9 @@ use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
 use super::binance_usdm::{MARKET, PUBLIC, Usdm, stride, time};
-use super::checker::{Checker, Seen};
+use super::checker::{Checker, PATIENT, Seen};
 use super::common::{Client, PATIENCE, Server};
-use super::local::{Fault, LocalVenue, wait_for};
+use super::local::{Fault, LONG, LocalVenue, wait_for};
 use super::world::{ASK, BID, Happening, Random, Step, invented};
 
 const SYMBOLS: [(&str, &str); 3] = [
@@ -41,9 +42,7 @@ fn begin(steps: usize, more: &str) -> Run {
 
 fn connect(venue: Arc<LocalVenue>, script: Vec<Step>, more: &str) -> Run {
     let spec = venue.spec(&format!("binance-usdm:{}", NATIVES.join(",")), more);
-    // A checker on a busy machine may be slow: that is not what is tested.
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let checker = Checker::start(&server, &venue, &SYMBOLS);
     venue.wait_subscribed(if more.contains("lines=2") { 2 * STREAMS } else { STREAMS });
     Run { venue, server, checker, script }
@@ -480,36 +479,38 @@ fn trades_alone_are_one_connection_and_stale_when_it_is_gone() {
 #[test]
 fn two_hundred_losses_and_no_wrong_book() {
     const LOSSES: usize = 200;
-    const STEPS: usize = 8_000;
     let natives: Vec<String> = (0..12).map(|n| format!("C{n}USDT")).collect();
     let names: Vec<String> = (0..12).map(|n| format!("binance-usdm:C{n}-USDT")).collect();
     let pairs = || names.iter().zip(&natives).map(|(name, native)| (&**name, &**native));
     let all: Vec<&str> = natives.iter().map(String::as_str).collect();
-    let (world, script) = invented(&all, STEPS, 1_000_000, 13, usize::MAX, stride);
+    let (world, script) = invented(&all, LONG, 1_000_000, 13, usize::MAX, stride);
     let venue = Arc::new(LocalVenue::start(Usdm::default(), world));
     let spec = venue.spec(&format!("binance-usdm:{}", natives.join(",")), "");
-    let server = Server::start(&["--slow-grace", "60s", "--feed", &spec]);
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let checker = Checker::start(&server, &venue, &pairs().collect::<Vec<_>>());
     wait_for(|| all.iter().all(|native| checker.is_live(native)).then_some(()));
     let mut random = Random::new(11);
     let mut lost: HashMap<&str, usize> = all.iter().map(|&native| (native, 0)).collect();
-    venue.play(&script, 1.0, |index, step| {
-        let sum: usize = lost.values().sum();
-        let own = lost.get_mut(step.native.as_str()).expect("a known symbol");
-        let whole = checker.is_mended(&step.native, *own);
-        // The last ones show whether it recovers from the last loss.
-        let go = sum < LOSSES && whole && index + 500 < STEPS;
-        let is_book = matches!(step.what, Happening::Book { .. });
-        (go && is_book && random.below(4) == 0).then(|| {
-            *own += 1;
-            Fault::Drop
-        })
-    });
+    let sum = Cell::new(0);
+    venue.play_until(
+        &script,
+        || sum.get() == LOSSES,
+        |_, step| {
+            let own = lost.get_mut(step.native.as_str()).expect("a known symbol");
+            let is_book = matches!(step.what, Happening::Book { .. });
+            let go = sum.get() < LOSSES && is_book && checker.is_mended(&step.native, *own);
+            (go && random.below(4) == 0).then(|| {
+                *own += 1;
+                sum.set(sum.get() + 1);
+                Fault::Drop
+            })
+        },
+    );
     let seen = checker.finish();
+    assert_eq!(sum.get(), LOSSES);
     for (symbol, native) in pairs() {
         assert_eq!(seen[symbol].times("resync"), lost[native], "{symbol}");
         let trades = venue.world(|world| world.truths[native].trades.clone());
         assert_eq!(seen[symbol].trades, trades, "{symbol}");
     }
-    assert_eq!(lost.values().sum::<usize>(), LOSSES);
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::checker::{Checker, Seen};
+use super::checker::{Checker, PATIENT, Seen};
 use super::common::{Server, pause};
-use super::local::{Fault, LocalVenue, wait_for};
+use super::local::{Fault, LONG, LocalVenue, wait_for};
 use super::world::{Happening, Random, Step, invented};
 
 pub mod exchange;
@@ -61,9 +61,7 @@ fn begin_with(market: Market, natives: &[&str], steps: usize, more: &str, mood: 
     let venue = Arc::new(LocalVenue::start(exchange, world));
     let more = format!(",depth={}{more}", depth(market));
     let spec = venue.spec(&format!("{}:*", market.venue()), &more);
-    // A checker on a busy machine may be slow: that is not what is tested.
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let names: Vec<String> = natives.iter().map(|native| market.symbol(native)).collect();
     let symbols: Vec<(&str, &str)> =
         names.iter().zip(&natives).map(|(a, b)| (a.as_str(), b.as_str())).collect();
@@ -74,14 +72,15 @@ fn begin_with(market: Market, natives: &[&str], steps: usize, more: &str, mood: 
 }
 
 impl Run {
-    /// The history with a fault every so often, from the 100th step on; the end is without.
-    fn play_with(self, every: usize, what: Fault) -> HashMap<String, Seen> {
-        let end = self.script.len() - 100;
-        self.venue.play(&self.script, 1.0, |index, step| {
+    /// The history with a fault every so often, from the 100th step on, until books were rebuilt so
+    /// often, all together.
+    fn play_until_resynced(&self, times: usize, every: usize, what: Fault) {
+        let enough =
+            || self.natives.iter().map(|n| self.checker.resyncs(n)).sum::<usize>() >= times;
+        self.venue.play_until(&self.script, enough, |index, step| {
             let is_book = matches!(step.what, Happening::Book { .. });
-            (is_book && (100..end).contains(&index) && index % every == 0).then_some(what)
+            (is_book && index >= 100 && index % every == 0).then_some(what)
         });
-        self.checker.finish()
     }
 
     fn play_all(&self) {
@@ -153,10 +152,10 @@ fn an_undisturbed_stream_of_contracts_is_whole_and_never_resyncs() {
 #[test]
 fn a_lost_delta_is_noticed_and_the_book_subscribed_to_anew() {
     for market in [Spot, Linear] {
-        let run = begin(market, 1_500, "");
+        let run = begin(market, LONG, "");
         let venue = run.venue.clone();
-        let seen = run.play_with(300, Fault::Drop);
-        assert!(seen.values().map(|seen| seen.times("resync")).sum::<usize>() >= 2, "{seen:?}");
+        run.play_until_resynced(2, 300, Fault::Drop);
+        run.checker.finish();
         // Books only: trades and quotes go on.
         let heard = venue.heard();
         let ended: Vec<_> = heard.iter().filter(|(_, text)| text.contains("unsub")).collect();
@@ -176,8 +175,9 @@ fn what_comes_twice_is_put_once() {
 
 #[test]
 fn what_comes_late_is_a_gap_and_never_applied_in_the_wrong_order() {
-    let seen = begin(Spot, 1_500, "").play_with(150, Fault::Late);
-    assert!(seen.values().any(|seen| seen.times("resync") >= 1), "{seen:?}");
+    let run = begin(Spot, LONG, "");
+    run.play_until_resynced(1, 150, Fault::Late);
+    run.checker.finish();
 }
 
 #[test]

@@ -14,6 +14,10 @@ use super::common::{Client, Server, pause};
 use super::local::{LocalVenue, wait_for};
 use super::world::{ASK, BID, Book};
 
+/// For the server that a checker looks at, which on a busy machine may be slow: that is not what is tested.
+pub const PATIENT: [&str; 6] =
+    ["--slow-grace", "60s", "--outbox-bytes", "16MiB", "--ping-timeout", "60s"];
+
 /// What was seen of a symbol.
 #[derive(Debug, Default)]
 pub struct Seen {
@@ -137,6 +141,11 @@ impl Checker {
     /// How often the client was told that this book is being rebuilt, up to now.
     pub fn resyncs(&self, native: &str) -> usize {
         self.live.lock().get(native).map_or(0, |(_, resyncs)| *resyncs)
+    }
+
+    /// Whether it was told so often of every one of these books.
+    pub fn all_resynced(&self, natives: &[&str], times: usize) -> bool {
+        natives.iter().all(|native| self.resyncs(native) >= times)
     }
 
     /// Waits until every book is what it is at the venue, and answers what was seen. Fails where a

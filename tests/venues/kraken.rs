@@ -10,9 +10,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tickcast_feeds::Decimal;
 
-use super::checker::{Checker, Seen};
+use super::checker::{Checker, PATIENT, Seen};
 use super::common::Server;
-use super::local::{Answer, Fault, LocalVenue, Protocol};
+use super::local::{Answer, Fault, LONG, LocalVenue, Protocol};
 use super::world::{ASK, BID, Book, Change, Happening, Step, Trade, World, invented};
 
 mod connections;
@@ -347,9 +347,7 @@ fn begin_as(steps: usize, more: &str, change: impl FnOnce(&mut Kraken)) -> Run {
 
 /// Tickcast with this feed of the venue.
 fn serve(venue: &LocalVenue, feed: &str) -> Server {
-    // A checker on a busy machine may be slow: that is not what is tested.
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    Server::start(&[&patient[..], &["--feed", &venue.spec(feed, "")]].concat())
+    Server::start(&[&PATIENT[..], &["--feed", &venue.spec(feed, "")]].concat())
 }
 
 impl Run {
@@ -358,6 +356,20 @@ impl Run {
         let end = self.script.len() - 50;
         self.venue.play(&self.script, 1.0, |index, _: &Step| {
             ((100..end).contains(&index) && index % every == 0).then_some(what)
+        });
+    }
+
+    /// The same until both books were rebuilt so often; of the steps that `which` picks.
+    fn play_until_resynced(
+        &self,
+        times: usize,
+        every: usize,
+        what: Fault,
+        which: impl Fn(&Step) -> bool,
+    ) {
+        let enough = || self.checker.all_resynced(&SYMBOLS.map(|(_, native)| native), times);
+        self.venue.play_until(&self.script, enough, |index, step| {
+            (index >= 100 && index % every == 0 && which(step)).then_some(what)
         });
     }
 

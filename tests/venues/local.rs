@@ -30,6 +30,9 @@ const OUTGOING: usize = 100_000;
 /// Written at a time, give or take a message.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// Steps of a history that has enough of them for [`LocalVenue::play_until`] on any machine.
+pub const LONG: usize = 30_000;
+
 /// What an exchange's protocol makes of a history. One for all connections.
 pub trait Protocol: Send {
     /// What a client's text is answered with; the topics in `subscribed` are the connection's, to be
@@ -264,6 +267,30 @@ impl LocalVenue {
             let fault = fault(index, step);
             self.state.lock().happen(step, fault);
         }
+    }
+
+    /// The same at the speed at which they did, until there is enough of what the faults lead to: how many
+    /// steps that takes is up to the machine. Some more without faults follow, which show whether it
+    /// recovers from the last one. Says how many there were in all.
+    pub fn play_until(
+        &self,
+        script: &[Step],
+        mut enough: impl FnMut() -> bool,
+        mut fault: impl FnMut(usize, &Step) -> Option<Fault>,
+    ) -> usize {
+        const PART: usize = 100;
+        let mut more = 5;
+        for (part, steps) in script.chunks(PART).enumerate() {
+            let is_over = more < 5 || enough();
+            if is_over && more == 0 {
+                return part * PART;
+            }
+            more -= usize::from(is_over);
+            let mut fault =
+                |index, step: &Step| (!is_over).then(|| fault(part * PART + index, step)).flatten();
+            self.play(steps, 1.0, &mut fault);
+        }
+        panic!("the history ended before there was enough of what was waited for");
     }
 
     /// Has the steps happen now, all at once, and keeps what is to be said of them.

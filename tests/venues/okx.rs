@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::checker::{Checker, Seen};
+use super::checker::{Checker, PATIENT, Seen};
 use super::common::Server;
-use super::local::{Fault, LocalVenue, wait_for};
+use super::local::{Fault, LONG, LocalVenue, wait_for};
 use super::world::{Happening, Random, Step, World, invented};
 use exchange::{Mood, Okx};
 
@@ -60,9 +60,7 @@ fn begin_with(
 /// Tickcast, connected to a venue, and a client that checks these symbols.
 fn connect(venue: &Arc<LocalVenue>, natives: &[&str], more: &str) -> (Server, Checker) {
     let spec = venue.spec(&format!("okx:{}", natives.join(",")), more);
-    // A checker on a busy machine may be slow: that is not what is tested.
-    let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB"];
-    let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let names: Vec<String> = natives.iter().map(|native| name(native)).collect();
     let symbols: Vec<(&str, &str)> =
         names.iter().map(String::as_str).zip(natives.iter().copied()).collect();
@@ -82,17 +80,21 @@ impl Run {
 
     /// The history with a fault every so often, from the 100th step on up to the last 500.
     fn play_with(self, every: usize, what: Fault) -> HashMap<String, Seen> {
-        self.play_faulty(every, what);
+        let end = self.script.len() - 500;
+        self.venue.play(&self.script, 1.0, |index, _| {
+            ((100..end).contains(&index) && index % every == 0).then_some(what)
+        });
         self.checker.finish()
     }
 
-    /// The same. What befalls a book befalls one that the client has: each fault shows.
-    fn play_faulty(&self, every: usize, what: Fault) {
-        let most = self.script.len() - 500;
-        self.venue.play(&self.script, 1.0, |index, step| {
-            let may = (100..most).contains(&index) && index % every == 0;
-            (may && self.checker.is_mended(&step.native, 0)).then_some(what)
-        });
+    /// The same until both books were rebuilt so often; how many steps that took. What befalls a book
+    /// befalls one that the client has: each fault shows.
+    fn play_until_resynced(&self, times: usize, every: usize, what: Fault) -> usize {
+        let enough = || self.checker.all_resynced(&NATIVES, times);
+        self.venue.play_until(&self.script, enough, |index, step| {
+            let may = index >= 100 && index % every == 0;
+            (may && self.checker.is_live(&step.native)).then_some(what)
+        })
     }
 
     /// Waits until a live metric satisfies something.
@@ -161,10 +163,10 @@ fn an_undisturbed_stream_is_whole_and_never_resyncs() {
 
 #[test]
 fn a_lost_diff_is_noticed_and_only_its_book_is_subscribed_to_anew() {
-    let run = begin(3_000, "");
+    let run = begin(LONG, "");
     let venue = run.venue.clone();
-    let seen = run.play_with(150, Fault::Drop);
-    assert!(seen.values().all(|seen| seen.times("resync") >= 3), "{seen:?}");
+    run.play_until_resynced(3, 150, Fault::Drop);
+    let seen = run.checker.finish();
     let heard = venue.heard();
     let asks: Vec<Value> =
         heard[1..].iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
@@ -189,23 +191,21 @@ fn what_comes_twice_is_put_once() {
 
 #[test]
 fn what_comes_late_is_a_gap_and_never_applied_in_the_wrong_order() {
-    let run = begin(2_500, "");
+    let run = begin(LONG, "");
     let venue = run.venue.clone();
-    let seen = run.play_with(100, Fault::Late);
-    assert!(seen.values().all(|seen| seen.times("resync") >= 1), "{seen:?}");
-    all_trades(&seen, &venue);
+    run.play_until_resynced(1, 100, Fault::Late);
+    all_trades(&run.checker.finish(), &venue);
 }
 
 #[test]
 fn what_is_cut_is_kept_for_inspection_and_the_book_rebuilt() {
-    let run = begin(2_000, "");
-    run.play_faulty(60, Fault::Cut);
+    let run = begin(LONG, "");
+    run.play_until_resynced(1, 60, Fault::Cut);
     let (_, feeds) = run.server.get("/v1/feeds");
     let feeds: Value = serde_json::from_str(&feeds).expect("JSON");
     let rejects = &feeds["feeds"][0]["rejects"][0];
     assert_eq!(rejects["kind"], "bad_json", "{feeds}");
-    let seen = run.checker.finish();
-    assert!(seen.values().all(|seen| seen.times("resync") >= 1), "{seen:?}");
+    run.checker.finish();
 }
 
 /// Contracts are counted by the hundredth; the truth, and what clients see, by the bitcoin.

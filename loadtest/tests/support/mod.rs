@@ -115,6 +115,11 @@ struct Feed {
 impl Connection {
     fn serve(mut self) -> std::io::Result<()> {
         self.stream.set_nodelay(true)?;
+        if self.manners.evict.is_some() {
+            // By itself the kernel takes megabytes for who does not read, which takes long to fill, and as
+            // long to be read in the end.
+            rustix::net::sockopt::set_socket_send_buffer_size(&self.stream, 64 << 10)?;
+        }
         let mut bytes = Vec::new();
         while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
             self.more(&mut bytes)?;

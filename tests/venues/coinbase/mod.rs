@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::checker::{Checker, Seen, Trust};
+use super::checker::{Checker, PATIENT, Seen, Trust};
 use super::common::Server;
 use super::local::{Answer, LocalVenue, Protocol};
 use super::world::{ASK, BID, Happening, Step, Trade, Truth, World};
@@ -290,10 +290,9 @@ impl Run {
         natives.sort();
         let venue = Arc::new(LocalVenue::start(protocol, world));
         let spec = venue.spec(&format!("coinbase:{}", natives.join(",")), terms.more);
-        // A checker on a busy machine may be slow: that is not what is tested.
         // Whole books of ten products at once are more than the default ring holds.
-        let patient = ["--slow-grace", "60s", "--outbox-bytes", "16MiB", "--ring-slots", "262144"];
-        let server = Server::start(&[&patient[..], &["--feed", &spec]].concat());
+        let ring = ["--ring-slots", "262144"];
+        let server = Server::start(&[&PATIENT[..], &ring, &["--feed", &spec]].concat());
         natives.retain(|native| native != terms.besides);
         let names: Vec<String> = natives.iter().map(|n| format!("coinbase:{n}")).collect();
         let symbols: Vec<(&str, &str)> =

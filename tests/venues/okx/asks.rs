@@ -50,7 +50,7 @@ fn a_symbol_that_is_refused_harms_no_other() {
     mood.lock().refuses = ["GONE-USDT".to_owned()].into();
     let venue = Arc::new(LocalVenue::start(Okx::new(&mood), world));
     let spec = venue.spec(&format!("okx:{}", natives.join(",")), "");
-    let server = Server::start(&["--slow-grace", "60s", "--feed", &spec]);
+    let server = Server::start(&[&PATIENT[..], &["--feed", &spec]].concat());
     let checker = Checker::start(
         &server,
         &venue,
