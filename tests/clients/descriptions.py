@@ -122,9 +122,10 @@ class WebSocket:
         self.server = set(description.document["components"]["messages"]) - self.requests
 
     def may_be(self, message, name):
-        """Whether the fields with but one value (`channel`, `type`, ...) have it."""
-        fields = self.asyncapi.document["components"]["messages"][name]["payload"]["properties"]
-        return all(message.get(field) == one["const"] for field, one in fields.items() if "const" in one)
+        """Whether the fields that it must have with but one value (`channel`, `type`, ...) have it."""
+        payload = self.asyncapi.document["components"]["messages"][name]["payload"]
+        fields = ((field, payload["properties"][field]) for field in payload["required"])
+        return all(message.get(field) == one["const"] for field, one in fields if "const" in one)
 
     def check(self, message, names):
         errors = {
