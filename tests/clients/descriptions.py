@@ -140,7 +140,7 @@ class WebSocket:
         self.seen[fits[0]] = self.seen.get(fits[0], 0) + 1
 
     async def converse(self, url, pid):
-        async with connect(url, max_size=None, compression=None) as socket:
+        async with connect(url, max_size=None, compression=None, ping_interval=None) as socket:
 
             async def say(method, refused=False, **params):
                 message = {"method": method, "req_id": len(self.seen), "params": params}
@@ -174,7 +174,7 @@ class WebSocket:
                 await answered("subscribe")
             await say("subscribe", channel="quote", symbol="*")
             await answered("subscribe")
-            for _ in range(1000):
+            for _ in range(500):
                 await hear(lambda _: True)
             await hear(lambda message: message.get("final") is True)
             for method, params in [
