@@ -80,6 +80,18 @@ need_promtool() {
     promtool --version >/dev/null 2>&1 || die "the promtool that was installed does not run"
 }
 
+# The rules of AsyncAPI as JSON Schemas, which is all that is in the package.
+need_asyncapi_schema() {
+    local version=6.11.1 package=$tools/npm/node_modules/@asyncapi/specs/package.json
+    grep -qs "\"version\": \"$version\"" "$package" && return
+    apt_package node nodejs
+    apt_package npm npm
+    installing "@asyncapi/specs $version (npm, in target/tools)"
+    mkdir -p "$tools/npm"
+    npm install --silent --no-audit --no-fund --no-save --ignore-scripts --prefix "$tools/npm" "@asyncapi/specs@$version" ||
+        die "could not install @asyncapi/specs"
+}
+
 # Runs all tests of the workspace, whatever one of them comes to.
 cargo_tests() {
     if cargo nextest --version >/dev/null 2>&1; then

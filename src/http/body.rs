@@ -20,18 +20,15 @@ enum Inner {
     Whole(Bytes),
     Parts {
         next: Box<dyn FnMut() -> Option<Bytes>>,
-        /// Bytes still to come, where they are known.
-        left: Option<u64>,
         /// Others have had their turn.
         rested: bool,
     },
 }
 
 impl Body {
-    /// A body that is made as it is sent, by calls of `next` until there is none. `len`: its
-    /// bytes, where they are known beforehand.
-    pub(crate) fn parts(len: Option<u64>, next: impl FnMut() -> Option<Bytes> + 'static) -> Self {
-        Body(Inner::Parts { next: Box::new(next), left: len, rested: true })
+    /// A body that is made as it is sent, by calls of `next` until there is none.
+    pub(crate) fn parts(next: impl FnMut() -> Option<Bytes> + 'static) -> Self {
+        Body(Inner::Parts { next: Box::new(next), rested: true })
     }
 }
 
@@ -63,13 +60,9 @@ impl HttpBody for Body {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Inner::Parts { next, left, rested } => {
+            Inner::Parts { next, rested } => {
                 *rested = false;
-                let bytes = next();
-                if let (Some(left), Some(bytes)) = (left, &bytes) {
-                    *left = left.saturating_sub(bytes.len() as u64);
-                }
-                bytes
+                next()
             }
         };
         if bytes.is_none() || matches!(self.0, Inner::Whole(_)) {
@@ -82,7 +75,7 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::Empty => true,
             Inner::Whole(bytes) => bytes.is_empty(),
-            Inner::Parts { left, .. } => *left == Some(0),
+            Inner::Parts { .. } => false,
         }
     }
 
@@ -90,8 +83,48 @@ impl HttpBody for Body {
         match &self.0 {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Parts { left: Some(left), .. } => SizeHint::with_exact(*left),
             Inner::Parts { .. } => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// What each call gives: bytes, `-` for a turn of others, `.` for the end.
+    fn polled(mut body: Body) -> Vec<String> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut seen = Vec::new();
+        loop {
+            match Pin::new(&mut body).poll_frame(&mut cx) {
+                Poll::Pending => seen.push("-".to_owned()),
+                Poll::Ready(Some(Ok(frame))) => {
+                    let bytes = frame.into_data().expect("data");
+                    seen.push(String::from_utf8(bytes.to_vec()).expect("text"));
+                }
+                Poll::Ready(None) => {
+                    assert!(body.is_end_stream());
+                    seen.push(".".to_owned());
+                    return seen;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn others_have_a_turn_between_two_parts() {
+        let parts = || {
+            let mut parts = vec![Bytes::from_static(b"cd"), Bytes::from_static(b"ab")];
+            move || parts.pop()
+        };
+        assert_eq!(polled(Body::parts(parts())), ["ab", "-", "cd", "-", "."]);
+        assert_eq!(Body::parts(parts()).size_hint().exact(), None);
+        assert_eq!(Body::from("abc").size_hint().exact(), Some(3));
+        assert_eq!(polled(Body::from("abc")), ["abc", "."]);
+        assert_eq!(polled(Body::default()), ["."]);
+        assert!(Body::from("").is_end_stream());
     }
 }

@@ -114,6 +114,8 @@ async fn connection(
     permit: OwnedSemaphorePermit,
 ) {
     plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
+    // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
+    let _ = stream.set_nodelay(true);
     let service = service_fn({
         let plane = plane.clone();
         move |request| {

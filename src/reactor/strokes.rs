@@ -183,10 +183,9 @@ impl Core {
             |entry: &&mut Entry| entry.journal.is_some() && !entry.books.topics.is_empty();
         let mut oldest: std::collections::HashMap<u32, Mark> = Default::default();
         for (_, session) in self.sessions.iter().filter(|(_, session)| session.special) {
-            let held = session.held.iter().flat_map(|held| held.iter());
-            for (key, stand) in held.filter(|(key, _)| key.channel == Channel::Book) {
-                let mark = oldest.entry(key.instrument).or_insert(stand.mark);
-                *mark = mark.min(stand.mark);
+            for (key, stand) in session.held.iter().flat_map(|held| held.books()) {
+                let mark = oldest.entry(key.instrument).or_insert(stand);
+                *mark = mark.min(stand);
             }
         }
         for entry in self.market.entries.iter_mut().filter(with_journal) {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::subs::Key;
 use crate::books::Mark;
+use crate::wire::request::Channel;
 
 /// Where a client stands in one subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,10 @@ impl Stand {
 /// See the module. Only clients that fall behind have one.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// Where the client stands: before the first message that was held back.
-    stands: HashMap<Key, Stand>,
+    /// The sequence at which the client stands: before the first message that was held back.
+    stands: HashMap<Key, u64>,
+    /// What is to be known of books besides: most that is held are quotes, by the thousand.
+    books: HashMap<Key, (Mark, bool)>,
     /// The same subscriptions, the longest held first: none starves behind busier ones.
     order: VecDeque<Key>,
     /// Messages that were replaced by later ones since the client was last told.
@@ -41,14 +44,15 @@ impl Held {
     /// Holds a message back; the client then stands there, or where it stood already.
     pub(crate) fn hold(&mut self, key: Key, stand: Stand) {
         match self.stands.entry(key) {
-            Entry::Occupied(mut held) => {
-                self.skipped += 1;
-                held.get_mut().fresh |= stand.fresh;
-            }
+            Entry::Occupied(_) => self.skipped += 1,
             Entry::Vacant(empty) => {
-                empty.insert(stand);
+                empty.insert(stand.prev);
                 self.order.push_back(key);
             }
+        }
+        if key.channel == Channel::Book {
+            let (_, fresh) = self.books.entry(key).or_insert((stand.mark, false));
+            *fresh |= stand.fresh;
         }
     }
 
@@ -68,12 +72,14 @@ impl Held {
     /// The one that was held longest, and where the client stands: it is to be told now.
     pub(crate) fn next(&mut self) -> Option<(Key, Stand)> {
         let key = self.order.pop_front()?;
-        Some((key, self.stands.remove(&key)?))
+        let prev = self.stands.remove(&key)?;
+        let (mark, fresh) = self.books.remove(&key).unwrap_or_default();
+        Some((key, Stand { prev, mark, fresh }))
     }
 
-    /// All that is held.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Stand)> {
-        self.stands.iter()
+    /// The books that are held, and the moments at which the client stands.
+    pub(crate) fn books(&self) -> impl Iterator<Item = (&Key, Mark)> {
+        self.books.iter().map(|(key, (mark, _))| (key, *mark))
     }
 
     /// Forgets what is not wanted any more, or was sent otherwise.
@@ -81,6 +87,7 @@ impl Held {
         let before = self.stands.len();
         for key in keys {
             self.stands.remove(key);
+            self.books.remove(key);
         }
         if self.stands.len() != before {
             self.order.retain(|key| self.stands.contains_key(key));
@@ -89,7 +96,8 @@ impl Held {
 
     /// Heap bytes held, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.stands.capacity() * size_of::<(Key, Stand)>()
+        self.stands.capacity() * size_of::<(Key, u64)>()
+            + self.books.capacity() * size_of::<(Key, (Mark, bool))>()
             + self.order.capacity() * size_of::<Key>()
     }
 }
@@ -98,10 +106,9 @@ impl Held {
 mod tests {
     use super::*;
     use crate::wire::form::Form;
-    use crate::wire::request::Channel;
 
     fn key(instrument: u32) -> Key {
-        Key { channel: Channel::Quote, instrument, depth: 0, form: Form::NATIVE }
+        Key { channel: Channel::Book, instrument, depth: 0, form: Form::NATIVE }
     }
 
     #[test]

@@ -142,13 +142,16 @@ pub(crate) fn quote(object: &mut Object<'_>, tick: &Tick) {
 
 /// Adds one side of a book, best first.
 pub(crate) fn levels(object: &mut Object<'_>, name: &str, levels: &[PriceSize]) {
-    array(object.field(name), levels, |out, &(price, size)| {
-        out.push(b'[');
-        push_decimal(out, price);
-        out.push(b',');
-        push_decimal(out, size);
-        out.push(b']');
-    });
+    array(object.field(name), levels, level);
+}
+
+/// Appends a level of a book.
+pub(crate) fn level(out: &mut Vec<u8>, &(price, size): &PriceSize) {
+    out.push(b'[');
+    push_decimal(out, price);
+    out.push(b',');
+    push_decimal(out, size);
+    out.push(b']');
 }
 
 /// Adds a bar's fields.

@@ -1,12 +1,15 @@
 //! What is copied out of the ingest's state for an answer: a little at a time, under the
 //! instrument's lock, into buffers that are there.
 
+use bytes::Bytes;
 use tickcast_feeds::{FeedState, InstrumentId, Tick};
 
 use super::encode::{self, Object};
 use crate::books::{Depth, InstrumentState, PriceSize, Reader};
 use crate::clock;
 use crate::derive::{Bar, Span};
+use crate::limits;
+use crate::wire::native::push_int;
 
 /// The newest of one instrument, all of one moment.
 #[derive(Debug)]
@@ -93,6 +96,50 @@ impl View {
         encode::levels(object, "bids", &self.bids);
         encode::levels(object, "asks", &self.asks);
         object.stamps(self.book_event_ns, self.book_recv_ns);
+    }
+
+    /// The same for a full book that is too large to be written at once; its levels leave this
+    /// view. `out`: an open object without these fields, which the last part closes.
+    pub(crate) fn book_parts(
+        &mut self,
+        mut out: Vec<u8>,
+    ) -> impl FnMut() -> Option<Bytes> + 'static {
+        let mut levels = std::mem::take(&mut self.bids);
+        let bids = levels.len();
+        levels.append(&mut std::mem::take(&mut self.asks));
+        let stamps = (self.book_event_ns, self.book_recv_ns);
+        out.extend_from_slice(b",\"seq\":");
+        push_int(&mut out, self.book_seq);
+        out.extend_from_slice(b",\"bids\":[");
+        let mut at = 0;
+        move || {
+            if at > levels.len() {
+                return None;
+            }
+            let end = levels.len().min(at + limits::REST_LEVELS_PER_PART);
+            for level in at..end {
+                if level == bids {
+                    out.extend_from_slice(b"],\"asks\":[");
+                } else if level > 0 {
+                    out.push(b',');
+                }
+                encode::level(&mut out, &levels[level]);
+            }
+            at = end;
+            if end == levels.len() {
+                if bids == end {
+                    out.extend_from_slice(b"],\"asks\":[");
+                }
+                out.extend_from_slice(b"],");
+                let mut ts = Vec::new();
+                let mut object = Object::open(&mut ts);
+                object.stamps(stamps.0, stamps.1).close();
+                // The object of these fields is open already.
+                out.extend_from_slice(&ts[1..]);
+                at = end + 1;
+            }
+            Some(Bytes::from(std::mem::take(&mut out)))
+        }
     }
 
     /// Adds the fields of the ticker; false where no trade has come.

@@ -1,0 +1,324 @@
+//! The answers, one function for each path of [`Route`](super::Route).
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::{Response, StatusCode};
+use tickcast_feeds::Instrument;
+
+use super::encode::{self, Object};
+use super::query::{Query, decode};
+use super::{Error, JSON, market};
+use crate::books::Depth;
+use crate::clock;
+use crate::derive::Span;
+use crate::http::{Body, Plane, typed};
+use crate::limits;
+use crate::wire::request::cut;
+
+/// The instrument that a path names.
+fn of_path(plane: &Plane, symbol: &str) -> Result<Arc<Instrument>, Error> {
+    if symbol.is_empty() {
+        let message =
+            "missing symbol, expected one such as /binance:BTC-USDT at the end of the path";
+        return Err(Error::bad("missing_field", message.to_owned()));
+    }
+    plane.rest.names.resolve(&decode(symbol)?, true)
+}
+
+/// An answer of one object, which begins with the server's epoch.
+fn object(plane: &Plane, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut object = Object::open(&mut body);
+    object.text("epoch", &plane.hub.epoch);
+    fill(&mut object);
+    object.close();
+    body
+}
+
+/// What `depth=` says.
+fn depth(query: &mut Query, default: u64, full: bool) -> Result<Depth, Error> {
+    let Some(text) = query.take("depth") else {
+        return Depth::top(default).map_err(|error| Error::bad("bad_value", error.to_string()));
+    };
+    if text == "full" && full {
+        return Ok(Depth::FULL);
+    }
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let levels = text.parse().ok().filter(|_| plain);
+    levels.and_then(|levels| Depth::top(levels).ok()).ok_or_else(|| {
+        let most = limits::BOOK_DEPTH_MAX;
+        let expected =
+            format!("a whole number from 1 to {most}{}", if full { ", or full" } else { "" });
+        Error::bad_value("depth", &text, &expected)
+    })
+}
+
+pub(super) fn list(plane: &Rc<Plane>, mut query: Query) -> Result<Response<Body>, Error> {
+    let venue = query.take("venue");
+    query.finish(&["venue"])?;
+    let names = &plane.rest.names;
+    let venue = venue.map(|venue| names.venue(&venue)).transpose()?;
+    let (mut at, end) = (0, names.len());
+    let (mut begun, mut first) = (false, true);
+    let plane = plane.clone();
+    let next = move || {
+        let mut out = Vec::new();
+        if !std::mem::replace(&mut begun, true) {
+            Object::open(&mut out).text("epoch", &plane.hub.epoch).field("symbols").push(b'[');
+        } else if at >= end {
+            return None;
+        }
+        let count = limits::REST_SYMBOLS_PER_PART.min(end - at);
+        for info in plane.rest.names.range(at, count) {
+            if venue.as_ref().is_none_or(|venue| *venue == info.venue) {
+                if !std::mem::take(&mut first) {
+                    out.push(b',');
+                }
+                encode::instrument(&mut out, &info);
+            }
+        }
+        at += count;
+        if at >= end {
+            out.extend_from_slice(b"]}");
+        }
+        // An empty part would be the end; white space may stand between any two values.
+        if out.is_empty() {
+            out.push(b'\n');
+        }
+        Some(Bytes::from(out))
+    };
+    Ok(streamed(next))
+}
+
+fn streamed(next: impl FnMut() -> Option<Bytes> + 'static) -> Response<Body> {
+    let mut response = typed(StatusCode::OK, JSON, Bytes::new());
+    *response.body_mut() = Body::parts(next);
+    response
+}
+
+pub(super) fn snapshot(plane: &Rc<Plane>, mut query: Query) -> Result<Response<Body>, Error> {
+    let symbols = query.take("symbols").unwrap_or_default();
+    let depth = depth(&mut query, limits::REST_SNAPSHOT_DEPTH, false)?;
+    query.finish(&["symbols", "depth"])?;
+    let names: Vec<&str> = symbols.split(',').filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        let message = "missing parameter `symbols`, expected one or several with commas between";
+        return Err(Error::bad("missing_field", message.to_owned()));
+    }
+    if names.len() > limits::REST_SNAPSHOT_SYMBOLS {
+        let most = limits::REST_SNAPSHOT_SYMBOLS;
+        let message = format!("{} symbols in one request, expected at most {most}", names.len());
+        return Err(Error::bad("bad_value", message));
+    }
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    for name in names {
+        // A hundred typos in one request get a few suggestions.
+        match plane.rest.names.resolve(name, errors.len() < limits::SUGGESTIONS_PER_REQUEST) {
+            Ok(info) => found.push(info),
+            Err(error) => errors.push((name.to_owned(), error)),
+        }
+    }
+    if found.is_empty() {
+        return Err(errors.swap_remove(0).1);
+    }
+    Ok(streamed(snapshots(plane.clone(), found, errors, depth)))
+}
+
+/// The parts of an answer with the newest of several symbols: each is taken when its part is due.
+fn snapshots(
+    plane: Rc<Plane>,
+    found: Vec<Arc<Instrument>>,
+    errors: Vec<(String, Error)>,
+    depth: Depth,
+) -> impl FnMut() -> Option<Bytes> + 'static {
+    let mut found = found.into_iter().enumerate();
+    let mut errors = Some(errors);
+    move || {
+        let mut out = Vec::new();
+        for (at, info) in found.by_ref() {
+            if at == 0 {
+                let mut object = Object::open(&mut out);
+                object.text("epoch", &plane.hub.epoch).int("time", clock::real_ns() / 1000);
+                object.field("symbols").push(b'[');
+            } else {
+                out.push(b',');
+            }
+            let mut view = plane.rest.view.borrow_mut();
+            view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);
+            let mut object = Object::open(&mut out);
+            object.text("symbol", &info.symbol);
+            view.all(&mut object, depth);
+            object.close();
+            if out.len() >= limits::REST_PART_BYTES {
+                return Some(Bytes::from(out));
+            }
+        }
+        let errors = errors.take()?;
+        out.push(b']');
+        if !errors.is_empty() {
+            out.extend_from_slice(b",\"errors\":");
+            encode::array(&mut out, &errors, |out, (name, error)| {
+                let mut object = Object::open(out);
+                object.text("symbol", &cut(name));
+                error.fields(&mut object);
+                object.close();
+            });
+        }
+        out.push(b'}');
+        Some(Bytes::from(out))
+    }
+}
+
+pub(super) fn book(
+    plane: &Rc<Plane>,
+    symbol: &str,
+    mut query: Query,
+) -> Result<Response<Body>, Error> {
+    let depth = depth(&mut query, limits::REST_BOOK_DEPTH, true)?;
+    query.finish(&["depth"])?;
+    let info = of_path(plane, symbol)?;
+    let rest = &plane.rest;
+    let mut view = rest.view.borrow_mut();
+    view.take(&mut rest.reader.borrow_mut(), info.id, depth);
+    if !view.has_book {
+        let message = format!("the book of {} is not known now, try again", info.symbol);
+        let mut error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "book_not_known", message);
+        error.state = Some(view.feed);
+        return Err(error);
+    }
+    let is_large = view.levels() > 2 * limits::BOOK_DEPTH_MAX;
+    if is_large && rest.large.get() >= limits::REST_LARGE {
+        let message = format!("{} full books are being sent, try again", limits::REST_LARGE);
+        return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message));
+    }
+    if is_large {
+        let mut out = Vec::new();
+        let mut object = Object::open(&mut out);
+        object.text("epoch", &plane.hub.epoch).text("symbol", &info.symbol);
+        object.text("state", view.feed.as_str());
+        let (mut next, one) = (view.book_parts(out), Large::new(plane));
+        return Ok(streamed(move || {
+            let _counted = &one;
+            next()
+        }));
+    }
+    let body = object(plane, |object| {
+        object.text("symbol", &info.symbol).text("state", view.feed.as_str());
+        view.book(object, depth);
+    });
+    Ok(typed(StatusCode::OK, JSON, body))
+}
+
+/// One more large answer, as long as it lives.
+struct Large(Rc<Plane>);
+
+impl Large {
+    fn new(plane: &Rc<Plane>) -> Self {
+        plane.rest.large.set(plane.rest.large.get() + 1);
+        Large(plane.clone())
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.0.rest.large.set(self.0.rest.large.get() - 1);
+    }
+}
+
+/// What `limit=` says.
+fn limit(query: &mut Query) -> Result<usize, Error> {
+    let limit = query.number("limit", 1..=limits::REST_ITEMS_MAX as u64)?;
+    Ok(limit.map_or(limits::REST_ITEMS, |limit| limit as usize))
+}
+
+fn with_history(plane: &Plane) -> Result<(), Error> {
+    if plane.rest.has_history {
+        return Ok(());
+    }
+    let message = "this server keeps no history (--history 0)".to_owned();
+    Err(Error::new(StatusCode::NOT_FOUND, "no_history", message))
+}
+
+pub(super) fn trades(
+    plane: &Rc<Plane>,
+    symbol: &str,
+    mut query: Query,
+) -> Result<Response<Body>, Error> {
+    let limit = limit(&mut query)?;
+    let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
+    query.finish(&["limit", "before"])?;
+    with_history(plane)?;
+    let info = of_path(plane, symbol)?;
+    let (ticks, mut prev) =
+        market::trades(&mut plane.rest.reader.borrow_mut(), info.id, before, limit);
+    let body = object(plane, |object| {
+        object.text("symbol", &info.symbol);
+        encode::array(object.field("trades"), &ticks, |out, tick| {
+            let mut object = Object::open(out);
+            encode::trade(&mut object, tick, Some(std::mem::replace(&mut prev, tick.seq)));
+            object.close();
+        });
+    });
+    Ok(typed(StatusCode::OK, JSON, body))
+}
+
+pub(super) fn bars(
+    plane: &Rc<Plane>,
+    symbol: &str,
+    mut query: Query,
+) -> Result<Response<Body>, Error> {
+    let span = match query.take("interval") {
+        None => Span::Minute,
+        Some(name) => Span::interval(&name).ok_or_else(|| {
+            let names = Span::BARS.map(Span::as_str).join(", ");
+            Error::bad_value("interval", &name, &format!("one of {names}"))
+        })?,
+    };
+    let limit = limit(&mut query)?;
+    let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
+    query.finish(&["interval", "limit", "before"])?;
+    with_history(plane)?;
+    let info = of_path(plane, symbol)?;
+    let before_s = before.map(|micros| micros.div_ceil(1_000_000));
+    let reader = &mut plane.rest.reader.borrow_mut();
+    let (bars, open) = market::bars(reader, info.id, span, before_s, limit);
+    let body = object(plane, |object| {
+        object.text("symbol", &info.symbol).text("interval", span.as_str());
+        encode::array(object.field("bars"), &bars, |out, bar| {
+            let mut object = Object::open(out);
+            encode::bar(&mut object, bar);
+            object.close();
+        });
+        // Apart from the others, so that nobody takes it for one that is over.
+        if let Some(open) = open.filter(|_| before.is_none()) {
+            let mut current = Object::open(object.field("current"));
+            encode::bar(&mut current, &open);
+            current.close();
+        }
+    });
+    Ok(typed(StatusCode::OK, JSON, body))
+}
+
+pub(super) fn ticker(
+    plane: &Rc<Plane>,
+    symbol: &str,
+    query: Query,
+) -> Result<Response<Body>, Error> {
+    query.finish(&[])?;
+    let info = of_path(plane, symbol)?;
+    let mut view = plane.rest.view.borrow_mut();
+    let depth = Depth::top(1).map_err(|error| Error::bad("bad_value", error.to_string()))?;
+    view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);
+    let mut known = false;
+    let body = object(plane, |object| {
+        object.text("symbol", &info.symbol);
+        known = view.ticker(object);
+    });
+    if known {
+        return Ok(typed(StatusCode::OK, JSON, body));
+    }
+    let message = format!("no trade of {} has come in the last 24 hours", info.symbol);
+    Err(Error::new(StatusCode::NOT_FOUND, "no_trades", message))
+}
