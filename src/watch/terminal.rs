@@ -162,3 +162,38 @@ fn pressed(shared: &Shared) -> io::Result<bool> {
     shared.requests.notify_one();
     Ok(quit)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set where `panics` is to panic: in a terminal of its own.
+    const PANIC: &str = "TICKCAST_TEST_PANIC";
+
+    #[test]
+    fn panics() {
+        if std::env::var_os(PANIC).is_some() {
+            let _entered = Entered::new().expect("a terminal");
+            panic!("as the test wants");
+        }
+    }
+
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was() {
+        let this = std::env::current_exe().expect("a test");
+        let test = format!("{} --exact watch::terminal::tests::panics --nocapture", this.display());
+        // `script` makes the terminal, `stty -g` writes its modes.
+        let command = format!("stty -g; {PANIC}=1 {test}; stty -g");
+        let output = Command::new("script").args(["-qec", &command, "/dev/null"]).output();
+        let output = String::from_utf8(output.expect("script runs").stdout).expect("UTF-8");
+        let at = |text: &str| output.find(text).unwrap_or_else(|| panic!("{text:?} in {output}"));
+        assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{output}");
+        assert!(at("\x1b[?1049l") < at("as the test wants"), "readable afterwards: {output}");
+        let modes: Vec<&str> =
+            output.lines().filter(|line| line.matches(':').count() > 20).collect();
+        assert_eq!(modes.len(), 2, "{output}");
+        assert_eq!(modes[0], modes[1], "{output}");
+    }
+}

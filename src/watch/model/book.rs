@@ -48,6 +48,11 @@ impl Book {
         self.seq.is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.seq
+    }
+
     /// The levels count no more; they stay to be looked at until the next snapshot.
     pub(super) fn void(&mut self) {
         self.seq = None;

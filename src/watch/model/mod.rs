@@ -269,9 +269,16 @@ impl Model {
         let Some(open) = self.open.as_mut().filter(|open| open.symbol == book.symbol) else {
             return;
         };
-        if open.booked(book) == Applied::Broken {
-            self.missed("the book", &book.symbol, now);
-            self.subscribe_book();
+        match (open.booked(book), book.prev) {
+            (Applied::Broken, Some(_)) => {
+                self.missed("the book", &book.symbol, now);
+                self.subscribe_book();
+            }
+            // Asking for another one would not end.
+            (Applied::Broken, None) => {
+                self.tell(format!("the book of {} is not understood", book.symbol), now);
+            }
+            _ => {}
         }
     }
 

@@ -235,6 +235,7 @@ impl Picture<'_> {
                 let parts = [spread, points].map(|text| vec![Span::raw(text)]);
                 pieces(parts.into(), slot.width).style(self.theme.faint())
             }
+            None if book.bids.is_empty() && book.asks.is_empty() => Line::default(),
             None => Line::styled("one side is empty", self.theme.faint()),
         };
         slot.middle(buf, &line);
