@@ -207,7 +207,7 @@ fn a_server_that_dies_is_waited_for_and_its_return_is_live_again() {
 
 #[test]
 fn a_terminal_that_takes_nothing_makes_no_slow_consumer_and_can_be_ended() {
-    let busy = ["--feed", "synthetic:symbols=1,rate=4000,names=numbered", "--slow-grace", "500ms"];
+    let busy = ["--feed", "synthetic:symbols=1,rate=4000,names=numbered", "--slow-grace", "2s"];
     let server = Server::start(&busy);
     let mut terminal = watch((200, 60), &url(server.address), &["sim:S0000-USD"]);
     terminal.until_all(&["● live", "spread"]);
