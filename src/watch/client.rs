@@ -58,8 +58,12 @@ impl End {
 /// A first connection or subscription that does not come about, or a terminal that fails.
 pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
     let mut connected = Some(first(&watch.url).await?);
+    let mut model = Model::new(&watch.symbols, Instant::now());
+    if let Ok((_, rows)) = ratatui::crossterm::terminal::size() {
+        model.resized(rows);
+    }
     let shared = Arc::new(Shared {
-        model: Mutex::new(Model::new(&watch.symbols, Instant::now())),
+        model: Mutex::new(model),
         requests: Notify::new(),
         granted: Notify::new(),
     });
@@ -75,7 +79,7 @@ pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
                         connected = Some(socket);
                         continue;
                     }
-                    Err(error) => End::lost(error),
+                    Err(error) => End::Lost(format!("cannot connect: {error}")),
                 },
                 quit = user.quits() => return quit,
             },

@@ -79,6 +79,8 @@ pub(super) struct Model {
     /// Messages in the last second.
     pub(super) rate: u64,
     notice: Option<(String, Instant)>,
+    /// The cause of the last lag that the server told of, by its name in the protocol.
+    lag: Option<(String, Instant)>,
     /// Answers that are missing, what was granted so far, and what was not.
     unanswered: usize,
     granted: usize,
@@ -105,6 +107,7 @@ impl Model {
             gaps: 0,
             rate: 0,
             notice: None,
+            lag: None,
             unanswered: 0,
             granted: 0,
             refusals: Vec::new(),
@@ -153,8 +156,12 @@ impl Model {
 
     /// What has just happened, for as long as it is news.
     pub(super) fn notice(&self, now: Instant) -> Option<&str> {
-        let (text, at) = self.notice.as_ref()?;
-        (now.saturating_duration_since(*at) < NOTICE).then_some(text)
+        fresh(self.notice.as_ref(), now)
+    }
+
+    /// Why the connection lags, for as long as it has just done so.
+    pub(super) fn lagging(&self, now: Instant) -> Option<&str> {
+        fresh(self.lag.as_ref(), now)
     }
 
     fn tell(&mut self, text: String, now: Instant) {
@@ -171,9 +178,9 @@ impl Model {
         self.refusals.clear();
         self.requests.clear();
         let mode = if self.has_table() { "conflate" } else { "all" };
-        self.subscribe(QUOTE, json!({"channel": "quote", "symbol": self.wanted, "mode": mode}));
-        self.subscribe(TICKER, json!({"channel": "ticker", "symbol": self.wanted}));
-        self.subscribe(STATUS, json!({"channel": "status", "symbol": self.wanted}));
+        self.subscribe(QUOTE, &json!({"channel": "quote", "symbol": self.wanted, "mode": mode}));
+        self.subscribe(TICKER, &json!({"channel": "ticker", "symbol": self.wanted}));
+        self.subscribe(STATUS, &json!({"channel": "status", "symbol": self.wanted}));
         if let Some(open) = &mut self.open {
             open.reconnected();
             self.subscribe_open();
@@ -188,11 +195,11 @@ impl Model {
         self.link = Link::Reconnecting { why: why.to_owned(), at, tries };
     }
 
-    fn subscribe(&mut self, id: u64, params: Value) {
+    fn subscribe(&mut self, id: u64, params: &Value) {
         self.request("subscribe", id, params);
     }
 
-    fn request(&mut self, method: &str, id: u64, params: Value) {
+    fn request(&mut self, method: &str, id: u64, params: &Value) {
         // While there is no connection, everything is asked for once there is one.
         if self.link == Link::Connected {
             let request = json!({"method": method, "req_id": id, "params": params});
@@ -203,14 +210,14 @@ impl Model {
     fn subscribe_open(&mut self) {
         let Some(open) = &self.open else { return };
         let params = json!({"channel": "trade", "symbol": open.symbol});
-        self.subscribe(TRADE, params);
+        self.subscribe(TRADE, &params);
         self.subscribe_book();
     }
 
     fn subscribe_book(&mut self) {
         let Some(open) = &self.open else { return };
         let params = json!({"channel": "book", "symbol": open.symbol, "depth": open.book.depth});
-        self.subscribe(BOOK, params);
+        self.subscribe(BOOK, &params);
     }
 
     /// Once a second: asks how far away the server is.
@@ -218,7 +225,7 @@ impl Model {
         self.revision += 1;
         self.rate = std::mem::take(&mut self.messages);
         let t = now.saturating_duration_since(self.started).as_micros() as u64;
-        self.request("ping", PING, json!({ "t": t }));
+        self.request("ping", PING, &json!({ "t": t }));
     }
 
     /// Takes a message of the server.
@@ -299,6 +306,7 @@ impl Model {
         };
         let skipped = lag.skipped.map_or_else(String::new, |n| format!(", {n} skipped"));
         self.tell(format!("lagging: {who} ({}{skipped})", lag.policy), now);
+        self.lag = Some((lag.cause.as_deref().unwrap_or("unknown").to_owned(), now));
         if lag.policy == "resync" {
             // Snapshots follow; nothing before them is to be applied.
             self.markets.unchain();
@@ -356,7 +364,7 @@ impl Model {
         let before = json!({"channel": "book", "symbol": open.symbol, "depth": open.book.depth});
         open.book.depth = depth;
         open.book.void();
-        self.request("unsubscribe", NOTHING, before);
+        self.request("unsubscribe", NOTHING, &before);
         self.subscribe_book();
     }
 
@@ -405,7 +413,13 @@ impl Model {
         };
         for channel in ["trade", "book"] {
             let params = json!({"channel": channel, "symbol": open.symbol});
-            self.request("unsubscribe", NOTHING, params);
+            self.request("unsubscribe", NOTHING, &params);
         }
     }
+}
+
+/// What was told less than [`NOTICE`] ago.
+fn fresh(told: Option<&(String, Instant)>, now: Instant) -> Option<&str> {
+    told.filter(|(_, at)| now.saturating_duration_since(*at) < NOTICE)
+        .map(|(text, _)| text.as_str())
 }

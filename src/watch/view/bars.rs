@@ -36,8 +36,13 @@ pub(super) fn head(
 fn connection(model: &Model, now: Instant, theme: Theme) -> Vec<Line<'static>> {
     match &model.link {
         Link::Connected => {
-            let sign = Span::styled("●", theme.good());
             let far = model.latency.map_or_else(String::new, |far| format!(" {}", latency(far)));
+            if let Some(cause) = model.lagging(now) {
+                let line = |text: String| Line::styled(text, theme.warning());
+                let long = format!("◌ lagging: {cause}{far}");
+                return vec![line("◌".to_owned()), line("◌ lagging".to_owned()), line(long)];
+            }
+            let sign = Span::styled("●", theme.good());
             let line = |text: String| Line::from(vec![sign.clone(), Span::raw(text)]);
             vec![line(String::new()), line(far.clone()), line(format!(" connected{far}"))]
         }

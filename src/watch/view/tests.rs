@@ -157,6 +157,20 @@ fn a_lost_connection_keeps_the_picture_and_counts_down() {
 }
 
 #[test]
+fn a_lag_stands_where_the_connection_does() {
+    let (mut model, now) = model(SYMBOL);
+    let lag = json!({"channel": "status", "type": "lag", "policy": "conflate",
+                     "cause": "peer_window", "skipped": 41});
+    apply(&mut model, &lag, now);
+    let lines = shown(&mut model, now, 80, 12);
+    assert!(lines[0].ends_with("◌ lagging: peer_window"), "{lines:?}");
+    let told = "lagging: this terminal did not read (conflate, 41 skipped)";
+    assert!(lines[11].starts_with(told), "{lines:?}");
+    let lines = shown(&mut model, now + Duration::from_secs(60), 80, 12);
+    assert!(lines[0].ends_with("● connected"), "{lines:?}");
+}
+
+#[test]
 fn missing_trades_leave_a_mark() {
     let (mut model, now) = model(SYMBOL);
     let trade = json!({"channel": "trade", "symbol": SYMBOL, "seq": 12, "prev": 11, "side": "buy",
