@@ -118,7 +118,7 @@ pub(super) fn foot(
 /// What is wrong with everything, the worst first.
 pub(super) fn trouble(model: &Model, now: Instant) -> Option<String> {
     match &model.link {
-        Link::Reconnecting { why, .. } => Some(format!("{why}; what is shown is of before")),
+        Link::Reconnecting { why, .. } => Some(format!("all of this is old: {why}")),
         Link::Connected => model.notice(now).map(str::to_owned),
     }
 }
