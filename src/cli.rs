@@ -36,7 +36,7 @@ Examples:
   tickcast --feed binance:BTCUSDT,ETHUSDT           an exchange, live; with --feed kraken:BTC/USD a second one
   tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
   tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
-  tickcast watch 'sim:*'                            prints the ticks of a running server
+  tickcast watch 'sim:*'                            shows a running server's market
   tickcast inspect rec                              what a recording holds, its gaps and rates
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
   tickcast completions bash > /etc/bash_completion.d/tickcast";
@@ -67,7 +67,7 @@ pub enum Command {
     /// Validate the configuration and print the effective one as TOML
     #[command(after_help = AFTER_HELP)]
     CheckConfig(Box<ServeArgs>),
-    /// Print what a running server sends, one JSON message per line
+    /// Watch a running server: a screen on a terminal, JSON lines into a pipe
     #[command(after_help = AFTER_WATCH)]
     Watch(WatchArgs),
     /// Keep what venues send, without serving it
@@ -89,9 +89,11 @@ pub struct WatchArgs {
     /// The server's WebSocket
     #[arg(long, value_name = "URL", default_value = watch::DEFAULT_URL)]
     pub url: String,
-    /// What to subscribe to, repeatable [default: quote and trade]
-    #[arg(long, value_name = "CHANNEL", value_parser = CHANNEL, default_values = ["quote", "trade"],
-          hide_default_value = true)]
+    /// Print the messages even on a terminal, one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Print this channel, repeatable [default: quote and trade]
+    #[arg(long, value_name = "CHANNEL", value_parser = CHANNEL)]
     pub channel: Vec<String>,
     /// Levels a side of books: 1 to 1000, or full [default: full]
     #[arg(long, value_name = "N")]
@@ -108,12 +110,19 @@ pub struct WatchArgs {
 }
 
 const AFTER_WATCH: &str = "\
-Messages go to stdout as they come; what concerns the connection goes to stderr. A lost connection
-is made again. Ends with Ctrl-C, with the reader of its output, or after --count messages.
+On a terminal: the book and trades of one symbol, or a table of several. q quits, / filters, Enter
+opens a symbol, Esc goes back. NO_COLOR is respected.
+
+Into a pipe, or with --json, --channel or --count: messages go to stdout as they come; what concerns
+the connection goes to stderr. Ends with Ctrl-C, with the reader of its output, or after --count.
+
+A lost connection is made again.
 
 Examples:
-  tickcast watch                                    quotes and trades of everything
-  tickcast watch --channel trade binance:BTC-USDT   trades of one symbol
+  tickcast watch binance:BTC-USDT                   the screen: book, trades, quote of one symbol
+  tickcast watch 'binance:*'                        the screen: a table of a venue's symbols
+  tickcast watch --json                             quotes and trades of everything, as lines
+  tickcast watch --channel trade binance:BTC-USDT   trades of one symbol, as lines
   tickcast watch --channel book --depth 5 --count 1 BTC-USDT
   tickcast watch --channel bar --interval 1m BTC-USDT
   tickcast watch | jq -r 'select(.channel == \"trade\") | [.symbol, .price, .qty] | @tsv'";
@@ -337,7 +346,7 @@ pub enum Action {
     CheckConfig(Settings),
     /// Record with these settings.
     Record(Settings),
-    /// Print what a server sends.
+    /// Watch a server.
     Watch(Watch),
     /// Print what a recording holds.
     Inspect(Inspect),

@@ -5,6 +5,7 @@
 
 pub mod python;
 pub mod stream;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
