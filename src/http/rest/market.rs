@@ -117,13 +117,13 @@ impl View {
                 return None;
             }
             let end = levels.len().min(at + limits::REST_LEVELS_PER_PART);
-            for level in at..end {
-                if level == bids {
+            for (place, level) in (at..end).zip(&levels[at..end]) {
+                if place == bids {
                     out.extend_from_slice(b"],\"asks\":[");
-                } else if level > 0 {
+                } else if place > 0 {
                     out.push(b',');
                 }
-                encode::level(&mut out, &levels[level]);
+                encode::level(&mut out, level);
             }
             at = end;
             if end == levels.len() {

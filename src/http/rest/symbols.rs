@@ -11,7 +11,7 @@ use crate::limits;
 use crate::session::symbols::{Names, Symbols};
 use crate::wire::request::cut;
 
-/// Symbols that are taken over at a time: about a millisecond's work.
+/// Symbols that are taken over before others get a turn.
 const LISTED_PER_TURN: usize = 1_000;
 
 /// All that is listed, by name and in order. Empty until somebody asks: who never does pays nothing.
