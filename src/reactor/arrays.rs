@@ -4,7 +4,7 @@ use super::Core;
 use super::cadence::{Cadence, Dirty};
 use super::deliver::Message;
 use super::lanes::Lane;
-use crate::derive::Span;
+use crate::derive::{Bar, Span};
 use crate::session::subs::Key;
 use crate::wire::binance::encode::Day;
 use crate::wire::encode;
@@ -16,8 +16,8 @@ use crate::wire::request::Channel;
 pub(crate) struct Array {
     pub(crate) form: Form,
     pub(crate) subs: Vec<u32>,
-    /// By instrument, when the ticker that was told last became what it was.
-    told: Vec<u64>,
+    /// By instrument, what tells one ticker from the next: its first minute, newest trade and count.
+    told: Vec<[u64; 3]>,
 }
 
 /// In place of an instrument: all of them.
@@ -73,15 +73,18 @@ impl Core {
         if array.subs.is_empty() {
             return;
         }
-        array.told.resize(self.market.entries.len(), 0);
+        array.told.resize(self.market.entries.len(), [0; 3]);
         let mut days = Vec::new();
         for (index, entry) in self.market.entries.iter().enumerate() {
             let Some(state) = self.state.get(entry.info.id) else { break };
             let state = state.lock();
             let bar = state.series.as_ref().and_then(|series| series.snapshot(Span::Rolling).0);
-            let Some(bar) = bar.filter(|bar| bar.recv_ns != array.told[index]) else { continue };
-            array.told[index] = bar.recv_ns;
-            days.push((index, bar, state.last_quote, state.last_trade));
+            let Some(bar) = bar else { continue };
+            let now = [bar.start_s, bar.event_ns, bar.trades];
+            if std::mem::replace(&mut array.told[index], now) != now {
+                let bar = Bar { recv_ns: self.now.ns, ..bar };
+                days.push((index, bar, state.last_quote, state.last_trade));
+            }
         }
         if !days.is_empty() {
             let now = self.now;

@@ -11,6 +11,7 @@ use super::deliver::News;
 use super::market::Entry;
 use super::topic::{BarLine, Line};
 use crate::books::InstrumentState;
+use crate::clock;
 use crate::derive::{Bar, Span, Wanted};
 use crate::session::subs::{Key, Terms};
 use crate::wire::binance::encode::Day;
@@ -30,6 +31,10 @@ impl BarLine {
     pub(super) fn take_over(&mut self, state: &InstrumentState) {
         let newest = state.series.as_ref().map(|series| series.snapshot(self.span()));
         (self.bar, self.line.last) = newest.unwrap_or_default();
+        // The last 24 hours are made now.
+        if let Some(bar) = self.bar.as_mut().filter(|bar| bar.recv_ns == 0) {
+            bar.recv_ns = clock::real_ns();
+        }
         for topic in &mut self.line.topics {
             topic.last = self.line.last;
             topic.paced.iter_mut().for_each(|paced| paced.bar = self.bar);
