@@ -19,11 +19,13 @@ const GOOD: usize = 6;
 fn start(more: &[&str]) -> (Server, Neighbours, Memory) {
     let feed = "synthetic:symbols=1000,rate=3000,names=numbered,zipf=1,seed=1";
     let mut args = vec!["--feed", feed, "--reactors", "2", "--slow-grace", "2s"];
+    // Large enough that no reactor is lapped, which is not what is tested.
+    args.extend(["--ring-slots", "262144"]);
     if !more.contains(&"--outbox-bytes") {
         args.extend(["--outbox-bytes", "128KiB"]);
     }
     args.extend(more);
-    let server = Server::start(&args);
+    let server = Server::start_frugal(&args);
     // The first ones are the busy ones.
     let good = Neighbours::start(&server, GOOD, 40);
     let memory = Memory::watch(&server);

@@ -5,9 +5,17 @@
 The replay must wait for two subscribers, and show this many books."""
 
 import asyncio
+import json
 import sys
+import urllib.request
 
 from common import Book, Client
+
+
+def feed_has_ended(url):
+    address = "http" + url.removeprefix("ws").removesuffix("/v1/ws") + "/v1/feeds"
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        return all(feed["state"] == "ended" for feed in json.load(answer)["feeds"])
 
 
 async def main(url, wanted):
@@ -16,8 +24,15 @@ async def main(url, wanted):
         for channel in ("trade", "quote", "book"):
             await client.subscribe(channel, "*")
         await starter.subscribe("status", "*")
-        # The feed has ended when nothing comes any more but heartbeats.
-        while (message := await client.receive_or_idle()) is not None:
+        ended = False
+        while True:
+            message = await client.receive_or_idle()
+            if message is None:
+                # Nothing but heartbeats: all of a feed has come that had ended before that.
+                if ended:
+                    break
+                ended = await asyncio.to_thread(feed_has_ended, url)
+                continue
             channel, symbol = message["channel"], message["symbol"]
             counts[channel] = counts.get(channel, 0) + 1
             if channel == "book":

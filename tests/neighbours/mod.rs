@@ -218,8 +218,8 @@ impl Memory {
         assert!(rss <= self.before + bytes + SLACK, "{} bytes, {rss} now", self.before);
     }
 
-    /// Waits until the outboxes are as they were, and the memory is: the allocator gives it back some time
-    /// after it was freed.
+    /// Waits until the outboxes are as they were, and the memory is. (The server is one that
+    /// [`Server::start_frugal`] started.)
     pub fn is_back(&self, server: &Server) {
         server.wait_metric("tickcast_outboxes_bytes", "", |now| now <= self.outboxes + 65_536.0);
         let until = Instant::now() + PATIENCE;

@@ -210,6 +210,8 @@ fn check(
                 .map_err(|why| format!("{symbol}: {why}: {message}; feed: {:?}", seen.feed))?;
             let is_live = seen.book.is_some() && seen.feed.last().is_some_and(|s| s == "live");
             live.lock().insert(symbols[symbol].clone(), (is_live, seen.times("resync")));
+            // While more comes, this client is behind, which it may be.
+            since_done = None;
         }
         if !done.load(Ordering::SeqCst) {
             continue;
