@@ -106,6 +106,10 @@ pub struct Args {
     #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = "Subscriptions")]
     pub depth: Option<u16>,
 
+    /// Messages a second and subscription at most, sums of what happens: mode conflate
+    #[arg(long, value_name = "HZ", help_heading = "Subscriptions")]
+    pub max_hz: Option<f64>,
+
     /// Which symbols go to whom, and when clients come and go: equal seeds, equal runs
     #[arg(long, default_value_t = 42, value_name = "SEED", help_heading = "Subscriptions")]
     pub seed: u64,

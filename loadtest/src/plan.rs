@@ -171,7 +171,7 @@ fn choose(count: usize, per: usize, random: &mut Random) -> Box<[u32]> {
 }
 
 /// What a client says once it is connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Dialect {
     /// Nothing.
     Idle,
@@ -181,6 +181,8 @@ pub enum Dialect {
         channels: Vec<Channel>,
         /// Levels a side for the book.
         depth: Option<u16>,
+        /// Messages a second and subscription at most; every tick where left out.
+        max_hz: Option<f64>,
     },
     /// One text with `{symbols}` replaced, and no answer.
     Text(String),
@@ -194,7 +196,11 @@ impl Dialect {
         }
         match &args.subscribe_text {
             Some(text) => Dialect::Text(text.clone()),
-            None => Dialect::Native { channels: args.channels.clone(), depth: args.depth },
+            None => Dialect::Native {
+                channels: args.channels.clone(),
+                depth: args.depth,
+                max_hz: args.max_hz,
+            },
         }
     }
 
@@ -218,7 +224,7 @@ impl Dialect {
                 let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
                 (vec![text.replace("{symbols}", &quoted.join(","))], 0)
             }
-            Dialect::Native { channels, depth } => {
+            Dialect::Native { channels, depth, max_hz } => {
                 let mut requests = Vec::new();
                 for channel in channels {
                     for batch in names.chunks(BATCH) {
@@ -226,6 +232,9 @@ impl Dialect {
                             serde_json::json!({ "channel": channel.name(), "symbol": batch });
                         if let (Channel::Book, Some(depth)) = (channel, depth) {
                             params["depth"] = (*depth).into();
+                        }
+                        if let Some(max_hz) = max_hz {
+                            params["max_hz"] = (*max_hz).into();
                         }
                         let request = serde_json::json!({ "method": "subscribe", "req_id": requests.len() + 1, "params": params });
                         requests.push(request.to_string());

@@ -52,21 +52,29 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Mode, cadence and depth of each client.
-fn clients() -> Vec<(Mode, Cadence, u16)> {
+/// Mode, cadence, depth and form of each client.
+fn clients() -> Vec<(Mode, Cadence, u16, Form)> {
     let mut all = Vec::new();
     for depth in [0, 2, 4] {
-        all.push((Mode::All, Cadence::EVERY, depth));
-        all.push((Mode::Auto, Cadence::EVERY, depth));
-        all.push((Mode::Conflate, Cadence::EVERY, depth));
-        all.push((Mode::Conflate, Cadence::of_ms(10), depth));
-        all.push((Mode::Conflate, Cadence::of_ms(100), depth));
-        all.push((Mode::Batch, Cadence::gathered_ms(50), depth));
+        for (mode, cadence) in [
+            (Mode::All, Cadence::EVERY),
+            (Mode::Auto, Cadence::EVERY),
+            (Mode::Conflate, Cadence::EVERY),
+            (Mode::Conflate, Cadence::of_ms(10)),
+            (Mode::Conflate, Cadence::of_ms(100)),
+            (Mode::Batch, Cadence::gathered_ms(50)),
+        ] {
+            all.push((mode, cadence, depth, Form::NATIVE));
+        }
     }
+    // Streams without snapshots: `@depth` and `@depth@100ms`. Told at their pace, they fall behind as
+    // soon as they are held back at all.
+    all.push((Mode::Conflate, Cadence::of_ms(1_000), 0, Form::binance(0)));
+    all.push((Mode::Conflate, Cadence::of_ms(100), 0, Form::binance(1)));
     all
 }
 
-const CLIENTS: usize = 18;
+const CLIENTS: usize = 20;
 
 /// A client as docs/PROTOCOL.md has it.
 struct Client {
@@ -116,6 +124,9 @@ fn take(
         }
         return Ok(());
     }
+    if value["e"] == "depthUpdate" {
+        return take_diff(book, last, value, truth);
+    }
     let seq = value["seq"].as_u64().ok_or("a seq")?;
     if value["type"] == "snapshot" {
         *book = Sides::default();
@@ -137,6 +148,40 @@ fn take(
     }
     let (_, true_book) = truth.range(..=seq).next_back().ok_or("a truth")?;
     let expected = top(true_book, key.depth);
+    if *book != expected {
+        return Err(format!("{book:?} at {seq}, expected {expected:?}: {value}"));
+    }
+    Ok(())
+}
+
+/// A message of a stream without snapshots: from its first one on nothing may be missing.
+fn take_diff(
+    book: &mut Sides,
+    last: &mut Option<u64>,
+    value: &serde_json::Value,
+    truth: &BTreeMap<u64, Sides>,
+) -> Result<(), String> {
+    let [first, seq] = ["U", "u"].map(|name| value[name].as_u64().unwrap_or(0));
+    let at = |seq: u64| truth.range(..=seq).next_back().map(|(_, book)| book.clone());
+    match *last {
+        Some(last) if first != last + 1 => return Err(format!("{value} after {last}")),
+        Some(_) => {}
+        // Where the subscription began.
+        None => *book = at(first - 1).ok_or("a truth")?,
+    }
+    *last = Some(seq);
+    for (side, name) in book.iter_mut().zip(["b", "a"]) {
+        for level in value[name].as_array().ok_or("levels")? {
+            let [price, size] = [0, 1].map(|i| level[i].as_str().unwrap_or("").to_owned());
+            let [price, size] = [price, size].map(|text| text.replace(".00000000", ""));
+            if size == "0" {
+                side.remove(&price)
+            } else {
+                side.insert(price, size)
+            };
+        }
+    }
+    let expected = at(seq).ok_or("a truth")?;
     if *book != expected {
         return Err(format!("{book:?} at {seq}, expected {expected:?}: {value}"));
     }
@@ -188,11 +233,11 @@ impl World {
             known: false,
         };
         world.event(true, &[(true, 1, 1), (false, 1, 1)]);
-        for (mode, cadence, depth) in clients() {
+        for (mode, cadence, depth, form) in clients() {
             let (id, socket) = world.bench.connect(Lane::SERVERS);
             socket.set_nonblocking(true).unwrap();
             world.bench.core.leave_all(id);
-            let key = key(Channel::Book, depth);
+            let key = Key { form, ..key(Channel::Book, depth) };
             let terms = Terms { mode, cadence, lane: Lane::SERVERS };
             world.bench.core.subscribe(id, key, terms, false);
             let book = Sides::default();
@@ -334,7 +379,8 @@ impl World {
             if session.is_none_or(|session| session.is_ending()) {
                 return Err(format!("{:?} was closed", client.terms));
             }
-            if client.book != top(&self.book, client.key.depth) {
+            let nothing_happened = client.last.is_none() && client.key.form != Form::NATIVE;
+            if !nothing_happened && client.book != top(&self.book, client.key.depth) {
                 return Err(format!("{:?} {:?} has {:?}", client.terms, client.key, client.book));
             }
         }

@@ -1,5 +1,6 @@
 //! From the ring to the outboxes: encode once, note as pending for each subscriber.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use slab::Slab;
@@ -11,7 +12,7 @@ use super::encodings::{Encodings, Range};
 use super::lanes::{Lane, Lanes, Pending};
 use super::market::{Entry, Market};
 use super::topic::Topic;
-use crate::books::{Book, Mark};
+use crate::books::{Book, Journal, Mark};
 use crate::clock::Now;
 use crate::limits;
 use crate::ring::Poll;
@@ -30,6 +31,7 @@ pub(super) struct FanOut<'a> {
     sessions: &'a mut Slab<Session>,
     queue: &'a mut Lanes,
     cadences: &'a mut Cadences,
+    urgent: &'a mut VecDeque<u32>,
     overflowing: &'a mut Vec<u32>,
     crowd: &'a mut usize,
     report: &'a mut Report,
@@ -92,17 +94,16 @@ impl FanOut<'_> {
             let Some(paced) = &mut topic.paced else { return };
             paced.gather(|out| write(out, form, prev));
         }
-        self.note_dirty(topic, key, news.recv_ns);
+        self.note_dirty(topic, key);
         if topic.paced.as_ref().is_some_and(|paced| paced.gathered.len() > limits::GATHERED_BYTES) {
             self.send_gathered(encodings, topic);
         }
     }
 
     /// Puts a topic on the list of those to tell at the next stroke.
-    pub(super) fn note_dirty(&mut self, topic: &mut Topic, key: Key, recv_ns: u64) {
+    pub(super) fn note_dirty(&mut self, topic: &mut Topic, key: Key) {
         let Some(paced) = &mut topic.paced else { return };
         if !std::mem::replace(&mut paced.dirty, true) {
-            paced.since_ns = recv_ns;
             self.cadences.note(Dirty { key, cadence: topic.cadence }, self.now.mono_ns);
         }
     }
@@ -112,7 +113,7 @@ impl FanOut<'_> {
         let Some(paced) = topic.paced.as_mut().filter(|paced| !paced.gathered.is_empty()) else {
             return;
         };
-        let recv_ns = paced.since_ns;
+        let recv_ns = self.now.ns;
         let range = encodings.message(topic.form, |out| {
             out.push(b'[');
             out.extend_from_slice(&paced.gathered);
@@ -198,6 +199,10 @@ impl FanOut<'_> {
             let Some(session) = self.sessions.get_mut(id as usize) else { return false };
             session.held.get_or_insert_default().hold(key, stand);
             self.held = true;
+            // It could take bytes, but what it missed could not be told yet: tried again.
+            if !session.out.is_blocked() && session.out.is_empty() {
+                self.urgent.push_back(id);
+            }
             return false;
         }
         let Some(session) = self.sessions.get_mut(id as usize) else { return false };
@@ -314,6 +319,7 @@ impl Core {
             sessions: &mut self.sessions,
             queue: &mut self.queue,
             cadences: &mut self.cadences,
+            urgent: &mut self.urgent,
             overflowing: &mut self.overflowing,
             crowd: &mut self.crowd,
             report: &mut self.report,
@@ -425,7 +431,7 @@ impl Core {
                 if let Some(paced) = &mut topic.paced {
                     paced.fresh = !encode::is_bridged(topic.form);
                 }
-                fan_out.note_dirty(topic, key, book.ts_recv());
+                fan_out.note_dirty(topic, key);
                 continue;
             }
             fan_out.send_gathered(encodings, topic);
@@ -450,7 +456,7 @@ impl Core {
         for topic in &mut books.topics {
             let key = key_of(topic, info.id.0);
             if topic.is_merged() {
-                fan_out.note_dirty(topic, key, book.ts_recv());
+                fan_out.note_dirty(topic, key);
                 continue;
             }
             topic.view().changes(book, &mut changes);
@@ -462,7 +468,7 @@ impl Core {
             let (bids, asks) = (changes.bids.iter().copied(), changes.asks.iter().copied());
             if let Some(paced) = &mut topic.paced {
                 paced.gather(|out| encode::book(out, topic.form, heads, &head, bids, asks));
-                fan_out.note_dirty(topic, key, book.ts_recv());
+                fan_out.note_dirty(topic, key);
                 continue;
             }
             let prev = head.prev.get_or_insert_default();
@@ -474,11 +480,12 @@ impl Core {
             fan_out.send(encodings, topic, message);
         }
         if fan_out.held && journal.is_none() {
-            *journal = Some(Box::new(crate::books::Journal::new(book)));
+            *journal = Some(Box::new(Journal::new(book)));
         }
         if let Some(journal) = journal {
             journal.note(book);
         }
+        market.note_journal(index);
         self.changes = changes;
     }
 
@@ -540,10 +547,12 @@ impl Core {
     fn tell_merged(&mut self, index: usize) {
         let (market, _, mut fan_out) = self.split();
         let Entry { books, book, info, .. } = &mut market.entries[index];
-        let Some(book) = book.as_ref().filter(|book| book.is_known()) else { return };
+        if !book.as_ref().is_some_and(|book| book.is_known()) {
+            return;
+        }
         for topic in books.topics.iter_mut().filter(|topic| topic.is_merged()) {
             let key = key_of(topic, info.id.0);
-            fan_out.note_dirty(topic, key, book.ts_recv());
+            fan_out.note_dirty(topic, key);
         }
     }
 

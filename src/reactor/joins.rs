@@ -56,6 +56,7 @@ impl Core {
                 entry.book.get_or_insert_default();
                 let at = entry.book_topic(&key, wildcard.terms);
                 entry.books.topics[at].join(wildcard.session, wildcard.terms.lane);
+                self.market.note_journal(instrument as usize);
             }
             _ => {
                 let Terms { cadence, lane, .. } = wildcard.terms;
@@ -218,6 +219,8 @@ impl Core {
         self.flush_gathered(key, terms);
         let entry = &mut self.market.entries[index];
         let at = entry.book_topic(key, terms);
+        self.market.note_journal(index);
+        let entry = &mut self.market.entries[index];
         if encode::is_bridged(key.form) && !encode::is_whole(key.form) {
             return;
         }

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) book_from: u64,
     /// What happened to the book, while somebody is told less often, or later.
     pub(crate) journal: Option<Box<Journal>>,
+    /// It is on the list of those that have a journal.
+    pub(crate) has_journal: bool,
     /// The last good book while the feed rebuilds it, where the journal must go on over that.
     pub(crate) old_book: Option<Box<Book>>,
     pub(crate) last_quote: Option<Tick>,
@@ -58,6 +60,7 @@ impl Entry {
             book: None,
             book_from: 0,
             journal: None,
+            has_journal: false,
             old_book: None,
             last_quote: None,
             last_trade: None,
@@ -199,6 +202,8 @@ pub(crate) struct Market {
     pub(crate) symbols: Names,
     /// The same in another dialect.
     pub(crate) binance: binance::names::Names,
+    /// Instruments that have a journal of their book.
+    pub(crate) journals: Vec<u32>,
     /// Messages of all instruments at once.
     pub(crate) arrays: Vec<Array>,
     /// Streams that clients asked for, of symbols that are not listed yet.
@@ -214,6 +219,14 @@ impl Market {
         self.entries.push(Entry::new(info, binance));
         if let Some(entry) = renamed.and_then(|id| self.entries.get_mut(id as usize)) {
             entry.heads = Heads::new(&entry.info, self.binance.symbol_of(entry.info.id.0));
+        }
+    }
+
+    /// Puts an instrument on the list of those that have a journal, where it has one.
+    pub(crate) fn note_journal(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        if entry.journal.is_some() && !std::mem::replace(&mut entry.has_journal, true) {
+            self.journals.push(index as u32);
         }
     }
 

@@ -9,6 +9,7 @@ use tickcast_feeds::Tick;
 
 use super::cadence::Dirty;
 use super::deliver::{Message, book_head, key_of};
+use super::encodings::Encodings;
 use super::market::Entry;
 use super::topic::Topic;
 use super::{Core, arrays};
@@ -38,6 +39,8 @@ impl Core {
         if key.instrument == arrays::ALL {
             return self.tell_array(key.form);
         }
+        // What is told waits from now on: until now it was not to be told.
+        let now_ns = self.now.ns;
         let mut changes = std::mem::take(&mut self.changes);
         let (market, encodings, mut fan_out) = self.split();
         let entry = &mut market.entries[key.instrument as usize];
@@ -47,17 +50,18 @@ impl Core {
             self.changes = changes;
             return;
         };
-        if key.channel == Channel::Book {
-            // A book that is being rebuilt: its snapshot makes the topic dirty again.
-            if let Some(message) = entry.book_stroke(place, encodings, &mut changes) {
+        if cadence.is_gathered() {
+            if let Some(line) = entry.line(key.channel, key.depth) {
+                let topic = &mut line.topics[place];
+                topic.paced.iter_mut().for_each(|paced| paced.dirty = false);
+                fan_out.send_gathered(encodings, topic);
+            }
+        } else if key.channel == Channel::Book {
+            // A book that is being rebuilt has none: its snapshot makes the topic dirty again.
+            if let Some(message) = entry.book_stroke(place, now_ns, encodings, &mut changes) {
                 fan_out.send(encodings, &mut entry.books.topics[place], message);
             }
-        } else if let Some(topic) = entry.line(key.channel, key.depth).map(|l| &mut l.topics[place])
-            && topic.cadence.is_gathered()
-        {
-            topic.paced.iter_mut().for_each(|paced| paced.dirty = false);
-            fan_out.send_gathered(encodings, topic);
-        } else if let Some(message) = entry.value_stroke(&key, place, encodings)
+        } else if let Some(message) = entry.value_stroke(&key, place, now_ns, encodings)
             && let Some(line) = entry.line(key.channel, key.depth)
         {
             fan_out.send(encodings, &mut line.topics[place], message);
@@ -179,8 +183,9 @@ impl Core {
 
     /// Drops of the journals what nobody needs any more.
     pub(super) fn trim_journals(&mut self) {
-        let with_journal =
-            |entry: &&mut Entry| entry.journal.is_some() && !entry.books.topics.is_empty();
+        if self.market.journals.is_empty() {
+            return;
+        }
         let mut oldest: std::collections::HashMap<u32, Mark> = Default::default();
         for (_, session) in self.sessions.iter().filter(|(_, session)| session.special) {
             for (key, stand) in session.held.iter().flat_map(|held| held.books()) {
@@ -188,7 +193,9 @@ impl Core {
                 *mark = mark.min(stand);
             }
         }
-        for entry in self.market.entries.iter_mut().filter(with_journal) {
+        let with_journal = std::mem::take(&mut self.market.journals);
+        for &instrument in &with_journal {
+            let entry = &mut self.market.entries[instrument as usize];
             let held = oldest.get(&entry.info.id.0).copied();
             let paced = entry.books.topics.iter().filter(|topic| topic.is_merged());
             let marks = paced.filter_map(|topic| topic.paced.as_ref().map(|paced| paced.mark));
@@ -197,6 +204,10 @@ impl Core {
                 (None, journal) => *journal = None,
                 _ => {}
             }
+            entry.has_journal = false;
+        }
+        for instrument in with_journal {
+            self.market.note_journal(instrument as usize);
         }
     }
 }
@@ -216,7 +227,8 @@ impl Entry {
     fn book_stroke(
         &mut self,
         place: usize,
-        encodings: &mut super::encodings::Encodings,
+        recv_ns: u64,
+        encodings: &mut Encodings,
         changes: &mut Changes,
     ) -> Option<Message> {
         let Entry { heads, books, book, journal, info, .. } = self;
@@ -225,22 +237,6 @@ impl Entry {
         let view = topic.view();
         let paced = topic.paced.as_mut()?;
         paced.dirty = false;
-        let recv_ns = paced.since_ns;
-        if topic.cadence.is_gathered() {
-            // Sent as it is.
-            let messages = std::mem::take(&mut paced.gathered);
-            if messages.is_empty() {
-                return None;
-            }
-            let range = encodings.message(topic.form, |out| {
-                out.push(b'[');
-                out.extend_from_slice(&messages);
-                out.push(b']');
-            });
-            paced.gathered = messages;
-            paced.gathered.clear();
-            return Some(Message { range, recv_ns, hold: None, snapshot: false });
-        }
         let (book, journal) = (book.as_ref().filter(|book| book.is_known())?, journal.as_mut()?);
         let stand = Stand { mark: paced.mark, ..Stand::at(topic.last) };
         let fresh =
@@ -269,7 +265,7 @@ impl Entry {
     fn cut_stroke(
         &mut self,
         place: usize,
-        encodings: &mut super::encodings::Encodings,
+        encodings: &mut Encodings,
         changes: &mut Changes,
     ) -> Option<Message> {
         let Entry { heads, books, book, journal, info, .. } = self;
@@ -298,7 +294,8 @@ impl Entry {
         &mut self,
         key: &Key,
         place: usize,
-        encodings: &mut super::encodings::Encodings,
+        recv_ns: u64,
+        encodings: &mut Encodings,
     ) -> Option<Message> {
         let (quote, bar) = (self.last_quote, self.bar_of(key));
         let Entry { heads, trade, quote: quotes, bars, last_trade, .. } = self;
@@ -312,7 +309,6 @@ impl Entry {
         let (form, prev) = (topic.form, topic.last);
         let paced = topic.paced.as_mut()?;
         paced.dirty = false;
-        let recv_ns = paced.since_ns;
         if key.channel == Channel::Trade {
             let sum = paced.trades.take()?;
             topic.last = sum.last.seq;

@@ -46,8 +46,6 @@ pub(crate) struct Paced {
     pub(crate) trades: Option<TradeSum>,
     /// Messages that go out as one, with commas between.
     pub(crate) gathered: Vec<u8>,
-    /// Receive stamp of the oldest of what is to be told, nanoseconds.
-    pub(crate) since_ns: u64,
 }
 
 impl Paced {
