@@ -256,6 +256,11 @@ impl Journal {
         true
     }
 
+    /// Whether what happened since a mark is not known any more.
+    pub fn is_lost(&self, mark: Mark) -> bool {
+        self.bids.reach(mark.bids) == Reach::Not || self.asks.reach(mark.asks) == Reach::Not
+    }
+
     /// The view of `depth` as it was at a mark: a snapshot for who joins those who stand there. False
     /// where that is not known any more.
     pub fn view_at(&mut self, book: &Book, mark: Mark, depth: Depth, out: &mut Changes) -> bool {

@@ -175,7 +175,9 @@ impl Core {
             topic.join(id, terms.lane);
         }
         // What was held back is older than the snapshot.
-        if let Some(held) = self.sessions.get_mut(id as usize).and_then(|s| s.held.as_mut()) {
+        if !message.is_empty()
+            && let Some(held) = self.sessions.get_mut(id as usize).and_then(|s| s.held.as_mut())
+        {
             held.forget(std::iter::once(&key));
         }
         if !message.is_empty() {

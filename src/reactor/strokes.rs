@@ -61,6 +61,11 @@ impl Core {
             if let Some(message) = entry.book_stroke(place, now_ns, encodings, &mut changes) {
                 fan_out.send(encodings, &mut entry.books.topics[place], message);
             }
+            let topic = &entry.books.topics[place];
+            if topic.paced.as_ref().is_some_and(|paced| paced.is_lost) {
+                let lost: Vec<u32> = topic.sessions().collect();
+                lost.into_iter().for_each(|id| self.evict_lost(id));
+            }
         } else if let Some(message) = entry.value_stroke(&key, place, now_ns, encodings)
             && let Some(line) = entry.line(key.channel, key.depth)
         {
@@ -239,13 +244,18 @@ impl Entry {
         paced.dirty = false;
         let (book, journal) = (book.as_ref().filter(|book| book.is_known())?, journal.as_mut()?);
         let stand = Stand { mark: paced.mark, ..Stand::at(topic.last) };
-        let fresh =
-            std::mem::take(&mut paced.fresh) || !journal.changes(book, paced.mark, view, changes);
+        let told = journal.changes(book, paced.mark, view, changes);
+        let fresh = std::mem::take(&mut paced.fresh) || !told;
         paced.mark = journal.end();
         if !fresh && changes.is_empty() {
             return None;
         }
         let whole = fresh || encode::is_whole(topic.form);
+        if whole && encode::is_bridged(topic.form) && !encode::is_whole(topic.form) {
+            // Beyond all that a journal holds, within a second: they have to begin anew.
+            paced.is_lost = true;
+            return None;
+        }
         let head = book_head(topic, book, (!whole).then_some(topic.last));
         topic.last = book.seq();
         let range = match whole {
@@ -412,7 +422,9 @@ impl Entry {
             };
         let whole = !told && !bridged && view_here(topic, book, journal, here, changes);
         if !told && !whole {
-            return if bridged { Missed::Never } else { Missed::Later };
+            // Where the topic stands was folded over: it goes on with its next message.
+            let never = bridged && journal.is_lost(stand.mark);
+            return if never { Missed::Never } else { Missed::Later };
         }
         let mut head = book_head(topic, book, told.then_some(stand.prev));
         head.seq = topic.last;

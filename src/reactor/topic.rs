@@ -39,6 +39,8 @@ pub(crate) struct Paced {
     pub(crate) mark: Mark,
     /// Of a book: it was replaced, the next message is a snapshot.
     pub(crate) fresh: bool,
+    /// Of a book: what happened since is not known, and there are no snapshots to begin anew with.
+    pub(crate) is_lost: bool,
     /// Of quotes and bars: what its subscribers have.
     pub(crate) quote: Option<Tick>,
     pub(crate) bar: Option<Bar>,
@@ -91,6 +93,11 @@ impl Topic {
             return false;
         }
         true
+    }
+
+    /// All its sessions.
+    pub(crate) fn sessions(&self) -> impl Iterator<Item = u32> + '_ {
+        self.subs.iter().copied().chain(self.impatient.iter().map(|&(id, _)| id))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
