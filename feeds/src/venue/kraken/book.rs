@@ -15,6 +15,7 @@ use crate::decimal::Decimal;
 use crate::tick::Side;
 use crate::venue::event::array;
 use crate::venue::json::{Fault, Field, decimal, wrong};
+use crate::venue::levels::Row;
 
 /// The checksum covers so many of the best levels of each side, "regardless of subscription depth".
 const CHECKED: usize = 10;
@@ -68,6 +69,12 @@ pub(super) struct Level {
 }
 
 impl Level {
+    /// Of numbers too short to have lost a digit.
+    pub(super) fn of(row: &Row) -> Self {
+        let digits = |value| Digits { value, dropped: 0 };
+        Level { price: digits(row.price), size: digits(row.size) }
+    }
+
     /// Units of the quote currency.
     pub(super) fn price(&self) -> Decimal {
         self.price.value

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
-use super::json::{Fault, Reader, integer, text};
+use super::json::{Fault, Reader, integer, quoted, text};
 use super::slots::{HasBook, Slot, Slots};
 use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
@@ -166,7 +166,11 @@ impl Venue for Kraken {
             return Heard::Alive;
         }
         core.link = context.link;
-        match reader.read_quoted(text, |root| core.message(root, recv_ns, sink)) {
+        let heard = reader.read_levels(text, quoted, |root, cuts| {
+            core.event.adopt(cuts);
+            core.message(root, recv_ns, sink)
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => {
                 if matches!(fault, Fault::Json(_)) {
