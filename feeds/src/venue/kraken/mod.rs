@@ -301,8 +301,9 @@ impl Core {
     ) -> Result<(), Fault> {
         let is_snapshot = fields.is_snapshot()?;
         let entries = array("data", fields.data)?;
-        // All are read before the first is put.
-        for entry in &entries {
+        // Of several, all are read before the first is put.
+        let is_one = entries.len() == 1;
+        for entry in entries.iter().filter(|_| !is_one) {
             let entry = Fields::of("data", entry)?;
             entry.trade()?;
             entry.stamp(recv, 0)?;
@@ -314,6 +315,9 @@ impl Core {
             let trade = entry.trade()?;
             let stamp = entry.stamp(recv, trade.id)?;
             let slot = self.slot(entry.symbol()?)?;
+            if is_one {
+                slot.state.resumed = slot.state.trade.is_some();
+            }
             if slot.state.trade.is_some_and(|last| trade.id <= last) {
                 self.ignore("duplicate trade")?;
                 continue;
