@@ -313,6 +313,10 @@ mod tests {
             let is_valid = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
             prop_assert_eq!(is_valid(&cut(&text).0), is_valid(&text), "{}", text);
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         /// A space in every array sends a message the other way.
         #[test]
