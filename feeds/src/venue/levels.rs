@@ -12,7 +12,8 @@
 //! string, its first quote ends that, and a digit or letter follows: not valid; nor are the two
 //! strings that then stand side by side.
 
-use simd_json::prelude::*;
+// Not the whole prelude, whose `iter` of a `Vec` allocates.
+use simd_json::prelude::ValueIntoString;
 
 use super::json::Field;
 use crate::decimal::Decimal;
