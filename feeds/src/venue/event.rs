@@ -27,8 +27,9 @@ impl Event {
         (self.stamp, self.first) = (stamp, first);
     }
 
-    /// Takes what was cut out of a message: of its levels, not one is in the tape.
-    pub(super) fn adopt(&mut self, cuts: &mut Cuts) {
+    /// Takes what was cut out of a message, before it is read, and gives it back after: there is one
+    /// buffer that grows.
+    pub(super) fn exchange(&mut self, cuts: &mut Cuts) {
         std::mem::swap(&mut self.cuts, cuts);
     }
 

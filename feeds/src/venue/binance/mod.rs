@@ -146,8 +146,10 @@ impl Venue for Binance {
     ) -> Heard {
         let Binance { reader, core } = self;
         let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.adopt(cuts);
-            core.message(root, recv_ns, context, sink)
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, context, sink);
+            core.event.exchange(cuts);
+            heard
         });
         match heard {
             Ok(heard) => heard,

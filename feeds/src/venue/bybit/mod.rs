@@ -174,8 +174,10 @@ impl Venue for Bybit {
             return Heard::Alive;
         }
         let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.adopt(cuts);
-            core.message(root, context.link, recv_ns, sink)
+            core.event.exchange(cuts);
+            let heard = core.message(root, context.link, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
         });
         match heard {
             Ok(heard) => heard,

@@ -170,8 +170,10 @@ impl Venue for Coinbase {
         let Coinbase { reader, core } = self;
         core.link = context.link;
         let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.adopt(cuts);
-            core.message(root, recv_ns, sink)
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
         });
         match heard {
             Ok(heard) => heard,

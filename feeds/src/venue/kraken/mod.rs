@@ -167,8 +167,10 @@ impl Venue for Kraken {
         }
         core.link = context.link;
         let heard = reader.read_levels(text, quoted, |root, cuts| {
-            core.event.adopt(cuts);
-            core.message(root, recv_ns, sink)
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
         });
         match heard {
             Ok(heard) => heard,
