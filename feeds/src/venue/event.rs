@@ -4,6 +4,7 @@
 use simd_json::tape::Value;
 
 use super::json::{Fault, Field, decimal, wrong};
+use super::levels::{Cuts, Form, Row};
 use crate::decimal::Decimal;
 use crate::instrument::InstrumentId;
 use crate::tick::{Level, Side, Stamp, Tick, flags};
@@ -15,6 +16,8 @@ pub(super) struct Event {
     ticks: Vec<Tick>,
     stamp: Stamp,
     first: u64,
+    /// The levels of the message that are read already.
+    cuts: Cuts,
 }
 
 impl Event {
@@ -24,7 +27,14 @@ impl Event {
         (self.stamp, self.first) = (stamp, first);
     }
 
+    /// Takes what was cut out of a message, before it is read, and gives it back after: there is one
+    /// buffer that grows.
+    pub(super) fn exchange(&mut self, cuts: &mut Cuts) {
+        std::mem::swap(&mut self.cuts, cuts);
+    }
+
     /// Adds one level: the new total at a price.
+    #[inline]
     pub(super) fn level(
         &mut self,
         name: &'static str,
@@ -37,9 +47,27 @@ impl Event {
     }
 
     /// The same of numbers that were read already.
+    #[inline]
     pub(super) fn push(&mut self, side: Side, price: Decimal, size: Decimal) {
         let level = Level { side, price, size, first: self.first };
         self.ticks.push(Tick::level(InstrumentId::default(), self.stamp, 0, &level));
+    }
+
+    /// Adds an array of levels that was cut out; false where this is none of that form.
+    pub(super) fn adopted(&mut self, form: Form, side: Side, field: Field<'_, '_>) -> bool {
+        let Event { ticks, stamp, first, cuts } = self;
+        let Some(rows) = cuts.rows(field, form) else { return false };
+        ticks.extend(rows.iter().map(|row| {
+            let side = if form == Form::Sided { row.side } else { side };
+            let level = Level { side, price: row.price, size: row.size, first: *first };
+            Tick::level(InstrumentId::default(), *stamp, 0, &level)
+        }));
+        true
+    }
+
+    /// The levels of an array that was cut out.
+    pub(super) fn rows(&self, form: Form, field: Field<'_, '_>) -> Option<&[Row]> {
+        self.cuts.rows(field, form)
     }
 
     /// Adds an array of `[price, size]`; what follows the two in an entry is ignored.
@@ -49,7 +77,12 @@ impl Event {
         side: Side,
         field: Field<'_, '_>,
     ) -> Result<(), Fault> {
-        for entry in &array(name, field)? {
+        if self.adopted(Form::Pair, side, field) {
+            return Ok(());
+        }
+        let entries = array(name, field)?;
+        self.ticks.reserve(entries.len());
+        for entry in &entries {
             let parts = entry.as_array().ok_or_else(|| wrong(name, entry, "[price, size]"))?;
             let mut parts = parts.iter();
             self.level(name, side, parts.next(), parts.next())?;

@@ -10,7 +10,8 @@ use simd_json::{Buffers, INPUT_PADDING, fill_tape_padded};
 use thiserror::Error;
 
 use super::Heard;
-use crate::decimal::Decimal;
+use super::levels::Cuts;
+use crate::decimal::{Decimal, parse_whole};
 use crate::sink::Sink;
 
 /// How much of an offending value an error shows, in characters.
@@ -79,19 +80,25 @@ impl Fault {
     }
 }
 
+/// How a message is copied to where it is read.
+pub(super) type CopyText = fn(&[u8], &mut Vec<u8>);
+
 /// Reads messages into a tape, with every buffer reused.
 pub(super) struct Reader {
     /// The message and simd-json's padding: strings are unescaped in place, and the caller's text
     /// stays as it is for [`Sink::reject`](crate::sink::Sink::reject). simd-json would make this
     /// copy itself for a text without padding, so it costs nothing.
     text: Vec<u8>,
+    /// The levels that are read already.
+    cuts: Cuts,
     buffers: Buffers,
     tape: Tape<'static>,
 }
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Reader { text: Vec::new(), buffers: Buffers::default(), tape: Tape(Vec::new()) }
+        let (text, cuts, buffers) = (Vec::new(), Cuts::default(), Buffers::default());
+        Reader { text, cuts, buffers, tape: Tape(Vec::new()) }
     }
 
     /// Hands the message's value to `visit`.
@@ -103,36 +110,66 @@ impl Reader {
         text: &[u8],
         mut visit: impl FnMut(Value<'_, '_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        self.text.clear();
-        self.text.extend_from_slice(text);
-        match self.visit(&mut visit) {
-            Err(Fault::Fraction) => {
-                self.text.clear();
-                quote_numbers(text, &mut self.text);
-                self.visit(&mut visit)
-            }
+        match self.read_as(text, as_sent, &mut visit) {
+            Err(Fault::Fraction) => self.read_as(text, quoted, visit),
             result => result,
         }
     }
 
-    /// The same for a venue whose numbers are all bare, where reading once more would be the rule:
-    /// every number is quoted first, so its digits are as they were sent.
-    pub(super) fn read_quoted<R>(
+    /// The same of a message that is copied in this way: [`quoted`] for a venue whose numbers are
+    /// all bare, where reading once more would be the rule.
+    pub(super) fn read_as<R>(
         &mut self,
         text: &[u8],
-        mut visit: impl FnMut(Value<'_, '_>) -> Result<R, Fault>,
+        copy: CopyText,
+        visit: impl FnOnce(Value<'_, '_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         self.text.clear();
-        quote_numbers(text, &mut self.text);
-        self.visit(&mut visit)
+        copy(text, &mut self.text);
+        let len = self.pad();
+        self.visit(len, visit)
+    }
+
+    /// The same of a message that may hold levels: `visit` takes what was cut out of it.
+    ///
+    /// It runs a second time, on all of the message, where it says that something is wrong with one
+    /// that is not whole.
+    pub(super) fn read_levels<R>(
+        &mut self,
+        text: &[u8],
+        copy: CopyText,
+        mut visit: impl FnMut(Value<'_, '_>, &mut Cuts) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        self.text.clear();
+        let mut cuts = std::mem::take(&mut self.cuts);
+        cuts.cut(text, &mut self.text, copy);
+        let (len, is_whole) = (self.pad(), cuts.is_empty());
+        cuts.place(&self.text);
+        let result = self.visit(len, |root| visit(root, &mut cuts));
+        self.cuts = cuts;
+        let mut again = |copy| self.read_as(text, copy, |root| visit(root, &mut Cuts::default()));
+        match result {
+            Err(Fault::Fraction) => again(quoted),
+            Err(_) if !is_whole => match again(copy) {
+                Err(Fault::Fraction) => again(quoted),
+                result => result,
+            },
+            result => result,
+        }
+    }
+
+    /// Adds the padding; the length without it.
+    fn pad(&mut self) -> usize {
+        let len = self.text.len();
+        self.text.resize(len + INPUT_PADDING, b' ');
+        len
     }
 
     fn visit<R>(
         &mut self,
-        visit: &mut impl FnMut(Value<'_, '_>) -> Result<R, Fault>,
+        len: usize,
+        visit: impl FnOnce(Value<'_, '_>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let len = self.text.len();
-        self.text.resize(len + INPUT_PADDING, b' ');
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
         let read = fill_tape_padded(&mut self.text, len, &mut self.buffers, &mut tape);
         let result = match read {
@@ -145,29 +182,63 @@ impl Reader {
     }
 }
 
+/// Copies a message as it is.
+pub(super) fn as_sent(text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(text);
+}
+
 /// Copies valid JSON with every bare number put in quotes: its digits survive as they were sent.
-fn quote_numbers(text: &[u8], out: &mut Vec<u8>) {
-    let (mut in_string, mut escaped, mut in_number) = (false, false, false);
-    for &byte in text {
-        let numeric = matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        if in_number && !numeric {
-            out.push(b'"');
-            in_number = false;
-        }
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else if byte == b'"' {
-            in_string = true;
-        } else if !in_number && matches!(byte, b'0'..=b'9' | b'-') {
-            out.push(b'"');
-            in_number = true;
-        }
-        out.push(byte);
+pub(super) fn quoted(text: &[u8], out: &mut Vec<u8>) {
+    let is_numeric = |b: u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let mut rest = text;
+    while let [byte, after @ ..] = rest {
+        rest = match byte {
+            b'"' => {
+                out.push(b'"');
+                copy_string(after, out)
+            }
+            b'0'..=b'9' | b'-' => {
+                out.push(b'"');
+                while let [byte, after @ ..] = rest
+                    && is_numeric(*byte)
+                {
+                    out.push(*byte);
+                    rest = after;
+                }
+                out.push(b'"');
+                rest
+            }
+            _ => {
+                out.push(*byte);
+                after
+            }
+        };
     }
-    if in_number {
-        out.push(b'"');
+}
+
+/// Copies the inside of a string and the quote at its end; what follows it. Eight characters at
+/// once: most of a message is names.
+fn copy_string<'a>(mut text: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
+    while let Some((eight, after)) = text.split_first_chunk::<8>()
+        && !eight.contains(&b'\\')
+    {
+        out.extend_from_slice(eight);
+        if let Some(end) = eight.iter().position(|&b| b == b'"') {
+            out.truncate(out.len() - 7 + end);
+            return &text[end + 1..];
+        }
+        text = after;
     }
+    let mut escaped = false;
+    while let [byte, after @ ..] = text {
+        out.push(*byte);
+        text = after;
+        if *byte == b'"' && !escaped {
+            break;
+        }
+        escaped = !escaped && *byte == b'\\';
+    }
+    text
 }
 
 /// `value` as an error shows it.
@@ -214,27 +285,41 @@ pub(super) fn boolean(name: &'static str, field: Field<'_, '_>) -> Result<bool, 
 pub(super) fn integer(name: &'static str, field: Field<'_, '_>) -> Result<u64, Fault> {
     let value = present(name, field)?;
     let number = match value.as_str() {
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok(),
-        Some(_) => None,
+        Some(digits) => parse_whole(digits),
         None => value.as_u64(),
     };
     number.ok_or_else(|| wrong(name, value, "a whole number below 2^64"))
 }
 
 /// A price or a quantity: an exact decimal that is not negative, in quotes or bare.
+#[inline]
 pub(super) fn decimal(name: &'static str, field: Field<'_, '_>) -> Result<Decimal, Fault> {
+    // In quotes but for one venue, so this much is worth being inlined.
+    if let Some(digits) = field.and_then(|value| value.into_string())
+        && let Ok(number) = Decimal::parse(digits.as_bytes())
+        && number.mantissa >= 0
+    {
+        return Ok(number);
+    }
+    bare_decimal(name, field)
+}
+
+/// The same where it is not in quotes, or no such number.
+#[inline(never)]
+fn bare_decimal(name: &'static str, field: Field<'_, '_>) -> Result<Decimal, Fault> {
     const EXPECTED: &str = "a decimal of at most 18 digits, not negative";
     let value = present(name, field)?;
-    let number = match value.as_str() {
-        Some(digits) => Decimal::parse(digits.as_bytes()).ok(),
-        None if value.as_f64().is_some() => return Err(Fault::Fraction),
-        None => value.as_i64().map(|whole| Decimal::new(whole, 0)),
-    };
+    if value.as_f64().is_some() {
+        return Err(Fault::Fraction);
+    }
+    let number = value.as_i64().map(|whole| Decimal::new(whole, 0));
     number.filter(|n| n.mantissa >= 0).ok_or_else(|| wrong(name, value, EXPECTED))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn read<R>(json: &str, visit: impl Fn(Value<'_, '_>) -> Result<R, Fault>) -> Result<R, Fault> {
@@ -266,9 +351,45 @@ mod tests {
     #[test]
     fn numbers_are_quoted_and_strings_left_alone() {
         let mut out = Vec::new();
-        quote_numbers(br#"{"a\\":[-1.5e+3,2],"1\"2":true,"n":null,"x":3}"#, &mut out);
+        quoted(br#"{"a\\":[-1.5e+3,2],"1\"2":true,"n":null,"x":3}"#, &mut out);
         let expected = r#"{"a\\":["-1.5e+3","2"],"1\"2":true,"n":null,"x":"3"}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    /// What a state machine over single bytes makes of a text.
+    fn quoted_byte_by_byte(text: &[u8]) -> Vec<u8> {
+        let (mut in_string, mut escaped, mut in_number) = (false, false, false);
+        let mut out = Vec::new();
+        for &byte in text {
+            let numeric = matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+            if in_number && !numeric {
+                out.push(b'"');
+                in_number = false;
+            }
+            if in_string {
+                in_string = escaped || byte != b'"';
+                escaped = !escaped && byte == b'\\';
+            } else if byte == b'"' {
+                in_string = true;
+            } else if !in_number && matches!(byte, b'0'..=b'9' | b'-') {
+                out.push(b'"');
+                in_number = true;
+            }
+            out.push(byte);
+        }
+        if in_number {
+            out.push(b'"');
+        }
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_quoted_as_byte_by_byte(text in r#"([0-9.eE+-]{1,9}|[a-z]{1,9}|[":,{}\\]){0,40}"#) {
+            let mut out = Vec::new();
+            quoted(text.as_bytes(), &mut out);
+            prop_assert_eq!(out, quoted_byte_by_byte(text.as_bytes()), "{}", text);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod event;
 mod handover;
 mod json;
 mod kraken;
+mod levels;
 mod names;
 pub mod native;
 mod okx;

@@ -15,7 +15,7 @@ use simd_json::tape::{Object, Value};
 use self::fields::{Fields, decoded, set_upper, unwrap_combined};
 use self::symbols::Symbols;
 use super::event::{Event, array};
-use super::json::{Fault, Reader, decimal, integer, text, wrong};
+use super::json::{Fault, Reader, as_sent, decimal, integer, text, wrong};
 use super::serial::Serial;
 use super::slots::HasBook;
 use super::{Context, Heard, How, Ignored, Venue, Want};
@@ -145,7 +145,13 @@ impl Venue for Binance {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Binance { reader, core } = self;
-        match reader.read(text, |root| core.message(root, recv_ns, context, sink)) {
+        let heard = reader.read_levels(text, as_sent, |root, cuts| {
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, context, sink);
+            core.event.exchange(cuts);
+            heard
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
         }

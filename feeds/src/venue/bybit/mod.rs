@@ -10,7 +10,7 @@ use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
 use super::handover::Handover;
-use super::json::{Fault, Reader, boolean, integer, text};
+use super::json::{Fault, Reader, as_sent, boolean, integer, text};
 use super::slots::{HasBook, Slot, Slots};
 use super::{Context, Heard, How, Ignored, Options, Rules, Venue, Want};
 use crate::instrument::{InstrumentId, Instruments, Listing};
@@ -173,7 +173,13 @@ impl Venue for Bybit {
             core.ignored.note("list of instruments");
             return Heard::Alive;
         }
-        match reader.read(text, |root| core.message(root, context.link, recv_ns, sink)) {
+        let heard = reader.read_levels(text, as_sent, |root, cuts| {
+            core.event.exchange(cuts);
+            let heard = core.message(root, context.link, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
         }

@@ -11,7 +11,8 @@ use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
 use super::handover::Handover;
-use super::json::{Fault, Field, Reader, decimal, integer, text, wrong};
+use super::json::{Fault, Field, Reader, as_sent, decimal, integer, text, wrong};
+use super::levels::Form;
 use super::names::split_dashed;
 use super::slots::{HasBook, Slot, Slots};
 use super::top::{Change, TopBook};
@@ -168,7 +169,13 @@ impl Venue for Coinbase {
     ) -> Heard {
         let Coinbase { reader, core } = self;
         core.link = context.link;
-        match reader.read(text, |root| core.message(root, recv_ns, sink)) {
+        let heard = reader.read_levels(text, as_sent, |root, cuts| {
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => {
                 core.distrust_unread(&fault, recv_ns, sink);
@@ -406,13 +413,7 @@ impl Core {
     ) -> Result<(), Fault> {
         let stamp = fields.stamp(recv, 0)?;
         self.event.begin(stamp, 0);
-        for change in &array("changes", fields.changes)? {
-            let expected = "[side, price, size]";
-            let parts = change.as_array().ok_or_else(|| wrong("changes", change, expected))?;
-            let mut parts = parts.iter();
-            let side = side(parts.next())?;
-            self.event.level("changes", side, parts.next(), parts.next())?;
-        }
+        self.changes(fields.changes)?;
         let product = text("product_id", fields.product_id)?;
         let slot = self.slots.resolve(product, split_dashed)?;
         let event = self.event.finish(slot.id, 0);
@@ -441,6 +442,21 @@ impl Core {
             Step::Duplicate => self.ignore("l2update of another connection"),
             _ => self.ignore("l2update before a snapshot"),
         }
+    }
+
+    /// Reads an array of `[side, price, size]` into the event.
+    fn changes(&mut self, field: Field<'_, '_>) -> Result<(), Fault> {
+        if self.event.adopted(Form::Sided, Side::Buy, field) {
+            return Ok(());
+        }
+        for change in &array("changes", field)? {
+            let expected = "[side, price, size]";
+            let parts = change.as_array().ok_or_else(|| wrong("changes", change, expected))?;
+            let mut parts = parts.iter();
+            let side = side(parts.next())?;
+            self.event.level("changes", side, parts.next(), parts.next())?;
+        }
+        Ok(())
     }
 
     /// An update that cannot be understood: it is lost.

@@ -15,6 +15,7 @@ use crate::decimal::Decimal;
 use crate::tick::Side;
 use crate::venue::event::array;
 use crate::venue::json::{Fault, Field, decimal, wrong};
+use crate::venue::levels::Row;
 
 /// The checksum covers so many of the best levels of each side, "regardless of subscription depth".
 const CHECKED: usize = 10;
@@ -68,6 +69,12 @@ pub(super) struct Level {
 }
 
 impl Level {
+    /// Of numbers too short to have lost a digit.
+    pub(super) fn of(row: &Row) -> Self {
+        let digits = |value| Digits { value, dropped: 0 };
+        Level { price: digits(row.price), size: digits(row.size) }
+    }
+
     /// Units of the quote currency.
     pub(super) fn price(&self) -> Decimal {
         self.price.value
@@ -112,6 +119,9 @@ fn read_level(name: &'static str, entry: Value<'_, '_>) -> Result<Level, Fault> 
 pub(super) struct Book {
     bids: VecDeque<Level>,
     asks: VecDeque<Level>,
+    /// Behind the level that was set last: a message goes from the best level on, so the next one
+    /// mostly is there.
+    next: usize,
 }
 
 impl Book {
@@ -141,17 +151,25 @@ impl Book {
     /// Applies one change.
     pub(super) fn set(&mut self, side: Side, level: Level) {
         let (price, gone) = (level.price(), level.size().mantissa == 0);
+        let next = self.next;
         let levels = self.side(side);
-        let found = levels.binary_search_by(|known| match side {
-            Side::Buy => price.cmp(&known.price()),
-            Side::Sell => known.price().cmp(&price),
-        });
+        let found = match levels.get(next) {
+            Some(known) if known.price() == price => Ok(next),
+            _ => levels.binary_search_by(|known| match side {
+                Side::Buy => price.cmp(&known.price()),
+                Side::Sell => known.price().cmp(&price),
+            }),
+        };
         match (found, gone) {
             (Ok(at), true) => drop(levels.remove(at)),
             (Ok(at), false) => levels[at] = level,
             (Err(_), true) => {}
             (Err(at), false) => levels.insert(at, level),
         }
+        self.next = match found {
+            Ok(at) | Err(at) if gone => at,
+            Ok(at) | Err(at) => at + 1,
+        };
     }
 
     /// Cuts both sides to `depth` levels; tells of every level that goes.

@@ -2,7 +2,7 @@
 
 use simd_json::prelude::*;
 
-use super::book::{Book, read_levels};
+use super::book::{Book, Level, read_levels};
 use super::fields::Fields;
 use super::{Core, DEPTHS, State};
 use crate::decimal::Decimal;
@@ -10,6 +10,7 @@ use crate::sink::Sink;
 use crate::tick::{Side, Stamp, flags};
 use crate::venue::event::{Event, array};
 use crate::venue::json::Fault;
+use crate::venue::levels::Form;
 use crate::venue::slots::Slot;
 
 /// A book as a connection has it that is not the one whose book is put.
@@ -57,8 +58,15 @@ impl Core {
 
     fn read_levels(&mut self, entry: &Fields<'_, '_>) -> Result<(), Fault> {
         self.levels.clear();
-        read_levels("bids", Side::Buy, entry.bids, &mut self.levels)?;
-        read_levels("asks", Side::Sell, entry.asks, &mut self.levels)
+        for (name, side, field) in
+            [("bids", Side::Buy, entry.bids), ("asks", Side::Sell, entry.asks)]
+        {
+            match self.event.rows(Form::Object, field) {
+                Some(rows) => self.levels.extend(rows.iter().map(|row| (side, Level::of(row)))),
+                None => read_levels(name, side, field, &mut self.levels)?,
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(

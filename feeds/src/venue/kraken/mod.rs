@@ -10,7 +10,7 @@ use std::sync::Arc;
 use simd_json::tape::{Object, Value};
 
 use super::event::{Event, array};
-use super::json::{Fault, Reader, integer, text};
+use super::json::{Fault, Reader, integer, quoted, text};
 use super::slots::{HasBook, Slot, Slots};
 use super::{Context, Heard, How, Ignored, Venue, Want};
 use crate::instrument::Instruments;
@@ -166,7 +166,13 @@ impl Venue for Kraken {
             return Heard::Alive;
         }
         core.link = context.link;
-        match reader.read_quoted(text, |root| core.message(root, recv_ns, sink)) {
+        let heard = reader.read_levels(text, quoted, |root, cuts| {
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => {
                 if matches!(fault, Fault::Json(_)) {
@@ -297,8 +303,9 @@ impl Core {
     ) -> Result<(), Fault> {
         let is_snapshot = fields.is_snapshot()?;
         let entries = array("data", fields.data)?;
-        // All are read before the first is put.
-        for entry in &entries {
+        // Of several, all are read before the first is put.
+        let is_one = entries.len() == 1;
+        for entry in entries.iter().filter(|_| !is_one) {
             let entry = Fields::of("data", entry)?;
             entry.trade()?;
             entry.stamp(recv, 0)?;
@@ -310,6 +317,9 @@ impl Core {
             let trade = entry.trade()?;
             let stamp = entry.stamp(recv, trade.id)?;
             let slot = self.slot(entry.symbol()?)?;
+            if is_one {
+                slot.state.resumed = slot.state.trade.is_some();
+            }
             if slot.state.trade.is_some_and(|last| trade.id <= last) {
                 self.ignore("duplicate trade")?;
                 continue;

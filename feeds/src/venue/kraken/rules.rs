@@ -9,7 +9,7 @@ use super::DEPTHS;
 use crate::decimal::Decimal;
 use crate::instrument::Listing;
 use crate::spec::Kinds;
-use crate::venue::json::{Fault, Reader, decimal, integer, text, wrong};
+use crate::venue::json::{Fault, Reader, decimal, integer, quoted, text, wrong};
 use crate::venue::rules::{Ask, Get, Limits, ListingError, Options, Page, Rate, Route, Rules};
 
 /// Levels a side where none are asked for.
@@ -96,7 +96,7 @@ impl Rules for KrakenRules {
 
     fn read_listing(&self, reply: &[u8]) -> Result<Page, ListingError> {
         let mut at = String::new();
-        let read = Reader::new().read_quoted(reply, |root| read_pairs(root, &mut at));
+        let read = Reader::new().read_as(reply, quoted, |root| read_pairs(root, &mut at));
         read.map_err(|fault| ListingError(format!("{at}{fault}")))
     }
 

@@ -17,7 +17,7 @@ use self::fields::{Data, Fields};
 use self::listing::{Instrument, ONE};
 use self::state::{SKEW, State, Taken, Update, rising};
 use super::event::{Event, array, times};
-use super::json::{Fault, Reader, integer, text, wrong};
+use super::json::{Fault, Reader, as_sent, integer, text, wrong};
 use super::names::split_dashed;
 use super::slots::{Slot, Slots};
 use super::{Context, Heard, How, Ignored, Venue, Want};
@@ -118,7 +118,13 @@ impl Venue for Okx {
             core.ignored.note("pong");
             return Heard::Alive;
         }
-        match reader.read(text, |root| core.message(root, recv_ns, sink)) {
+        let heard = reader.read_levels(text, as_sent, |root, cuts| {
+            core.event.exchange(cuts);
+            let heard = core.message(root, recv_ns, sink);
+            core.event.exchange(cuts);
+            heard
+        });
+        match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
         }
