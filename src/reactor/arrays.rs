@@ -16,9 +16,13 @@ use crate::wire::request::Channel;
 pub(crate) struct Array {
     pub(crate) form: Form,
     pub(crate) subs: Vec<u32>,
-    /// By instrument, when the ticker that was told last became what it was.
-    told: Vec<u64>,
+    /// By instrument, what tells the ticker that was told last from others.
+    told: Vec<Told>,
 }
+
+/// Trades in it, the oldest minute, the newest trade's time: of two tickers of one instrument that are
+/// not the same, one of these is another.
+type Told = (u64, u64, u64);
 
 /// In place of an instrument: all of them.
 pub(super) const ALL: u32 = u32::MAX;
@@ -73,14 +77,17 @@ impl Core {
         if array.subs.is_empty() {
             return;
         }
-        array.told.resize(self.market.entries.len(), 0);
+        array.told.resize(self.market.entries.len(), Told::default());
         let mut days = Vec::new();
         for (index, entry) in self.market.entries.iter().enumerate() {
             let Some(state) = self.state.get(entry.info.id) else { break };
             let state = state.lock();
             let bar = state.series.as_ref().and_then(|series| series.snapshot(Span::Rolling).0);
-            let Some(bar) = bar.filter(|bar| bar.recv_ns != array.told[index]) else { continue };
-            array.told[index] = bar.recv_ns;
+            let Some(bar) = bar else { continue };
+            let told = (bar.trades, bar.start_s, bar.event_ns);
+            if std::mem::replace(&mut array.told[index], told) == told {
+                continue;
+            }
             days.push((index, bar, state.last_quote, state.last_trade));
         }
         if !days.is_empty() {

@@ -5,6 +5,7 @@ use super::pace::Observed;
 use crate::limits;
 use crate::session::Dialect;
 use crate::session::end::{CLOSE_POLICY, CLOSE_RESTART, CLOSE_SLOW, Reason};
+use crate::session::sock_diag::TcpInfo;
 use crate::wire::frame;
 use crate::wire::native;
 
@@ -28,6 +29,8 @@ enum Due {
     Heartbeat,
     Ping,
     DeadPeer,
+    /// Nothing went to the socket for half the grace.
+    Look,
     Stalled,
     Drop,
 }
@@ -56,9 +59,14 @@ impl Core {
                     self.heartbeat(id, range);
                 }
                 Due::Ping => self.ping(id),
+                Due::DeadPeer if self.comes_to_it(id) => {}
                 Due::DeadPeer => {
                     self.close(id, Reason::PingTimeout, Some(CLOSE_POLICY), "no pong in time")
                 }
+                Due::Look => {
+                    self.look_at(id);
+                }
+                Due::Stalled if self.has_taken(id) => {}
                 Due::Stalled => self.evict(id, Reason::SlowStalled, CLOSE_SLOW),
                 Due::Drop => self.remove(id, Reason::Lost),
             }
@@ -108,8 +116,14 @@ impl Core {
             return if now >= end.deadline_ms { Due::Drop } else { Due::Nothing };
         }
         let stuck_ms = now.saturating_sub(session.stuck_ms);
-        if session.out.is_blocked() && stuck_ms >= self.hub.settings.slow_grace_ms {
+        let is_patient = session.behind || session.dialect == Dialect::Binance;
+        let graces = if is_patient { limits::SLOW_GRACES } else { 1 };
+        let grace_ms = self.hub.settings.slow_grace_ms * graces;
+        if session.out.is_blocked() && stuck_ms >= grace_ms {
             return Due::Stalled;
+        }
+        if session.out.is_blocked() && stuck_ms >= grace_ms / 2 && session.not_taken.is_none() {
+            return Due::Look;
         }
         if now >= session.ping_ms {
             return if session.pinged { Due::DeadPeer } else { Due::Ping };
@@ -122,6 +136,42 @@ impl Core {
             return Due::Heartbeat;
         }
         Due::Nothing
+    }
+
+    /// Looks at what the kernel holds for a client, and notes how much of it the client has not taken.
+    fn look_at(&mut self, id: u32) -> Option<TcpInfo> {
+        let session = self.sessions.get_mut(id as usize)?;
+        let info = self.diag.info(&session.stream, session.peer);
+        session.not_taken = info.map(|info| info.send_queue);
+        info
+    }
+
+    /// Whether a client that seems to take nothing has taken something of what the kernel holds since it
+    /// was looked at; its grace then begins anew. The kernel wants more only once half of
+    /// [`limits::UNSENT_BYTES`] is gone, for which who reads some KB a second needs longer than that.
+    fn has_taken(&mut self, id: u32) -> bool {
+        let before = self.sessions.get(id as usize).and_then(|session| session.not_taken);
+        let (Some(before), Some(info)) = (before, self.look_at(id)) else { return false };
+        let has_taken = info.send_queue < before;
+        if let Some(session) = self.sessions.get_mut(id as usize).filter(|_| has_taken) {
+            session.stuck_ms = self.now.ms;
+        }
+        has_taken
+    }
+
+    /// Whether a client that has not answered a ping may not have come to it yet: it takes bytes, and has
+    /// more before it than the network carries at once. It then has as long again.
+    fn comes_to_it(&mut self, id: u32) -> bool {
+        let before = self.sessions.get(id as usize).and_then(|session| session.not_taken);
+        let Some(info) = self.look_at(id).filter(|info| info.notsent_bytes > 0) else {
+            return false;
+        };
+        // Without a look before this one, the socket has taken something since.
+        let comes = before.is_none_or(|before| info.send_queue < before);
+        if let Some(session) = self.sessions.get_mut(id as usize).filter(|_| comes) {
+            session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
+        }
+        comes
     }
 
     fn heartbeat(&mut self, id: u32, range: super::encodings::Range) {

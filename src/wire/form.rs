@@ -51,6 +51,11 @@ impl Form {
         Form(self.0 | (bits & VARIANT))
     }
 
+    /// Where it is `before` with more bits of the variant, the same of `after`.
+    pub const fn instead_of(self, before: Form, after: Form) -> Form {
+        Form(self.0 & !before.0 | after.0)
+    }
+
     /// The same words, framed so.
     pub const fn framed(self, framing: Framing) -> Form {
         Form(self.0 & !(0b11 << FRAMING) | (framing as u8) << FRAMING)

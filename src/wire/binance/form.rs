@@ -32,6 +32,14 @@ pub const fn stream(variant: u8) -> u8 {
     variant & STREAM
 }
 
+/// The quotes of all symbols, told apart from those of one in their envelopes.
+pub const QUOTES_OF_ALL: u8 = 1;
+
+/// Whether it is a stream of all symbols whose messages are of one each.
+pub const fn is_of_all(channel: Channel, variant: u8) -> bool {
+    matches!(channel, Channel::Quote) && stream(variant) == QUOTES_OF_ALL
+}
+
 /// The subscription that serves a stream of one symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served {

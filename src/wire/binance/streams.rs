@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::derive::Span;
+use crate::limits;
 
 /// What a stream delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +51,7 @@ pub struct Stream<'a> {
 /// Why a name is no stream that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotServed {
-    /// No stream has such a name.
+    /// No stream has such a name, or no instrument can have that symbol.
     Malformed,
     /// Binance has such a stream, this server does not.
     Missing,
@@ -83,7 +84,7 @@ impl<'a> Stream<'a> {
             return Ok(Stream { symbol: None, kind });
         }
         match name.split_once('@') {
-            Some((symbol, kind)) if !symbol.is_empty() => {
+            Some((symbol, kind)) if (1..=limits::SYMBOL_BYTES).contains(&symbol.len()) => {
                 Ok(Stream { symbol: Some(symbol), kind: Kind::parse(kind)? })
             }
             _ => Err(NotServed::Malformed),
@@ -225,5 +226,7 @@ mod tests {
         ] {
             assert_eq!(Stream::parse(name), Err(NotServed::Malformed), "{name}");
         }
+        let long = format!("{}@trade", "x".repeat(10_000));
+        assert_eq!(Stream::parse(&long), Err(NotServed::Malformed));
     }
 }
