@@ -142,7 +142,7 @@ impl Core {
     fn wanted(&self, id: u32, stream: &Stream<'_>) -> Option<Wanted> {
         let form = self.sessions.get(id as usize)?.form;
         let served = Served::of(stream.kind);
-        let form = form.with(served.stream);
+        let form = form.with(served.stream | if stream.long { form::LONG } else { 0 });
         Some(match (stream.symbol, stream.kind) {
             (None, Kind::BookTicker) => Wanted::Quotes(form.with(form::QUOTES_OF_ALL)),
             (None, _) => Wanted::Array(form),
@@ -240,16 +240,17 @@ impl Core {
             let Language::Binance(variant) = key.form.language() else { continue };
             if let Some(kind) = Served::kind(key.channel, key.depth, variant) {
                 let symbol = Some(self.market.binance.symbol_of(key.instrument));
-                names.push(Stream { symbol, kind }.to_string());
+                let long = form::is_long(variant);
+                names.push(Stream { symbol, kind, long }.to_string());
             }
         }
         if self.market.wildcards.iter().any(|wildcard| wildcard.session == id) {
-            names.push(Stream { symbol: None, kind: Kind::BookTicker }.to_string());
+            names.push(Stream { symbol: None, kind: Kind::BookTicker, long: false }.to_string());
         }
         for array in self.market.arrays.iter().filter(|array| array.subs.contains(&id)) {
             let Language::Binance(variant) = array.form.language() else { continue };
             if let Some(kind) = Served::kind(Channel::Ticker, 0, variant) {
-                names.push(Stream { symbol: None, kind }.to_string());
+                names.push(Stream { symbol: None, kind, long: false }.to_string());
             }
         }
         names

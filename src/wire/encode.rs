@@ -53,7 +53,7 @@ impl Heads {
         out.extend_from_slice(b"{\"stream\":\"");
         out.extend_from_slice(&self.stream);
         // Writing into memory cannot fail.
-        let _ = write!(out, "@{kind}\",\"data\":");
+        let _ = write!(out, "@{kind}{}\",\"data\":", kind.rest(form::is_long(variant)));
         write(out, &self.binance, unit);
         out.push(b'}');
     }

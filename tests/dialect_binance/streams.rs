@@ -20,7 +20,7 @@ const TICKER: &str = "A B C E F L O P Q a b c e h l n o p q s v w x";
 const KLINE: &str = "E e k s";
 
 /// Every stream of a symbol, and the fields of its messages.
-const STREAMS: [(&str, &str); 18] = [
+const STREAMS: [(&str, &str); 21] = [
     ("trade", TRADE),
     ("aggTrade", AGG_TRADE),
     ("bookTicker", QUOTE),
@@ -38,6 +38,9 @@ const STREAMS: [(&str, &str); 18] = [
     ("kline_1m", KLINE),
     ("kline_5m", KLINE),
     ("kline_1h", KLINE),
+    ("depth@1000ms", DEPTH),
+    ("depth5@1000ms", PARTIAL),
+    ("kline_1h@+08:00", KLINE),
     ("avgPrice", ""),
 ];
 

@@ -6,6 +6,8 @@ use crate::derive::Span;
 use crate::wire::form::Form;
 use crate::wire::request::Channel;
 
+/// The stream is named at length: see [`Stream::long`](super::streams::Stream::long).
+pub const LONG: u8 = 0b10_0000;
 const COMBINED: u8 = 0b1000;
 const MICRO: u8 = 0b0100;
 /// Which of the streams of one channel: see [`Served::of`].
@@ -25,6 +27,11 @@ pub const fn is_combined(variant: u8) -> bool {
 /// The unit of times.
 pub const fn unit(variant: u8) -> Unit {
     if variant & MICRO != 0 { Unit::Micro } else { Unit::Milli }
+}
+
+/// Whether the stream is named at length.
+pub const fn is_long(variant: u8) -> bool {
+    variant & LONG != 0
 }
 
 /// Which of its channel's streams it is.
