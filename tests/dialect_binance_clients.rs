@@ -5,7 +5,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Server, captures};
+use common::{Server, captures, pause};
 use serde_json::Value;
 
 /// The interpreter with the clients that scripts/test sets up; `None`, said loudly, where it has not run.
@@ -38,7 +38,14 @@ impl Venue {
             data.join(name).display().to_string()
         };
         let feed = format!("replay:{}+{},speed=10,loop=true", file("btcusdt"), file("ethusdt"));
-        Some(Venue { server: Server::start(&["--reactors", "2", "--feed", &feed]), python })
+        let server = Server::start(&["--reactors", "2", "--feed", &feed]);
+        // Clients take what is listed and known when they begin.
+        for what in ["depth?symbol=BTCUSDT", "depth?symbol=ETHUSDT", "ticker/24hr?symbol=BTCUSDT"] {
+            while server.get(&format!("/api/v3/{what}")).0 != 200 {
+                pause();
+            }
+        }
+        Some(Venue { server, python })
     }
 
     /// What a script of tests/clients saw; it fails where the script does.

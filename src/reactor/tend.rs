@@ -160,15 +160,18 @@ impl Core {
     }
 
     /// Whether a client that has not answered a ping may not have come to it yet: it takes bytes, and has
-    /// more before it than the network carries at once. It then has as long again.
+    /// had more before it than the network carries at once. It then has as long again; and once more when
+    /// the kernel has given all away, for the client's may still hold it.
     fn comes_to_it(&mut self, id: u32) -> bool {
-        let before = self.sessions.get(id as usize).and_then(|session| session.not_taken);
-        let Some(info) = self.look_at(id).filter(|info| info.notsent_bytes > 0) else {
-            return false;
-        };
+        let Some(session) = self.sessions.get(id as usize) else { return false };
+        let (before, waited) = (session.not_taken, session.ping_waits);
+        let Some(info) = self.look_at(id) else { return false };
+        let waits = info.notsent_bytes > 0;
         // Without a look before this one, the socket has taken something since.
-        let comes = before.is_none_or(|before| info.send_queue < before);
-        if let Some(session) = self.sessions.get_mut(id as usize).filter(|_| comes) {
+        let comes = if waits { before.is_none_or(|b| info.send_queue < b) } else { waited };
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
+        session.ping_waits = waits;
+        if comes {
             session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
         }
         comes
@@ -182,9 +185,16 @@ impl Core {
     }
 
     fn ping(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let is_slow = session.out.is_blocked() || session.behind;
+        // Of others the kernel is asked who may read that slowly at all.
+        let waits = is_slow
+            || session.dialect == Dialect::Binance
+                && self.look_at(id).is_some_and(|info| info.notsent_bytes > 0);
         self.push_own(id, |out| frame::ping(b"", out));
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.pinged = true;
+            session.ping_waits = waits;
             session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
         }
     }

@@ -51,7 +51,7 @@ impl Core {
             Ok(Request { id: of, .. }) if over_rate.is_some() => {
                 self.refused(&Refusal::too_many_requests(Some(of)), &mut answer);
             }
-            Ok(Request { id: of, call }) => self.binance_call(id, of, call, &mut answer),
+            Ok(Request { id: of, call }) => self.binance_call(id, &of, call, &mut answer),
         }
         if !answer.is_empty() {
             self.push_own(id, |out| frame::text(&answer, out));
@@ -64,7 +64,7 @@ impl Core {
         refusal.write_to(answer);
     }
 
-    fn binance_call(&mut self, id: u32, of: String, call: Call, answer: &mut Vec<u8>) {
+    fn binance_call(&mut self, id: u32, of: &str, call: Call, answer: &mut Vec<u8>) {
         let Some(session) = self.sessions.get(id as usize) else { return };
         let is_combined =
             matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
@@ -72,11 +72,11 @@ impl Core {
             Call::Subscribe(names) => {
                 self.list_new();
                 // All or nothing.
-                if let Some(refusal) = self.unfit(id, &of, &names) {
+                if let Some(refusal) = self.unfit(id, of, &names) {
                     return self.refused(&refusal, answer);
                 }
                 // Answered first: what comes after it is of these streams.
-                request::done(answer, &of);
+                request::done(answer, of);
                 self.push_own(id, |out| frame::text(&*answer, out));
                 answer.clear();
                 for name in &names {
@@ -88,20 +88,20 @@ impl Core {
                 for name in &names {
                     self.close_stream(id, name);
                 }
-                request::done(answer, &of);
+                request::done(answer, of);
             }
             Call::ListSubscriptions => {
                 let names = self.streams_of(id);
                 let names = names.iter().map(String::as_str).chain(self.market.wanted.of(id));
-                request::list(answer, &of, names);
+                request::list(answer, of, names);
             }
             Call::SetCombined(combined) => {
                 if combined != is_combined {
                     self.set_combined(id, combined);
                 }
-                request::done(answer, &of);
+                request::done(answer, of);
             }
-            Call::GetCombined => request::value(answer, &of, is_combined),
+            Call::GetCombined => request::value(answer, of, is_combined),
         }
     }
 

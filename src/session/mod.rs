@@ -123,6 +123,8 @@ pub(crate) struct Rest {
     /// In which form it is told things.
     pub(crate) form: Form,
     pub(crate) pinged: bool,
+    /// There was something before the ping that the client had not taken, when that was looked at last.
+    pub(crate) ping_waits: bool,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
     /// In the queue of sessions with joins to do.
@@ -182,6 +184,7 @@ impl Session {
             form: Form::NATIVE,
             behind: false,
             pinged: false,
+            ping_waits: false,
             subscribed: false,
             joining: false,
             overflowed: false,
