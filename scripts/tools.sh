@@ -37,17 +37,24 @@ need_rust() {
     apt_package cc build-essential # mimalloc and zstd are C
 }
 
-# python_package NAME VERSION: into a virtual environment of the project's own.
+# python_package NAME VERSION: into $venv, a virtual environment of the project's own.
 python_package() {
     [ "$("$venv/bin/python" -c "import importlib.metadata as m; print(m.version('$1'))" 2>/dev/null)" = "$2" ] && return
     apt_package python3 python3
     # Through python: the pip script names the folder it was made in, and a checkout may be moved.
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
-        rm -rf "$venv" && python3 -m venv "$venv" || die "could not make target/venv"
+        rm -rf "$venv" && python3 -m venv "$venv" || die "could not make ${venv#"$PWD"/}"
     fi
-    installing "$1 $2 (PyPI, in target/venv)"
+    installing "$1 $2 (PyPI, in ${venv#"$PWD"/})"
     "$venv/bin/python" -m pip install -q --disable-pip-version-check "$1==$2" || die "could not install $1"
+}
+
+# Clients of Binance, for tests/dialect_binance_clients.rs. Apart from the others: they bring packages along.
+binance_clients() {
+    local venv=$PWD/target/clients
+    python_package ccxt 4.5.90
+    python_package python-binance 1.0.37
 }
 
 need_typos() {

@@ -126,6 +126,11 @@ pub const CUT_RETRY: Duration = Duration::from_millis(1);
 /// early enough that trades, which are never merged unasked, have room while it catches up.
 pub const BEHIND_SHARE: usize = 4;
 
+/// Times `--slow-grace` that a client may seem to take nothing which is told sums, or will be (all of the
+/// Binance dialect, where a connection is taken for dead after a minute): what waits for it does not grow. One
+/// that reads some KB a second needs 20 s for 64 KiB, below which neither kernel may say that there is room.
+pub const SLOW_GRACES: u64 = 4;
+
 // ---------------------------------------------------------------- bars and tickers
 
 /// Time after a bar's end, by its venue's clock, at which it closes although no later trade has come:

@@ -65,7 +65,7 @@ impl Feed {
                 format!("{kind} {:?} {} x {}", l.side, l.price, l.size)
             }
             Kind::Status => tick.as_status().state.as_str().to_owned(),
-            Kind::Bar => unreachable!("no parser makes bars"),
+            Kind::Bar | Kind::Cut => unreachable!("no parser makes bars"),
         };
         format!("{symbol} {payload} seq {} at {}", tick.seq, tick.ts_event / 1_000_000)
     }

@@ -92,7 +92,7 @@ fn show(tick: &Tick) -> String {
             format!("level {:?} {} x {} from {}", l.side, l.price, l.size, l.first)
         }
         Kind::Status => tick.as_status().state.as_str().to_owned(),
-        Kind::Bar => "no feed makes bars".to_owned(),
+        Kind::Bar | Kind::Cut => "no feed makes bars".to_owned(),
     };
     let (id, seq, time) = (tick.instrument.0, tick.seq, tick.ts_event);
     format!("#{id} {payload} seq {seq} at {time} {}", named.join("+"))

@@ -78,7 +78,7 @@ fn show(tick: &Tick) -> String {
             let l = tick.as_level();
             format!("level {:?} {} x {} from {}", l.side, l.price, l.size, l.first)
         }
-        Kind::Bar => unreachable!("no parser makes bars"),
+        Kind::Bar | Kind::Cut => unreachable!("no parser makes bars"),
         Kind::Status => {
             return format!("#{} {}", tick.instrument.0, tick.as_status().state.as_str());
         }

@@ -328,7 +328,7 @@ impl Follower {
                 self.quoted = Some(top);
             }
             Kind::Status => panic!("a market has no link to report on"),
-            Kind::Bar => panic!("no feed makes bars"),
+            Kind::Bar | Kind::Cut => panic!("no feed makes bars"),
         }
     }
 

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tickcast_feeds::InstrumentId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::books::InstrumentState;
+use crate::books::{Book, InstrumentState};
 use crate::ingest::Cutter;
 use crate::limits;
 
@@ -23,9 +24,38 @@ pub(crate) struct Cuts {
     flights: RefCell<HashMap<InstrumentId, Flight>>,
 }
 
+/// A snapshot for all who asked, and what they are answered: written once for each depth.
+#[derive(Debug)]
+pub(crate) struct Cut {
+    state: InstrumentState,
+    bodies: RefCell<Vec<(usize, Bytes)>>,
+}
+
+impl Cut {
+    /// What `write` says of the book for this number of levels; `None` where the book is not known.
+    pub(crate) fn body(
+        &self,
+        levels: usize,
+        write: impl FnOnce(&mut Vec<u8>, &Book),
+    ) -> Option<Bytes> {
+        if !self.state.book.is_known() {
+            return None;
+        }
+        let mut bodies = self.bodies.borrow_mut();
+        if let Some((_, body)) = bodies.iter().find(|(of, _)| *of == levels) {
+            return Some(body.clone());
+        }
+        let mut out = Vec::new();
+        write(&mut out, &self.state.book);
+        let body = Bytes::from(out);
+        bodies.push((levels, body.clone()));
+        Some(body)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Flight {
-    waiting: Vec<oneshot::Sender<Arc<InstrumentState>>>,
+    waiting: Vec<oneshot::Sender<Rc<Cut>>>,
     /// A task is at it.
     under_way: bool,
     /// When the last was taken.
@@ -38,10 +68,7 @@ impl Cuts {
     }
 
     /// A snapshot of an instrument that is taken after this was called; `None` while the server stops.
-    pub(crate) async fn snapshot(
-        self: &Rc<Self>,
-        id: InstrumentId,
-    ) -> Option<Arc<InstrumentState>> {
+    pub(crate) async fn snapshot(self: &Rc<Self>, id: InstrumentId) -> Option<Rc<Cut>> {
         let (answer, snapshot) = oneshot::channel();
         let is_first = {
             let mut flights = self.flights.borrow_mut();
@@ -75,7 +102,8 @@ impl Cuts {
                 return;
             }
             // Without one those who wait are let go.
-            let cut = self.cutter.cut(id).await.map(Arc::new);
+            let cut = self.cutter.cut(id).await;
+            let cut = cut.map(|state| Rc::new(Cut { state, bodies: RefCell::default() }));
             for answer in waiting {
                 if let Some(cut) = &cut {
                     // Who asked may be gone.

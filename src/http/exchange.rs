@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use tickcast_feeds::{FeedState, Instrument, InstrumentId, Instruments, Tick};
@@ -47,11 +48,11 @@ impl Exchange {
         Exchange { instruments, cuts, inner: inner.into() }
     }
 
-    /// Answers a request of the dialect; `None` where the path is not one of its.
+    /// Answers a request of the dialect; `None` where the path is not below its own.
     pub(super) async fn answer(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
         let uri = request.uri();
         let call = query::parse(uri.path(), uri.query().unwrap_or(""))?;
-        if request.method() != Method::GET {
+        if request.method() != Method::GET && call.is_ok() {
             let mut response = typed(StatusCode::METHOD_NOT_ALLOWED, JSON, &b"{}"[..]);
             let allow = hyper::header::HeaderValue::from_static("GET");
             response.headers_mut().insert(hyper::header::ALLOW, allow);
@@ -84,7 +85,7 @@ impl Exchange {
         })
     }
 
-    async fn carry_out(&self, call: Call, unit: Unit) -> Result<Vec<u8>, Fault> {
+    async fn carry_out(&self, call: Call, unit: Unit) -> Result<Bytes, Fault> {
         let mut out = Vec::new();
         let now_ns = clock::real_ns();
         self.inner.borrow_mut().list_new(&self.instruments);
@@ -108,11 +109,9 @@ impl Exchange {
             }
             Call::Depth { symbol, limit } => {
                 let id = self.inner.borrow().id(&symbol)?;
-                let state = self.cuts.snapshot(id).await.ok_or_else(Fault::not_now)?;
-                if !state.book.is_known() {
-                    return Err(Fault::not_now());
-                }
-                rest::depth(&mut out, &state.book, limit);
+                let cut = self.cuts.snapshot(id).await.ok_or_else(Fault::not_now)?;
+                let body = cut.body(limit, |out, book| rest::depth(out, book, limit));
+                return body.ok_or_else(Fault::not_now);
             }
             Call::Ticker { which, mini } => {
                 self.each(&mut out, which, |out, symbol, newest| {
@@ -164,7 +163,7 @@ impl Exchange {
                 rest::klines(&mut out, part(bars, limit, range.start_ns.is_some()).iter(), unit);
             }
         }
-        Ok(out)
+        Ok(out.into())
     }
 
     /// The trades that are kept of a symbol, those of them that are wanted.

@@ -97,7 +97,7 @@ impl Core {
                 self.report.record_latency(clock::real_ns().saturating_sub(oldest));
             }
             if session.special {
-                session.stuck_ms = 0;
+                (session.stuck_ms, session.not_taken) = (0, None);
                 self.flushed(id);
             }
         } else {
@@ -114,7 +114,7 @@ impl Core {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let taken = match result {
             Ok(n) => {
-                session.stuck_ms = self.now.ms;
+                (session.stuck_ms, session.not_taken) = (self.now.ms, None);
                 n
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {

@@ -29,9 +29,19 @@ impl Core {
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
                 entry.trade.join(id, &key, terms.cadence, terms.lane);
             }
+        } else if key.channel == Channel::Book && encode::is_unbegun(key.form) {
+            self.follow_book(id, key, terms);
         } else {
             self.join_later(id, Join { key, fresh: true });
         }
+    }
+
+    /// Joins a book's stream that begins without a snapshot. At once: its client gets the snapshot by
+    /// itself, over HTTP, as soon as it has its answer, and it has to lie in what it is told.
+    fn follow_book(&mut self, id: u32, key: Key, terms: Terms) {
+        let began_ns = clock::now().mono_ns;
+        self.join(id, Join { key, fresh: true }, terms);
+        self.newcomer_took(began_ns);
     }
 
     /// A wildcard's subscription to an instrument that has just been listed: none of its ticks has
@@ -223,7 +233,7 @@ impl Core {
         let at = entry.book_topic(key, terms);
         self.market.note_journal(index);
         let entry = &mut self.market.entries[index];
-        if encode::is_bridged(key.form) && !encode::is_whole(key.form) {
+        if encode::is_unbegun(key.form) {
             return;
         }
         let mut changes = std::mem::take(&mut self.changes);

@@ -10,6 +10,7 @@ use super::topic::{BarLine, Line, Topic};
 use crate::books::{Applied, Book, BookError, Journal};
 use crate::session::subs::{Key, Terms};
 use crate::session::symbols::Names;
+use crate::session::wanted::Wanted;
 use crate::wire::binance;
 use crate::wire::encode::Heads;
 use crate::wire::form::Form;
@@ -207,7 +208,7 @@ pub(crate) struct Market {
     /// Messages of all instruments at once.
     pub(crate) arrays: Vec<Array>,
     /// Streams that clients asked for, of symbols that are not listed yet.
-    pub(crate) wanted: Vec<(u32, String)>,
+    pub(crate) wanted: Wanted,
 }
 
 impl Market {

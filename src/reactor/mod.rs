@@ -330,7 +330,7 @@ impl Core {
             }
         }
         self.market.wildcards.retain(|wildcard| wildcard.session != id);
-        self.market.wanted.retain(|(session, _)| *session != id);
+        self.market.wanted.leave(id);
         self.leave_arrays(id);
         self.count_subscriber(id);
     }

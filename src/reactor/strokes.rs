@@ -82,7 +82,7 @@ impl Core {
         let entry = &mut market.entries[index];
         for place in 0..entry.books.topics.len() {
             let topic = &entry.books.topics[place];
-            if !encode::is_bridged(topic.form) || encode::is_whole(topic.form) {
+            if !encode::is_unbegun(topic.form) {
                 continue;
             }
             if let Some(message) = entry.cut_stroke(place, encodings, &mut changes) {
@@ -399,7 +399,7 @@ impl Entry {
     ) -> Missed {
         let Entry { heads, books, book, journal, .. } = self;
         let topic = &mut books.topics[place];
-        let bridged = encode::is_bridged(topic.form) && !encode::is_whole(topic.form);
+        let bridged = encode::is_unbegun(topic.form);
         let (Some(book), Some(journal)) = (book.as_ref().filter(|b| b.is_known()), journal) else {
             // It is being rebuilt: a stream that knows no snapshots goes on from here afterwards.
             return if bridged { Missed::Later } else { Missed::Told };

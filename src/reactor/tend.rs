@@ -5,6 +5,7 @@ use super::pace::Observed;
 use crate::limits;
 use crate::session::Dialect;
 use crate::session::end::{CLOSE_POLICY, CLOSE_RESTART, CLOSE_SLOW, Reason};
+use crate::session::sock_diag::TcpInfo;
 use crate::wire::frame;
 use crate::wire::native;
 
@@ -28,6 +29,8 @@ enum Due {
     Heartbeat,
     Ping,
     DeadPeer,
+    /// Nothing went to the socket for half the grace.
+    Look,
     Stalled,
     Drop,
 }
@@ -56,9 +59,14 @@ impl Core {
                     self.heartbeat(id, range);
                 }
                 Due::Ping => self.ping(id),
+                Due::DeadPeer if self.comes_to_it(id) => {}
                 Due::DeadPeer => {
                     self.close(id, Reason::PingTimeout, Some(CLOSE_POLICY), "no pong in time")
                 }
+                Due::Look => {
+                    self.look_at(id);
+                }
+                Due::Stalled if self.has_taken(id) => {}
                 Due::Stalled => self.evict(id, Reason::SlowStalled, CLOSE_SLOW),
                 Due::Drop => self.remove(id, Reason::Lost),
             }
@@ -108,8 +116,14 @@ impl Core {
             return if now >= end.deadline_ms { Due::Drop } else { Due::Nothing };
         }
         let stuck_ms = now.saturating_sub(session.stuck_ms);
-        if session.out.is_blocked() && stuck_ms >= self.hub.settings.slow_grace_ms {
+        let is_patient = session.behind || session.dialect == Dialect::Binance;
+        let graces = if is_patient { limits::SLOW_GRACES } else { 1 };
+        let grace_ms = self.hub.settings.slow_grace_ms * graces;
+        if session.out.is_blocked() && stuck_ms >= grace_ms {
             return Due::Stalled;
+        }
+        if session.out.is_blocked() && stuck_ms >= grace_ms / 2 && session.not_taken.is_none() {
+            return Due::Look;
         }
         if now >= session.ping_ms {
             return if session.pinged { Due::DeadPeer } else { Due::Ping };
@@ -124,6 +138,45 @@ impl Core {
         Due::Nothing
     }
 
+    /// Looks at what the kernel holds for a client, and notes how much of it the client has not taken.
+    fn look_at(&mut self, id: u32) -> Option<TcpInfo> {
+        let session = self.sessions.get_mut(id as usize)?;
+        let info = self.diag.info(&session.stream, session.peer);
+        session.not_taken = info.map(|info| info.send_queue);
+        info
+    }
+
+    /// Whether a client that seems to take nothing has taken something of what the kernel holds since it
+    /// was looked at; its grace then begins anew. The kernel wants more only once half of
+    /// [`limits::UNSENT_BYTES`] is gone, for which who reads some KB a second needs longer than that.
+    fn has_taken(&mut self, id: u32) -> bool {
+        let before = self.sessions.get(id as usize).and_then(|session| session.not_taken);
+        let (Some(before), Some(info)) = (before, self.look_at(id)) else { return false };
+        let has_taken = info.send_queue < before;
+        if let Some(session) = self.sessions.get_mut(id as usize).filter(|_| has_taken) {
+            session.stuck_ms = self.now.ms;
+        }
+        has_taken
+    }
+
+    /// Whether a client that has not answered a ping may not have come to it yet: it takes bytes, and has
+    /// had more before it than the network carries at once. It then has as long again; and once more when
+    /// the kernel has given all away, for the client's may still hold it.
+    fn comes_to_it(&mut self, id: u32) -> bool {
+        let Some(session) = self.sessions.get(id as usize) else { return false };
+        let (before, waited) = (session.not_taken, session.ping_waits);
+        let Some(info) = self.look_at(id) else { return false };
+        let waits = info.notsent_bytes > 0;
+        // Without a look before this one, the socket has taken something since.
+        let comes = if waits { before.is_none_or(|b| info.send_queue < b) } else { waited };
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
+        session.ping_waits = waits;
+        if comes {
+            session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
+        }
+        comes
+    }
+
     fn heartbeat(&mut self, id: u32, range: super::encodings::Range) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.out.push(range, &mut self.encodings);
@@ -132,9 +185,16 @@ impl Core {
     }
 
     fn ping(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let is_slow = session.out.is_blocked() || session.behind;
+        // Of others the kernel is asked who may read that slowly at all.
+        let waits = is_slow
+            || session.dialect == Dialect::Binance
+                && self.look_at(id).is_some_and(|info| info.notsent_bytes > 0);
         self.push_own(id, |out| frame::ping(b"", out));
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.pinged = true;
+            session.ping_waits = waits;
             session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
         }
     }

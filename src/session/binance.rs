@@ -10,6 +10,7 @@ use crate::wire::binance::encode::{Envelope, SHUTDOWN_STREAM, server_shutdown};
 use crate::wire::binance::form::{self, Served};
 use crate::wire::binance::request::{self, Call, Refusal, Request};
 use crate::wire::binance::streams::{Kind, NotServed, Stream};
+use crate::wire::encode;
 use crate::wire::form::{Form, Language};
 use crate::wire::frame;
 use crate::wire::request::{Channel, Mode};
@@ -50,7 +51,7 @@ impl Core {
             Ok(Request { id: of, .. }) if over_rate.is_some() => {
                 self.refused(&Refusal::too_many_requests(Some(of)), &mut answer);
             }
-            Ok(Request { id: of, call }) => self.binance_call(id, of, call, &mut answer),
+            Ok(Request { id: of, call }) => self.binance_call(id, &of, call, &mut answer),
         }
         if !answer.is_empty() {
             self.push_own(id, |out| frame::text(&answer, out));
@@ -63,7 +64,7 @@ impl Core {
         refusal.write_to(answer);
     }
 
-    fn binance_call(&mut self, id: u32, of: String, call: Call, answer: &mut Vec<u8>) {
+    fn binance_call(&mut self, id: u32, of: &str, call: Call, answer: &mut Vec<u8>) {
         let Some(session) = self.sessions.get(id as usize) else { return };
         let is_combined =
             matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
@@ -71,11 +72,11 @@ impl Core {
             Call::Subscribe(names) => {
                 self.list_new();
                 // All or nothing.
-                if let Some(refusal) = self.unfit(id, &of, &names) {
+                if let Some(refusal) = self.unfit(id, of, &names) {
                     return self.refused(&refusal, answer);
                 }
                 // Answered first: what comes after it is of these streams.
-                request::done(answer, &of);
+                request::done(answer, of);
                 self.push_own(id, |out| frame::text(&*answer, out));
                 answer.clear();
                 for name in &names {
@@ -87,19 +88,20 @@ impl Core {
                 for name in &names {
                     self.close_stream(id, name);
                 }
-                request::done(answer, &of);
+                request::done(answer, of);
             }
             Call::ListSubscriptions => {
                 let names = self.streams_of(id);
-                request::list(answer, &of, names.iter().map(String::as_str));
+                let names = names.iter().map(String::as_str).chain(self.market.wanted.of(id));
+                request::list(answer, of, names);
             }
             Call::SetCombined(combined) => {
                 if combined != is_combined {
                     self.set_combined(id, combined);
                 }
-                request::done(answer, &of);
+                request::done(answer, of);
             }
-            Call::GetCombined => request::value(answer, &of, is_combined),
+            Call::GetCombined => request::value(answer, of, is_combined),
         }
     }
 
@@ -133,17 +135,16 @@ impl Core {
     }
 
     fn streams_count(&self, id: u32) -> usize {
-        let wanted = self.market.wanted.iter().filter(|(session, _)| *session == id).count();
-        self.explicit_subscriptions(id) + wanted
+        self.explicit_subscriptions(id) + self.market.wanted.count(id)
     }
 
     /// What serves a stream of this connection.
     fn wanted(&self, id: u32, stream: &Stream<'_>) -> Option<Wanted> {
         let form = self.sessions.get(id as usize)?.form;
         let served = Served::of(stream.kind);
-        let form = form.with(served.stream);
+        let form = form.with(served.stream | if stream.long { form::LONG } else { 0 });
         Some(match (stream.symbol, stream.kind) {
-            (None, Kind::BookTicker) => Wanted::Quotes(form),
+            (None, Kind::BookTicker) => Wanted::Quotes(form.with(form::QUOTES_OF_ALL)),
             (None, _) => Wanted::Array(form),
             (Some(symbol), _) => match self.market.binance.resolve(symbol) {
                 Some(instrument) => {
@@ -171,12 +172,7 @@ impl Core {
             Some(Wanted::Array(form)) => {
                 self.join_array(id, form);
             }
-            Some(Wanted::Later) => {
-                let wanted = (id, name.to_owned());
-                if !self.market.wanted.contains(&wanted) {
-                    self.market.wanted.push(wanted);
-                }
-            }
+            Some(Wanted::Later) => self.market.wanted.insert(id, name),
             None => {}
         }
         Ok(())
@@ -187,17 +183,15 @@ impl Core {
         if self.market.wanted.is_empty() {
             return;
         }
-        let names = &self.market.binance;
-        let is_its = |name: &String| {
-            let symbol = Stream::parse(name).ok().and_then(|stream| stream.symbol);
-            symbol.and_then(|symbol| names.resolve(symbol)) == Some(instrument)
-        };
-        let (its, others) =
-            self.market.wanted.drain(..).partition::<Vec<_>, _>(|(_, name)| is_its(name));
-        self.market.wanted = others;
-        for (id, name) in its {
-            // It was understood when it came.
-            let _ = self.open_stream(id, &name);
+        let Some(entry) = self.market.entries.get(instrument as usize) else { return };
+        for symbol in self.market.binance.names_of(&entry.info) {
+            // Several may list it: then it stays nobody's.
+            if self.market.binance.resolve(&symbol) == Some(instrument) {
+                for (id, name) in self.market.wanted.take(&symbol) {
+                    // It was understood when it came.
+                    let _ = self.open_stream(id, &name);
+                }
+            }
         }
     }
 
@@ -212,7 +206,9 @@ impl Core {
                 let wild: Vec<Key> = session
                     .subs
                     .iter()
-                    .filter(|(key, sub)| sub.wild && key.channel == Channel::Quote)
+                    .filter(|(key, sub)| {
+                        sub.wild && key.channel == Channel::Quote && key.form == form
+                    })
                     .map(|(key, _)| key)
                     .collect();
                 wild.iter().for_each(|key| self.end_sub(id, key));
@@ -220,9 +216,7 @@ impl Core {
             Some(Wanted::Array(form)) => {
                 self.leave_array(id, form);
             }
-            Some(Wanted::Later) => {
-                self.market.wanted.retain(|(session, wanted)| *session != id || wanted != name);
-            }
+            Some(Wanted::Later) => self.market.wanted.remove(id, name),
             None => {}
         }
     }
@@ -238,7 +232,7 @@ impl Core {
         self.report.subscriptions -= 1;
     }
 
-    /// The names of a connection's streams.
+    /// The names of a connection's streams, but for those of symbols that are not listed.
     fn streams_of(&self, id: u32) -> Vec<String> {
         let Some(session) = self.sessions.get(id as usize) else { return Vec::new() };
         let mut names = Vec::new();
@@ -246,20 +240,19 @@ impl Core {
             let Language::Binance(variant) = key.form.language() else { continue };
             if let Some(kind) = Served::kind(key.channel, key.depth, variant) {
                 let symbol = Some(self.market.binance.symbol_of(key.instrument));
-                names.push(Stream { symbol, kind }.to_string());
+                let long = form::is_long(variant);
+                names.push(Stream { symbol, kind, long }.to_string());
             }
         }
         if self.market.wildcards.iter().any(|wildcard| wildcard.session == id) {
-            names.push(Stream { symbol: None, kind: Kind::BookTicker }.to_string());
+            names.push(Stream { symbol: None, kind: Kind::BookTicker, long: false }.to_string());
         }
         for array in self.market.arrays.iter().filter(|array| array.subs.contains(&id)) {
             let Language::Binance(variant) = array.form.language() else { continue };
             if let Some(kind) = Served::kind(Channel::Ticker, 0, variant) {
-                names.push(Stream { symbol: None, kind }.to_string());
+                names.push(Stream { symbol: None, kind, long: false }.to_string());
             }
         }
-        let wanted = self.market.wanted.iter().filter(|(session, _)| *session == id);
-        names.extend(wanted.map(|(_, name)| name.clone()));
         names
     }
 
@@ -268,22 +261,49 @@ impl Core {
     fn set_combined(&mut self, id: u32, combined: bool) {
         let names = self.streams_of(id);
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let Language::Binance(variant) = session.form.language() else { return };
+        let before = session.form;
+        let Language::Binance(variant) = before.language() else { return };
         let books: Vec<u32> =
             session.subs.of(Channel::Book, None).map(|key| key.instrument).collect();
-        let form = form::of_connection(combined, form::unit(variant));
+        let after = form::of_connection(combined, form::unit(variant)).framed(before.framing());
         for instrument in books {
             self.cut(instrument as usize);
         }
+        // The new before the old ones end: a book that nobody listens to would be forgotten, with what
+        // this client may still have to be told of it.
+        self.set_form(id, after);
+        for name in &names {
+            // They are open.
+            let _ = self.open_stream(id, name);
+        }
+        self.hold_as(id, before, after);
+        self.set_form(id, before);
         for name in &names {
             self.close_stream(id, name);
         }
+        self.set_form(id, after);
+    }
+
+    fn set_form(&mut self, id: u32, form: Form) {
         if let Some(session) = self.sessions.get_mut(id as usize) {
-            session.form = form.framed(session.form.framing());
+            session.form = form;
         }
-        for name in &names {
-            // They were open.
-            let _ = self.open_stream(id, name);
+    }
+
+    /// What is held back of books' streams in one form is held back in the other.
+    fn hold_as(&mut self, id: u32, before: Form, after: Form) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(held) = &mut session.held else { return };
+        let stands: Vec<_> = held
+            .books()
+            .filter(|(key, _)| encode::is_unbegun(key.form))
+            .filter_map(|(key, _)| {
+                let form = key.form.instead_of(before, after);
+                Some((Key { form, ..*key }, held.stand(key)?))
+            })
+            .collect();
+        for (key, stand) in stands {
+            held.hold(key, stand);
         }
     }
 }

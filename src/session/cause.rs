@@ -41,14 +41,16 @@ impl Diag {
         peer: SocketAddr,
         ring_lagging: bool,
     ) -> LagCause {
+        let info = self.info(stream, peer);
+        info.map_or(LagCause::PeerWindow, |info| classify(&info, ring_lagging))
+    }
+
+    /// What the kernel knows of a connection, where it tells.
+    pub(crate) fn info(&mut self, stream: &TcpStream, peer: SocketAddr) -> Option<TcpInfo> {
         if self.0.is_none() {
             self.0 = SockDiag::open().ok();
         }
-        let info = match (&mut self.0, stream.local_addr()) {
-            (Some(diag), Ok(local)) => diag.tcp_info(local, peer).ok(),
-            _ => None,
-        };
-        info.map_or(LagCause::PeerWindow, |info| classify(&info, ring_lagging))
+        self.0.as_mut()?.tcp_info(stream.local_addr().ok()?, peer).ok()
     }
 }
 

@@ -77,6 +77,13 @@ impl Held {
         Some((key, Stand { prev, mark, fresh }))
     }
 
+    /// Where the client stands in a subscription that is held back.
+    pub(crate) fn stand(&self, key: &Key) -> Option<Stand> {
+        let prev = *self.stands.get(key)?;
+        let (mark, fresh) = self.books.get(key).copied().unwrap_or_default();
+        Some(Stand { prev, mark, fresh })
+    }
+
     /// The books that are held, and the moments at which the client stands.
     pub(crate) fn books(&self) -> impl Iterator<Item = (&Key, Mark)> {
         self.books.iter().map(|(key, (mark, _))| (key, *mark))

@@ -15,6 +15,7 @@ pub(crate) mod requests;
 pub mod sock_diag;
 pub(crate) mod subs;
 pub(crate) mod symbols;
+pub(crate) mod wanted;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -111,6 +112,8 @@ pub(crate) struct Rest {
     pub(crate) heard_ms: u64,
     /// Since when bytes wait and the socket takes none; 0 while it takes all.
     pub(crate) stuck_ms: u64,
+    /// What the client had not taken of the kernel's when that was looked at last, since then.
+    pub(crate) not_taken: Option<u32>,
     /// When the next ping is due.
     pub(crate) ping_ms: u64,
     /// Requests that may come now, in thousandths; below zero, refused ones were answered.
@@ -120,6 +123,8 @@ pub(crate) struct Rest {
     /// In which form it is told things.
     pub(crate) form: Form,
     pub(crate) pinged: bool,
+    /// There was something before the ping that the client had not taken, when that was looked at last.
+    pub(crate) ping_waits: bool,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
     /// In the queue of sessions with joins to do.
@@ -171,6 +176,7 @@ impl Session {
             connected_ms: now_ms,
             heard_ms: now_ms,
             stuck_ms: 0,
+            not_taken: None,
             ping_ms: 0,
             tokens,
             tokens_ms: now_ms,
@@ -178,6 +184,7 @@ impl Session {
             form: Form::NATIVE,
             behind: false,
             pinged: false,
+            ping_waits: false,
             subscribed: false,
             joining: false,
             overflowed: false,

@@ -53,7 +53,7 @@ impl Heads {
         out.extend_from_slice(b"{\"stream\":\"");
         out.extend_from_slice(&self.stream);
         // Writing into memory cannot fail.
-        let _ = write!(out, "@{kind}\",\"data\":");
+        let _ = write!(out, "@{kind}{}\",\"data\":", kind.rest(form::is_long(variant)));
         write(out, &self.binance, unit);
         out.push(b'}');
     }
@@ -113,6 +113,11 @@ pub(crate) fn is_bridged(form: Form) -> bool {
     }
 }
 
+/// Whether a book's subscription is told nothing but changes, not even in the beginning.
+pub(crate) fn is_unbegun(form: Form) -> bool {
+    is_bridged(form) && !is_whole(form)
+}
+
 /// Whether a book's message is always of all levels in view.
 pub(crate) fn is_whole(form: Form) -> bool {
     match form.language() {
@@ -148,10 +153,19 @@ pub(crate) fn trades(out: &mut Vec<u8>, form: Form, heads: &Heads, sum: &TradeSu
     }
 }
 
+/// The beginning of a quote's envelope where a client has those of all symbols.
+const ALL_QUOTES: &[u8] = b"{\"stream\":\"!bookTicker\",\"data\":";
+
 /// Appends a quote: an update that follows `prev`, or a snapshot where there is none.
 pub(crate) fn quote(out: &mut Vec<u8>, form: Form, heads: &Heads, tick: &Tick, prev: Option<u64>) {
     match form.language() {
         Language::Native => native::quote(out, &heads.native, tick, prev),
+        Language::Binance(variant) if form::is_of_all(Channel::Quote, variant) => {
+            let combined = form::is_combined(variant);
+            out.extend_from_slice(if combined { ALL_QUOTES } else { b"" });
+            binance::encode::book_ticker(out, &heads.binance, tick);
+            out.extend_from_slice(if combined { b"}" } else { b"" });
+        }
         Language::Binance(variant) => {
             heads.enveloped(out, variant, Channel::Quote, 0, |out, heads, _| {
                 binance::encode::book_ticker(out, heads, tick);

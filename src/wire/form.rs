@@ -13,7 +13,7 @@ pub struct Form(u8);
 pub enum Language {
     /// docs/PROTOCOL.md.
     Native,
-    /// Binance's, with the variant in 4 bits: `wire::binance` knows what they say.
+    /// Binance's, with the variant in 5 bits: `wire::binance` knows what they say.
     Binance(u8),
 }
 
@@ -30,7 +30,7 @@ pub enum Framing {
 }
 
 const BINANCE: u8 = 0b0001_0000;
-const VARIANT: u8 = 0b0000_1111;
+const VARIANT: u8 = 0b0010_1111;
 const FRAMING: u32 = 6;
 
 impl Form {
@@ -41,7 +41,7 @@ impl Form {
     /// Sorts behind all others.
     pub const MAX: Form = Form(u8::MAX);
 
-    /// Binance's words in this variant (4 bits), in WebSocket frames.
+    /// Binance's words in this variant (bits 0 to 3, and 5), in WebSocket frames.
     pub const fn binance(variant: u8) -> Form {
         Form(BINANCE | (variant & VARIANT))
     }
@@ -49,6 +49,11 @@ impl Form {
     /// The same with more of the variant's bits set.
     pub const fn with(self, bits: u8) -> Form {
         Form(self.0 | (bits & VARIANT))
+    }
+
+    /// Where it is `before` with more bits of the variant, the same of `after`.
+    pub const fn instead_of(self, before: Form, after: Form) -> Form {
+        Form(self.0 & !before.0 | after.0)
     }
 
     /// The same words, framed so.
@@ -100,7 +105,7 @@ mod tests {
     fn language_and_framing_are_apart() {
         for framing in [Framing::WebSocket, Framing::Deflated, Framing::Sse] {
             assert_eq!(Form::NATIVE.framed(framing).language(), Language::Native);
-            for variant in 0..16 {
+            for variant in (0..16).chain(32..48) {
                 let form = Form::binance(variant).framed(framing);
                 assert_eq!(
                     (form.language(), form.framing()),

@@ -6,6 +6,8 @@ use crate::derive::Span;
 use crate::wire::form::Form;
 use crate::wire::request::Channel;
 
+/// The stream is named at length: see [`Stream::long`](super::streams::Stream::long).
+pub const LONG: u8 = 0b10_0000;
 const COMBINED: u8 = 0b1000;
 const MICRO: u8 = 0b0100;
 /// Which of the streams of one channel: see [`Served::of`].
@@ -27,9 +29,22 @@ pub const fn unit(variant: u8) -> Unit {
     if variant & MICRO != 0 { Unit::Micro } else { Unit::Milli }
 }
 
+/// Whether the stream is named at length.
+pub const fn is_long(variant: u8) -> bool {
+    variant & LONG != 0
+}
+
 /// Which of its channel's streams it is.
 pub const fn stream(variant: u8) -> u8 {
     variant & STREAM
+}
+
+/// The quotes of all symbols, told apart from those of one in their envelopes.
+pub const QUOTES_OF_ALL: u8 = 1;
+
+/// Whether it is a stream of all symbols whose messages are of one each.
+pub const fn is_of_all(channel: Channel, variant: u8) -> bool {
+    matches!(channel, Channel::Quote) && stream(variant) == QUOTES_OF_ALL
 }
 
 /// The subscription that serves a stream of one symbol.

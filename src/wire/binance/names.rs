@@ -97,6 +97,21 @@ impl Names {
         }
     }
 
+    /// Every name of an instrument that is listed, in upper case.
+    pub fn names_of(&self, info: &Instrument) -> Vec<String> {
+        let Some(named) = self.all.get(info.id.index()) else { return Vec::new() };
+        let venue = info.venue.to_uppercase();
+        let mut names = vec![
+            named.joined.clone(),
+            named.full.clone(),
+            info.symbol.to_uppercase(),
+            format!("{venue}:{}", info.native.to_uppercase()),
+        ];
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// How many are listed.
     pub fn len(&self) -> usize {
         self.all.len()

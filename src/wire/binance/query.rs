@@ -128,6 +128,11 @@ impl Fault {
         Fault { status: 503, ..Self::new(-1001, message) }
     }
 
+    /// A path that is no endpoint here.
+    pub fn no_endpoint() -> Self {
+        Fault { status: 404, ..Self::new(-1020, "This operation is not supported.") }
+    }
+
     /// More requests than one may make.
     pub fn too_many_requests() -> Self {
         Fault { status: 429, ..Self::new(-1003, "Too many requests.") }
@@ -178,7 +183,8 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
     String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Reads the path and the query (what is after `?`) of a GET; `None` where the path is no endpoint.
+/// Reads the path and the query (what is after `?`) of a GET; `None` where the path is not below
+/// `/api/v3/`.
 ///
 /// # Errors
 /// [`Fault`]. Whether a symbol exists is not looked at.
@@ -196,7 +202,7 @@ pub fn parse(path: &str, query: &str) -> Option<Result<Call, Fault>> {
         "ticker/24hr" => params.ticker(),
         "ticker/price" => params.which().map(Call::Price),
         "ticker/bookTicker" => params.which().map(Call::BookTicker),
-        _ => return None,
+        _ => Err(Fault::no_endpoint()),
     })
 }
 
@@ -358,7 +364,7 @@ mod tests {
         ] {
             assert_eq!(read(url), Ok(call), "{url}");
         }
-        assert_eq!(parse("/api/v3/order", ""), None);
+        assert_eq!(parse("/api/v3/order", ""), Some(Err(Fault::no_endpoint())));
         assert_eq!(parse("/fapi/v1/ping", ""), None);
     }
 

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::derive::Span;
+use crate::limits;
 
 /// What a stream delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,12 +46,15 @@ pub struct Stream<'a> {
     pub symbol: Option<&'a str>,
     /// What it delivers.
     pub kind: Kind,
+    /// Named with what is otherwise left out: `@depth@1000ms`, `@kline_1h@+08:00`. It delivers the same,
+    /// but is another stream: clients look for the name that they gave.
+    pub long: bool,
 }
 
 /// Why a name is no stream that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotServed {
-    /// No stream has such a name.
+    /// No stream has such a name, or no instrument can have that symbol.
     Malformed,
     /// Binance has such a stream, this server does not.
     Missing,
@@ -80,11 +84,12 @@ impl<'a> Stream<'a> {
                 }
                 _ => return Err(NotServed::Malformed),
             };
-            return Ok(Stream { symbol: None, kind });
+            return Ok(Stream { symbol: None, kind, long: false });
         }
         match name.split_once('@') {
-            Some((symbol, kind)) if !symbol.is_empty() => {
-                Ok(Stream { symbol: Some(symbol), kind: Kind::parse(kind)? })
+            Some((symbol, kind)) if (1..=limits::SYMBOL_BYTES).contains(&symbol.len()) => {
+                let (kind, long) = Kind::parse(kind)?;
+                Ok(Stream { symbol: Some(symbol), kind, long })
             }
             _ => Err(NotServed::Malformed),
         }
@@ -92,8 +97,9 @@ impl<'a> Stream<'a> {
 }
 
 impl Kind {
-    fn parse(text: &str) -> Result<Self, NotServed> {
-        Ok(match text {
+    /// The kind, and whether it was named at length.
+    fn parse(text: &str) -> Result<(Self, bool), NotServed> {
+        let kind = match text {
             "trade" => Kind::Trade,
             "aggTrade" => Kind::AggTrade,
             "bookTicker" => Kind::BookTicker,
@@ -105,7 +111,17 @@ impl Kind {
                 (_, Some(depth)) => Self::depth(depth).ok_or(NotServed::Malformed)?,
                 _ => return Err(NotServed::Malformed),
             },
-        })
+        };
+        Ok((kind, text.ends_with("@1000ms") || text.ends_with("@+08:00")))
+    }
+
+    /// What a name at length has behind the kind.
+    pub const fn rest(self, long: bool) -> &'static str {
+        match self {
+            Kind::Depth { ms: 1_000 } | Kind::Partial { ms: 1_000, .. } if long => "@1000ms",
+            Kind::Kline(_) if long => "@+08:00",
+            _ => "",
+        }
     }
 
     fn span(text: &str) -> Result<Span, NotServed> {
@@ -152,11 +168,13 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The name as Binance documents it, the symbol in lower case.
+/// The name with the symbol in lower case.
 impl fmt::Display for Stream<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.symbol, self.kind) {
-            (Some(symbol), kind) => write!(f, "{}@{kind}", symbol.to_lowercase()),
+            (Some(symbol), kind) => {
+                write!(f, "{}@{kind}{}", symbol.to_lowercase(), kind.rest(self.long))
+            }
             (None, Kind::BookTicker) => f.write_str("!bookTicker"),
             (None, kind) => write!(f, "!{kind}@arr"),
         }
@@ -169,7 +187,8 @@ mod tests {
 
     #[test]
     fn names_are_read_and_written() {
-        let of = |symbol, kind| Stream { symbol: Some(symbol), kind };
+        let of = |symbol, kind| Stream { symbol: Some(symbol), kind, long: false };
+        let all = |kind| Stream { symbol: None, kind, long: false };
         for (name, stream) in [
             ("btcusdt@trade", of("btcusdt", Kind::Trade)),
             ("btcusdt@aggTrade", of("btcusdt", Kind::AggTrade)),
@@ -182,9 +201,9 @@ mod tests {
             ("kraken:btc-usd@miniTicker", of("kraken:btc-usd", Kind::MiniTicker)),
             ("btcusdt@ticker", of("btcusdt", Kind::Ticker)),
             ("btcusdt@kline_1m", of("btcusdt", Kind::Kline(Span::Minute))),
-            ("!ticker@arr", Stream { symbol: None, kind: Kind::Ticker }),
-            ("!miniTicker@arr", Stream { symbol: None, kind: Kind::MiniTicker }),
-            ("!bookTicker", Stream { symbol: None, kind: Kind::BookTicker }),
+            ("!ticker@arr", all(Kind::Ticker)),
+            ("!miniTicker@arr", all(Kind::MiniTicker)),
+            ("!bookTicker", all(Kind::BookTicker)),
         ] {
             assert_eq!(Stream::parse(name), Ok(stream), "{name}");
             assert_eq!(stream.to_string(), name);
@@ -195,8 +214,11 @@ mod tests {
     fn what_is_not_canonical_is_understood() {
         let canonical = |name| Stream::parse(name).map(|stream| stream.to_string());
         assert_eq!(canonical("BTCUSDT@trade").as_deref(), Ok("btcusdt@trade"));
-        assert_eq!(canonical("btcusdt@depth@1000ms").as_deref(), Ok("btcusdt@depth"));
-        assert_eq!(canonical("btcusdt@kline_1h@+08:00").as_deref(), Ok("btcusdt@kline_1h"));
+        for long in ["btcusdt@depth@1000ms", "btcusdt@depth5@1000ms", "btcusdt@kline_1h@+08:00"] {
+            assert_eq!(canonical(long).as_deref(), Ok(long));
+            let stream = Stream::parse(long).unwrap();
+            assert!(stream.long && Stream { long: false, ..stream }.to_string() != long);
+        }
         assert_eq!(canonical("!bookTicker@arr").as_deref(), Ok("!bookTicker"));
     }
 
@@ -225,5 +247,7 @@ mod tests {
         ] {
             assert_eq!(Stream::parse(name), Err(NotServed::Malformed), "{name}");
         }
+        let long = format!("{}@trade", "x".repeat(10_000));
+        assert_eq!(Stream::parse(&long), Err(NotServed::Malformed));
     }
 }
