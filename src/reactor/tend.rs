@@ -163,18 +163,28 @@ impl Core {
     /// had more before it than the network carries at once. It then has as long again; and once more when
     /// the kernel has given all away, for the client's may still hold it.
     fn comes_to_it(&mut self, id: u32) -> bool {
-        let Some(session) = self.sessions.get(id as usize) else { return false };
-        let (before, waited) = (session.not_taken, session.ping_waits);
-        let Some(info) = self.look_at(id) else { return false };
-        let waits = info.notsent_bytes > 0;
-        // Without a look before this one, the socket has taken something since.
-        let comes = if waits { before.is_none_or(|b| info.send_queue < b) } else { waited };
-        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
-        session.ping_waits = waits;
-        if comes {
-            session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
-        }
-        comes
+        let Some(before) = self.sessions.get(id as usize).map(|session| session.ping_waits) else {
+            return false;
+        };
+        let now = self.taken_before_ping(id);
+        let comes = match (before, now) {
+            (Some(before), Some(now)) => now > before,
+            (before, now) => before.is_some() || now.is_some(),
+        };
+        let Some(session) = self.sessions.get_mut(id as usize).filter(|_| comes) else {
+            return false;
+        };
+        session.ping_waits = now;
+        session.ping_ms = self.now.ms + self.hub.settings.ping_timeout_ms;
+        true
+    }
+
+    /// How many bytes a client has taken, where more wait than the network carries at once.
+    fn taken_before_ping(&mut self, id: u32) -> Option<u64> {
+        let session = self.sessions.get(id as usize)?;
+        let info = self.diag.info(&session.stream, session.peer)?;
+        let sent = session.sent_bytes + u64::from(session.fresh_bytes);
+        (info.notsent_bytes > 0).then(|| sent.wrapping_sub(info.send_queue.into()))
     }
 
     fn heartbeat(&mut self, id: u32, range: super::encodings::Range) {
@@ -186,11 +196,9 @@ impl Core {
 
     fn ping(&mut self, id: u32) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let is_slow = session.out.is_blocked() || session.behind;
-        // Of others the kernel is asked who may read that slowly at all.
-        let waits = is_slow
-            || session.dialect == Dialect::Binance
-                && self.look_at(id).is_some_and(|info| info.notsent_bytes > 0);
+        // Others do not read that slowly for long.
+        let may_be_slow = session.out.is_blocked() || session.dialect == Dialect::Binance;
+        let waits = if may_be_slow { self.taken_before_ping(id) } else { None };
         self.push_own(id, |out| frame::ping(b"", out));
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.pinged = true;

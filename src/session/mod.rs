@@ -123,8 +123,9 @@ pub(crate) struct Rest {
     /// In which form it is told things.
     pub(crate) form: Form,
     pub(crate) pinged: bool,
-    /// There was something before the ping that the client had not taken, when that was looked at last.
-    pub(crate) ping_waits: bool,
+    /// While something is before the ping that the client has not taken: bytes that it had taken when that
+    /// was looked at last.
+    pub(crate) ping_waits: Option<u64>,
     /// Counted as subscribed to something.
     pub(crate) subscribed: bool,
     /// In the queue of sessions with joins to do.
@@ -184,7 +185,7 @@ impl Session {
             form: Form::NATIVE,
             behind: false,
             pinged: false,
-            ping_waits: false,
+            ping_waits: None,
             subscribed: false,
             joining: false,
             overflowed: false,
