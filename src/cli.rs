@@ -162,6 +162,11 @@ pub struct ServeArgs {
     /// repeatable; * for all [default: none]
     #[arg(long, value_name = "ORIGIN", env = "TICKCAST_CORS_ORIGIN", help_heading = "Network")]
     pub cors_origin: Vec<String>,
+    /// Compress messages to clients that offer permessage-deflate: fewer bytes for more CPU
+    #[arg(long, value_name = "BOOL", env = "TICKCAST_COMPRESS", help_heading = "Network",
+          default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_parser = Choice(BOOL))]
+    pub compress: String,
 
     /// A source of ticks, repeatable.
     #[arg(
@@ -271,6 +276,8 @@ pub struct ServeArgs {
 const CHANNEL: [&str; 6] = ["quote", "trade", "book", "bar", "ticker", "status"];
 /// What `--pin` accepts.
 pub const PIN: &[&str] = &["true", "false", "auto"];
+/// What flags that say yes or no accept.
+pub const BOOL: &[&str] = &["true", "false"];
 /// What `--slow-consumer` accepts.
 pub const SLOW_CONSUMER: &[&str] = &["disconnect", "conflate"];
 /// What `--log-level` accepts.

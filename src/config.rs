@@ -44,6 +44,8 @@ pub struct Config {
     pub ping_timeout: Duration,
     /// The web origins whose pages may read the market data over HTTP; `*`: all.
     pub cors_origins: Vec<String>,
+    /// Clients that offer permessage-deflate get it.
+    pub compress: bool,
     /// The sources of ticks, at least one.
     pub feeds: Vec<FeedSpec>,
     /// What publishers must give; `None`: there is no `/v1/publish`. With one, there is exactly
@@ -246,6 +248,7 @@ impl Reader<'_> {
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
             cors_origins: self.cors_origins()?,
+            compress: self.required("compress", |text| one_of(text, cli::BOOL, &[true, false]))?,
             record: self.record(&feeds)?,
             feeds,
             publish_token,
@@ -544,6 +547,7 @@ impl Loaded {
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
             ("cors-origin", listed(&config.cors_origins)),
+            ("compress", config.compress.to_string()),
             ("feed", format!("[{}]", feeds.join(", "))),
             ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
             (

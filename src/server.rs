@@ -224,6 +224,7 @@ fn settings(config: &Config) -> Settings {
         max_subscriptions: config.max_subscriptions,
         request_rate: config.request_rate.get(),
         max_message_bytes: config.max_message_bytes,
+        compress: config.compress,
         ping_interval_ms: ms(config.ping_interval),
         ping_timeout_ms: ms(config.ping_timeout),
         drain_spread_ms: [ms(config.drain_spread.from), ms(config.drain_spread.to)],

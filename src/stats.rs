@@ -48,6 +48,12 @@ pub struct Report {
     pub blocked: u64,
     /// Bytes that sockets took.
     pub sent_bytes: u64,
+    /// Messages compressed, once each.
+    pub deflated: u64,
+    /// Bytes of these before.
+    pub deflated_plain_bytes: u64,
+    /// Bytes of these after.
+    pub deflated_bytes: u64,
     /// Bytes that came from clients.
     pub received_bytes: u64,
     /// Requests from clients.
@@ -107,6 +113,9 @@ impl Default for Report {
             sends: 0,
             blocked: 0,
             sent_bytes: 0,
+            deflated: 0,
+            deflated_plain_bytes: 0,
+            deflated_bytes: 0,
             received_bytes: 0,
             requests: 0,
             refused: 0,

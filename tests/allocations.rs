@@ -16,6 +16,7 @@ use tickcast::bench::{FeedSide, Reactor};
 use tickcast::derive::bar::Deal;
 use tickcast::derive::{Bar, Span};
 use tickcast::wire::binance::{Unit, encode};
+use tickcast::wire::deflate::{Deflater, Inflater};
 use tickcast::wire::request::Channel;
 use tickcast_feeds::venue::{Binance, Coinbase, Context, Kraken, Venue};
 use tickcast_feeds::{
@@ -441,4 +442,21 @@ fn from_ring_to_sockets_nothing_is_allocated() {
     let (few, many) = (run(FEW), run(ROUNDS - FEW));
     assert_eq!(many, few, "in {ROUNDS} rounds, against {FEW}");
     assert!(few.0 < FEW, "{few:?} in {FEW} rounds");
+}
+
+#[test]
+fn a_message_is_compressed_and_inflated_without_allocating() {
+    let (mut deflater, mut inflater) = (Deflater::default(), Inflater::default());
+    let messages = Messages::new(100);
+    let mut round = |texts: &[String]| {
+        for text in texts {
+            let payload = deflater.deflate(text.as_bytes());
+            assert!(payload.len() < text.len());
+            let message = inflater.inflate(payload, 1 << 20).expect("valid");
+            assert_eq!(message, text.as_bytes());
+        }
+    };
+    round(&messages.texts);
+    let info = measure(|| round(&messages.texts));
+    assert_eq!(allocated(&info), (0, 0));
 }

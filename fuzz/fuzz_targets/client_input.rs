@@ -9,17 +9,18 @@ use std::ops::ControlFlow;
 
 use libfuzzer_sys::fuzz_target;
 use tickcast::session::reader::{Incoming, ReadLimits, Reader, Violation};
+use tickcast::wire::deflate::Inflater;
 
-const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 512 };
+const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 512, deflate: true };
 
 fn read(bytes: &[u8], sizes: &[u8]) -> (Vec<String>, Result<(), Violation>) {
     let (mut reader, mut got, mut rest, mut closed) = (Reader::new(), Vec::new(), bytes, false);
-    let mut sizes = sizes.iter().cycle();
+    let (mut sizes, mut inflater) = (sizes.iter().cycle(), Inflater::default());
     while !rest.is_empty() {
         let size = sizes.next().map_or(rest.len(), |size| usize::from(*size) + 1);
         let (piece, after) = rest.split_at(size.min(rest.len()));
         rest = after;
-        let result = reader.feed(&mut piece.to_vec(), &LIMITS, &mut |incoming| {
+        let result = reader.feed(&mut piece.to_vec(), &LIMITS, &mut inflater, &mut |incoming| {
             assert!(!closed, "something follows a close");
             closed = matches!(incoming, Incoming::Close { .. });
             check(&incoming);

@@ -43,6 +43,7 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
     assert_eq!(config.history, limits::HISTORY);
     assert!(config.cors_origins.is_empty());
+    assert!(!config.compress);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
     assert_eq!(config.feeds, specs(&["synthetic:"]));

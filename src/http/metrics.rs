@@ -26,7 +26,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 25] = [
+const FAMILIES: [Family; 28] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -55,6 +55,13 @@ const FAMILIES: [Family; 25] = [
         r.blocked
     }),
     ("tickcast_sent_bytes_total", "Bytes that sockets took.", "counter", |r| r.sent_bytes),
+    ("tickcast_deflate_messages_total", "Messages compressed, once each.", "counter", |r| {
+        r.deflated
+    }),
+    ("tickcast_deflate_plain_bytes_total", "Bytes of these before.", "counter", |r| {
+        r.deflated_plain_bytes
+    }),
+    ("tickcast_deflate_bytes_total", "Bytes of these after.", "counter", |r| r.deflated_bytes),
     ("tickcast_received_bytes_total", "Bytes that came from clients.", "counter", |r| {
         r.received_bytes
     }),

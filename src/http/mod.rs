@@ -35,7 +35,7 @@ use crate::reactor::{Adopt, Command, Hub, Link};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
 use crate::wire::binance;
-use crate::wire::form::Form;
+use crate::wire::form::{Form, Framing};
 
 pub(crate) use body::Body;
 pub(crate) use publish::Door;
@@ -155,7 +155,7 @@ async fn answer(
     peer: SocketAddr,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
-    let opening = match Opening::of(request.uri()) {
+    let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, request, peer).await,
@@ -168,11 +168,18 @@ async fn answer(
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         return response;
     }
-    match upgrade::answer(&mut request, opening.dialect == Dialect::Native) {
-        Ok((response, upgraded)) => {
+    let choices = upgrade::Choices {
+        subprotocol: opening.dialect == Dialect::Native,
+        deflate: plane.hub.settings.compress,
+    };
+    match upgrade::answer(&mut request, choices) {
+        Ok(upgrade::Answer { response, upgraded, deflate }) => {
             plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
             let link = least_busy(&plane.hub.links);
             link.sessions.fetch_add(1, Ordering::Relaxed);
+            if deflate {
+                opening.form = opening.form.framed(Framing::Deflated);
+            }
             tokio::task::spawn_local(hand_over(link, upgraded, peer, opening));
             response
         }

@@ -248,7 +248,8 @@ fn open(
         return Err(later(StatusCode::SERVICE_UNAVAILABLE, 5, &text).into());
     }
     let acks = request.uri().query().is_some_and(|query| query.split('&').any(|q| q == "ack=true"));
-    let (response, upgraded) = upgrade::answer(&mut request, false)?;
+    let upgrade::Answer { response, upgraded, .. } =
+        upgrade::answer(&mut request, upgrade::Choices::default())?;
     let plane = plane.clone();
     tokio::task::spawn_local(async move {
         let Some(door) = &plane.publish else { return };

@@ -4,6 +4,8 @@
 //! `Connection`, the key's length, subprotocols) is looked at here, so that a bad upgrade gets an
 //! answer that says what is wrong.
 
+mod deflate;
+
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -13,17 +15,36 @@ use super::{Body, plain};
 /// The subprotocol of the native dialect.
 pub(super) const SUBPROTOCOL: &str = "tickcast.v1.json";
 
-/// Answers a request for a WebSocket: the response, and what to wait for after it was sent.
+/// What extensions and subprotocols may be chosen where they are offered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Choices {
+    /// The subprotocol of the native dialect.
+    pub(super) subprotocol: bool,
+    /// permessage-deflate.
+    pub(super) deflate: bool,
+}
+
+/// A WebSocket that is about to be.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    /// What to wait for after the response was sent.
+    pub(super) upgraded: fastwebsockets::upgrade::UpgradeFut,
+    /// permessage-deflate was chosen.
+    pub(super) deflate: bool,
+}
+
+/// Answers a request for a WebSocket.
 ///
 /// # Errors
 /// The response to a bad upgrade: 400, 405 or 426.
 pub(super) fn answer(
     request: &mut Request<Incoming>,
-    subprotocol: bool,
-) -> Result<(Response<Body>, fastwebsockets::upgrade::UpgradeFut), Box<Response<Body>>> {
+    choices: Choices,
+) -> Result<Answer, Box<Response<Body>>> {
     check(request)?;
-    let chosen = subprotocol && offers(request.headers(), SUBPROTOCOL);
-    let (response, upgrade) = fastwebsockets::upgrade::upgrade(request)
+    let deflate = choices.deflate.then(|| deflate::accept(request.headers())).flatten();
+    let chosen = choices.subprotocol && offers(request.headers(), SUBPROTOCOL);
+    let (response, upgraded) = fastwebsockets::upgrade::upgrade(request)
         .map_err(|error| Box::new(plain(StatusCode::BAD_REQUEST, &format!("{error}\n"))))?;
     let mut response = response.map(|_| Body::default());
     if chosen {
@@ -31,7 +52,11 @@ pub(super) fn answer(
             .headers_mut()
             .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
-    Ok((response, upgrade))
+    let extensions = deflate.is_some();
+    if let Some(accepted) = deflate {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, accepted);
+    }
+    Ok(Answer { response, upgraded, deflate: extensions })
 }
 
 fn check(request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {

@@ -96,6 +96,7 @@ fn settings() -> Settings {
         max_subscriptions: 10_000,
         request_rate: 1_000,
         max_message_bytes: 64 * limits::KIB,
+        compress: false,
         ping_interval_ms: 60_000,
         ping_timeout_ms: 60_000,
         drain_spread_ms: [0, 1],

@@ -8,9 +8,12 @@
 
 use std::collections::VecDeque;
 
+use fastwebsockets::OpCode;
+
 use super::runs::{List, Runs};
 use crate::limits;
-use crate::wire::form::Form;
+use crate::wire::deflate::Deflater;
+use crate::wire::form::{Form, Framing};
 use crate::wire::frame;
 
 /// A piece of the encodings: one frame, or several adjacent ones.
@@ -41,7 +44,19 @@ pub(crate) struct Encodings {
     /// A chunk that was released, kept so that the steady state allocates nothing.
     spare: Vec<Vec<u8>>,
     message: Vec<u8>,
+    deflater: Deflater,
+    deflated: Deflated,
     runs: Runs,
+}
+
+/// What was compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deflated {
+    pub(crate) messages: u64,
+    /// Bytes before.
+    pub(crate) plain_bytes: u64,
+    /// Bytes after.
+    pub(crate) bytes: u64,
 }
 
 /// Chunks kept for reuse; more than two are only in use after a burst.
@@ -51,7 +66,15 @@ impl Encodings {
     pub(crate) fn new() -> Self {
         let mut chunks = VecDeque::new();
         chunks.push_back(Vec::with_capacity(limits::ENCODING_CHUNK));
-        Encodings { chunks, first: 0, spare: Vec::new(), message: Vec::new(), runs: Runs::new() }
+        Encodings {
+            chunks,
+            first: 0,
+            spare: Vec::new(),
+            message: Vec::new(),
+            deflater: Deflater::default(),
+            deflated: Deflated::default(),
+            runs: Runs::new(),
+        }
     }
 
     /// Encodes one message with `write` and frames it as a WebSocket's text.
@@ -71,12 +94,41 @@ impl Encodings {
         let chunk = self.chunks.len() - 1;
         let last = &mut self.chunks[chunk];
         let start = last.len();
-        form.frame(&self.message, last);
+        match gain(&mut self.deflater, form, &self.message, limits::DEFLATE_SHARED_BYTES) {
+            Some(packed) => {
+                self.deflated.note(&self.message, packed);
+                frame::deflated(OpCode::Text, packed, last);
+            }
+            None => form.frame(&self.message, last),
+        }
         Range {
             chunk: self.first.wrapping_add(chunk as u32),
             start: start as u32,
             len: (last.len() - start) as u32,
         }
+    }
+
+    /// Appends a message that one client alone is told, framed as its form says; compressed only where it is large.
+    pub(crate) fn own(&mut self, form: Form, message: &[u8], out: &mut Vec<u8>) {
+        match gain(&mut self.deflater, form, message, limits::DEFLATE_OWN_BYTES) {
+            Some(packed) => {
+                self.deflated.note(message, packed);
+                frame::deflated(OpCode::Text, packed, out);
+            }
+            None => form.frame(message, out),
+        }
+    }
+
+    /// Appends a message compressed.
+    pub(crate) fn deflated(&mut self, opcode: OpCode, message: &[u8], out: &mut Vec<u8>) {
+        let packed = self.deflater.deflate(message);
+        self.deflated.note(message, packed);
+        frame::deflated(opcode, packed, out);
+    }
+
+    /// What was compressed so far.
+    pub(crate) fn compressed(&self) -> Deflated {
+        self.deflated
     }
 
     fn open(&mut self, need: usize) {
@@ -151,7 +203,29 @@ impl Encodings {
 
     /// Bytes held, used or not.
     pub(crate) fn held(&self) -> usize {
-        self.runs.held() + self.chunks.iter().chain(&self.spare).map(Vec::capacity).sum::<usize>()
+        let chunks = self.chunks.iter().chain(&self.spare).map(Vec::capacity).sum::<usize>();
+        self.runs.held() + self.deflater.held() + chunks
+    }
+}
+
+/// A message compressed, where its form allows that, it has `least` bytes and gets shorter.
+fn gain<'a>(
+    deflater: &'a mut Deflater,
+    form: Form,
+    message: &[u8],
+    least: usize,
+) -> Option<&'a [u8]> {
+    if form.framing() != Framing::Deflated || message.len() < least {
+        return None;
+    }
+    Some(deflater.deflate(message)).filter(|packed| packed.len() < message.len())
+}
+
+impl Deflated {
+    fn note(&mut self, plain: &[u8], packed: &[u8]) {
+        self.messages += 1;
+        self.plain_bytes += plain.len() as u64;
+        self.bytes += packed.len() as u64;
     }
 }
 

@@ -7,6 +7,7 @@ use rustix::net::SendFlags;
 use tokio::net::TcpStream;
 
 use super::Core;
+use super::encodings::Encodings;
 use crate::clock;
 use crate::limits;
 use crate::session::Session;
@@ -194,15 +195,24 @@ impl Core {
         session.special = session.is_special();
     }
 
-    /// Appends one frame of a session's own: an answer, a snapshot, a control frame.
+    /// Appends one frame of a session's own: an answer, a control frame.
     pub(crate) fn push_own(&mut self, id: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        self.push_framed(id, |_, out| write(out));
+    }
+
+    /// The same for what may be compressed: a snapshot, a long answer.
+    pub(crate) fn push_framed(
+        &mut self,
+        id: u32,
+        write: impl FnOnce(&mut Encodings, &mut Vec<u8>),
+    ) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         if session.is_ending() {
             return;
         }
         let before = session.out.len();
         session.special = true;
-        session.out.push_own(&mut self.encodings, write);
+        session.out.push_framed(&mut self.encodings, write);
         let added = session.out.len() - before;
         if added > self.hub.settings.outbox_bytes / 4 {
             session.allowance = session.allowance.max(added);

@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) max_subscriptions: usize,
     pub(crate) request_rate: u32,
     pub(crate) max_message_bytes: usize,
+    /// Clients that offer it get permessage-deflate.
+    pub(crate) compress: bool,
     pub(crate) ping_interval_ms: u64,
     pub(crate) ping_timeout_ms: u64,
     pub(crate) drain_spread_ms: [u64; 2],

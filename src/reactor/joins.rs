@@ -191,7 +191,7 @@ impl Core {
             held.forget(std::iter::once(&key));
         }
         if !message.is_empty() {
-            self.push_own(id, |out| key.form.frame(&message, out));
+            self.push_framed(id, |encodings, out| encodings.own(key.form, &message, out));
         }
     }
 

@@ -64,6 +64,8 @@ use crate::session::end::Reason;
 use crate::session::reader::ReadLimits;
 use crate::session::{Dialect, Session, cause};
 use crate::stats::{ConnectionInfo, Report};
+use crate::wire::deflate::Inflater;
+use crate::wire::form::{Form, Framing};
 
 /// What a turn left.
 enum Left {
@@ -84,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Slab<Session>,
     pub(crate) market: Market,
     pub(crate) encodings: Encodings,
+    /// Inflates what clients send compressed.
+    pub(crate) inflater: Inflater,
     pub(crate) queue: Lanes,
     /// Topics that are told less often than things happen.
     pub(crate) cadences: Cadences,
@@ -212,6 +216,7 @@ impl Core {
             sessions: Slab::new(),
             market: Market::default(),
             encodings: Encodings::new(),
+            inflater: Inflater::default(),
             queue: Lanes::new(),
             cadences: Cadences::new(),
             urgent: VecDeque::new(),
@@ -280,9 +285,10 @@ impl Core {
         (self.hub.settings.request_rate * limits::REQUEST_BURST_SECONDS * 1000) as i32
     }
 
-    /// Limits for what a client may send.
-    pub(crate) fn read_limits(&self) -> ReadLimits {
-        ReadLimits { max_message_bytes: self.hub.settings.max_message_bytes }
+    /// Limits for what a client may send that is told things in this form.
+    pub(crate) fn read_limits(&self, form: Form) -> ReadLimits {
+        let deflate = form.framing() == Framing::Deflated;
+        ReadLimits { max_message_bytes: self.hub.settings.max_message_bytes, deflate }
     }
 
     /// How long a client may be silent before it is pinged. Clients of Binance's take a connection for

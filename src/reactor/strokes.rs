@@ -111,7 +111,7 @@ impl Core {
             match self.missed(id, &key, stand, &mut changes, &mut out) {
                 Missed::Told if out.is_empty() => {}
                 Missed::Told => {
-                    key.form.frame(&out, &mut frames);
+                    self.encodings.own(key.form, &out, &mut frames);
                     sent += 1;
                 }
                 Missed::Later => held.hold(key, stand),

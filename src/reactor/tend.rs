@@ -210,6 +210,10 @@ impl Core {
     fn publish_report(&mut self) {
         self.report.sessions = self.sessions.len() as u64;
         self.report.ring_lag = self.consumer.lag();
+        let deflated = self.encodings.compressed();
+        self.report.deflated = deflated.messages;
+        self.report.deflated_plain_bytes = deflated.plain_bytes;
+        self.report.deflated_bytes = deflated.bytes;
         self.report.encodings_bytes = self.encodings.held() as u64;
         self.report.crowd = self.crowd as u64;
         self.report.admission_paced = self.admission.paced;

@@ -54,6 +54,7 @@ impl Bench {
             max_subscriptions: 10,
             request_rate: 10,
             max_message_bytes: 1 << 16,
+            compress: false,
             ping_interval_ms: 1000,
             ping_timeout_ms: 1000,
             drain_spread_ms: [0, 1],

@@ -21,22 +21,30 @@ const PIECE: usize = 4096;
 pub(super) struct Assembly {
     collector: FragmentCollector<Loopback>,
     opcode: OpCode,
+    deflated: bool,
     started: bool,
     len: usize,
 }
 
 impl Assembly {
-    pub(super) fn new(opcode: OpCode) -> Self {
+    /// One of text or binary; `deflated` where it is compressed, and is to be inflated once it is whole.
+    pub(super) fn new(opcode: OpCode, deflated: bool) -> Self {
         let mut socket = WebSocket::after_handshake(Loopback::default(), Role::Server);
         // Control frames never come this way; a collector that writes something of its own would read it back.
         socket.set_auto_pong(false);
         socket.set_auto_close(false);
-        Self { collector: FragmentCollector::new(socket), opcode, started: false, len: 0 }
+        let collector = FragmentCollector::new(socket);
+        Self { collector, opcode, deflated, started: false, len: 0 }
     }
 
     /// Text or binary.
     pub(super) fn opcode(&self) -> OpCode {
         self.opcode
+    }
+
+    /// Whether it is compressed.
+    pub(super) fn is_deflated(&self) -> bool {
+        self.deflated
     }
 
     /// Payload bytes so far.
@@ -73,7 +81,12 @@ impl Assembly {
         mask: [u8; 4],
         last: bool,
     ) -> Result<Option<Frame<'static>>, Violation> {
-        let opcode = if self.started { OpCode::Continuation } else { self.opcode };
+        let opcode = match (self.started, self.deflated) {
+            (true, _) => OpCode::Continuation,
+            // Whether it is UTF-8 can be asked only of what it is inflated to.
+            (false, true) => OpCode::Binary,
+            (false, false) => self.opcode,
+        };
         self.started = true;
         let frame = Frame::new(last, opcode, Some(mask), Payload::Borrowed(piece));
         let Poll::Ready(Ok(())) = poll_once(self.collector.write_frame(frame)) else {

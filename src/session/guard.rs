@@ -13,9 +13,9 @@ use crate::wire::frame::MAX_CONTROL_PAYLOAD;
 /// The most bytes a client frame's head takes: two, eight of extended length, four of masking key (RFC 6455 section 5.2).
 pub const MAX_HEAD: usize = 14;
 
-/// The reserved bits a client may set. None, as no extension is negotiated; permessage-deflate (RFC 7692) would add RSV1 (0x40) on the
-/// first frame of a message. The heads that fastwebsockets sees never carry one: to it, any is an error.
-const RESERVED_ALLOWED: u8 = 0;
+/// Says that a message is compressed, on its first frame (RFC 7692 section 6). The heads that fastwebsockets sees never carry a reserved
+/// bit: to it, any is an error.
+const RSV1: u8 = 0x40;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
@@ -26,8 +26,10 @@ const LENGTH: u8 = 0x7f;
 /// What a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// The most payload bytes of one message, all its fragments together.
+    /// The most payload bytes of one message, all its fragments together; of a compressed one both before and after it is inflated.
     pub max_message_bytes: usize,
+    /// Messages may be compressed: permessage-deflate (RFC 7692) was negotiated.
+    pub deflate: bool,
 }
 
 /// Why a client's bytes are refused. [`Violation::code`] is the close code to answer with, the text is the reason; after it nothing
@@ -35,7 +37,7 @@ pub struct ReadLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Violation {
     /// A reserved bit without an extension that gives it a meaning (RFC 6455 section 5.2).
-    #[error("reserved bits {0:#05b} are set, no extension is negotiated")]
+    #[error("reserved bits {0:#05b} are set, which no extension that is negotiated allows here")]
     ReservedBits(u8),
     /// An opcode that RFC 6455 section 5.2 reserves.
     #[error("opcode {0:#x} is reserved")]
@@ -72,6 +74,9 @@ pub enum Violation {
     /// Text that is not UTF-8 (RFC 6455 section 8.1).
     #[error("text is not valid UTF-8")]
     TextNotUtf8,
+    /// A compressed message that is no DEFLATE data, or is cut off (RFC 7692 section 7.2.2).
+    #[error("compressed message is not valid DEFLATE data")]
+    Deflate,
     /// A close reason that is not UTF-8 (RFC 6455 section 5.5.1).
     #[error("close reason is not valid UTF-8")]
     ReasonNotUtf8,
@@ -87,11 +92,11 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// The close code that tells the client: 1007 (not UTF-8), 1009 (too long) or 1002 (protocol error), RFC 6455 section 7.4.1.
+    /// The close code that tells the client: 1007 (not UTF-8, not DEFLATE), 1009 (too long) or 1002 (protocol error), RFC 6455 section 7.4.1.
     #[must_use]
     pub fn code(&self) -> u16 {
         match self {
-            Self::TextNotUtf8 | Self::ReasonNotUtf8 => 1007,
+            Self::TextNotUtf8 | Self::ReasonNotUtf8 | Self::Deflate => 1007,
             Self::MessageTooLong { .. } => 1009,
             _ => 1002,
         }
@@ -105,6 +110,8 @@ pub struct Head {
     pub fin: bool,
     /// What it is.
     pub opcode: OpCode,
+    /// Its message is compressed; only ever on a message's first frame.
+    pub deflated: bool,
     /// The masking key.
     pub mask: [u8; 4],
     /// Bytes of this head.
@@ -136,7 +143,7 @@ pub enum Walk {
 /// The rule that the head breaks, even when the head is not complete.
 pub fn walk(bytes: &[u8], open: Option<usize>, limits: &ReadLimits) -> Result<Walk, Violation> {
     let Some(&first) = bytes.first() else { return Ok(Walk::Need(2)) };
-    let (fin, opcode) = check_first(first, open.is_some())?;
+    let (fin, opcode) = check_first(first, open.is_some(), limits.deflate)?;
     let Some(&second) = bytes.get(1) else { return Ok(Walk::Need(1)) };
     if second & MASKED == 0 {
         return Err(Violation::NotMasked);
@@ -161,11 +168,15 @@ pub fn walk(bytes: &[u8], open: Option<usize>, limits: &ReadLimits) -> Result<Wa
     let Some(mask) = bytes.get(size - 4..size).and_then(|mask| mask.try_into().ok()) else {
         return Ok(Walk::Need(size - bytes.len()));
     };
-    Ok(Walk::Head(Head { fin, opcode, mask, size, len }))
+    let deflated = first & RSV1 != 0;
+    Ok(Walk::Head(Head { fin, opcode, deflated, mask, size, len }))
 }
 
-fn check_first(first: u8, open: bool) -> Result<(bool, OpCode), Violation> {
-    let reserved = first & RESERVED & !RESERVED_ALLOWED;
+fn check_first(first: u8, open: bool, deflate: bool) -> Result<(bool, OpCode), Violation> {
+    // Neither control frames nor continuations may have it (RFC 7692 section 6.1).
+    let begins_data = [OpCode::Text as u8, OpCode::Binary as u8].contains(&(first & OPCODE));
+    let allowed = if deflate && begins_data { RSV1 } else { 0 };
+    let reserved = first & RESERVED & !allowed;
     if reserved != 0 {
         return Err(Violation::ReservedBits(reserved >> 4));
     }
@@ -233,7 +244,7 @@ fn may_be_sent(code: u16) -> bool {
 mod tests {
     use super::*;
 
-    const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 1 << 20 };
+    const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 1 << 20, deflate: false };
 
     fn refused(bytes: &[u8], open: Option<usize>) -> Violation {
         walk(bytes, open, &LIMITS).expect_err("the head breaks a rule")
@@ -254,6 +265,7 @@ mod tests {
             let head = Head {
                 fin: true,
                 opcode: OpCode::Text,
+                deflated: false,
                 mask: [1, 2, 3, 4],
                 size: bytes.len(),
                 len,
@@ -285,6 +297,31 @@ mod tests {
     }
 
     #[test]
+    fn rsv1_is_for_the_first_frame_of_a_message_where_it_is_negotiated() {
+        let limits = ReadLimits { deflate: true, ..LIMITS };
+        for (first, deflated) in [(0xc1u8, true), (0xc2, true), (0x41, true), (0x81, false)] {
+            let bytes = [first, MASKED | 1, 1, 2, 3, 4];
+            let Ok(Walk::Head(head)) = walk(&bytes, None, &limits) else {
+                panic!("{first:#x} is allowed")
+            };
+            assert_eq!(head.deflated, deflated);
+        }
+        for (first, open, reserved) in [
+            (0xc0u8, Some(1), 4), // a continuation
+            (0xc8, None, 4),
+            (0xc9, None, 4),
+            (0xca, Some(1), 4),
+            (0xa1, None, 2),
+            (0xd1, None, 1),
+            (0xf1, None, 3),
+        ] {
+            let refused = walk(&[first], open, &limits);
+            assert_eq!(refused, Err(Violation::ReservedBits(reserved)), "{first:#x}");
+        }
+        assert_eq!(walk(&[0xc1], Some(1), &limits), Err(Violation::Interleaved(OpCode::Text)));
+    }
+
+    #[test]
     fn the_second_byte_decides_what_it_can() {
         assert_eq!(refused(&[0x81, 0x05], None), Violation::NotMasked);
         for opcode in [OpCode::Close, OpCode::Ping, OpCode::Pong] {
@@ -308,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_limit_is_that_of_the_message_and_known_before_the_mask() {
-        let limits = ReadLimits { max_message_bytes: 200 };
+        let limits = ReadLimits { max_message_bytes: 200, deflate: false };
         let Ok(Walk::Need(4)) = walk(&[0x81, 0xfe, 0, 200], None, &limits) else {
             panic!("200 bytes are allowed")
         };
@@ -355,10 +392,11 @@ mod tests {
         assert_eq!(Violation::NotMasked.code(), 1002);
         assert_eq!(Violation::TextNotUtf8.code(), 1007);
         assert_eq!(Violation::ReasonNotUtf8.code(), 1007);
+        assert_eq!(Violation::Deflate.code(), 1007);
         assert_eq!(Violation::MessageTooLong { got: 2, max: 1 }.code(), 1009);
         assert_eq!(
             Violation::ReservedBits(0b100).to_string(),
-            "reserved bits 0b100 are set, no extension is negotiated"
+            "reserved bits 0b100 are set, which no extension that is negotiated allows here"
         );
     }
 }

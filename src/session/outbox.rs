@@ -76,6 +76,16 @@ impl Outbox {
         write(&mut self.own_all(encodings).bytes);
     }
 
+    /// The same with what it takes to compress them.
+    pub(crate) fn push_framed(
+        &mut self,
+        encodings: &mut Encodings,
+        write: impl FnOnce(&mut Encodings, &mut Vec<u8>),
+    ) {
+        let own = self.own_all(encodings);
+        write(encodings, &mut own.bytes);
+    }
+
     /// Takes the shared ranges into the own bytes.
     fn own_all(&mut self, encodings: &mut Encodings) -> &mut Own {
         let own = self.own.get_or_insert_default();

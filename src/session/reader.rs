@@ -10,6 +10,7 @@ use fastwebsockets::{OpCode, unmask};
 use super::assembly::Assembly;
 use super::guard::{self, Head, Walk};
 pub use super::guard::{ReadLimits, Violation};
+use crate::wire::deflate::{Fault, Inflater};
 use crate::wire::frame::MAX_CONTROL_PAYLOAD;
 
 /// One thing a client said.
@@ -32,12 +33,19 @@ pub enum Incoming<'a> {
     },
 }
 
+/// What reads one client's bytes like another's.
+struct Rules<'a> {
+    limits: &'a ReadLimits,
+    inflater: &'a mut Inflater,
+}
+
 /// Reads one client's frames.
 ///
 /// A message that lies whole and unfragmented in the reactor's buffer, as nearly all requests and pongs do, is
 /// unmasked where it lies and not copied: handing it to a fastwebsockets reader would cost that reader's
 /// buffer of 8 KiB, a copy and several allocations. Every other message is assembled by a fastwebsockets
-/// `FragmentCollector`, which lives as long as the message is unfinished.
+/// `FragmentCollector`, which lives as long as the message is unfinished. A compressed message (RFC 7692) is collected
+/// as it came and inflated when it is whole: so one [`Inflater`] serves all clients.
 #[derive(Default)]
 pub struct Reader {
     partial: Option<Box<Partial>>,
@@ -81,7 +89,7 @@ impl Reader {
     }
 
     /// Takes the next bytes of the connection, however they are cut, and calls `out` with what they complete, in order; control frames at once, also
-    /// inside a fragmented message. The bytes are unmasked in place. After `out` returns `Break`, after a close frame and after an error, all
+    /// inside a fragmented message. The bytes are unmasked in place; `inflater` is for messages that are compressed. After `out` returns `Break`, after a close frame and after an error, all
     /// further bytes are ignored.
     ///
     /// # Errors
@@ -90,12 +98,14 @@ impl Reader {
         &mut self,
         bytes: &mut [u8],
         limits: &ReadLimits,
+        inflater: &mut Inflater,
         out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Result<(), Violation> {
+        let rules = &mut Rules { limits, inflater };
         let mut read = 0;
         let mut result = Ok(());
         while read < bytes.len() && !self.closed {
-            match self.step(&mut bytes[read..], limits, out) {
+            match self.step(&mut bytes[read..], rules, out) {
                 Ok((taken, flow)) => {
                     read += taken;
                     self.closed = flow.is_break();
@@ -116,18 +126,20 @@ impl Reader {
     fn step(
         &mut self,
         bytes: &mut [u8],
-        limits: &ReadLimits,
+        rules: &mut Rules<'_>,
         out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Step {
         match self.partial.as_deref_mut() {
-            Some(partial) if partial.frame.is_some() => return partial.continue_data(bytes, out),
+            Some(partial) if partial.frame.is_some() => {
+                return partial.continue_data(bytes, rules, out);
+            }
             Some(partial) if !partial.stash.is_empty() => {
-                return partial.continue_stash(bytes, limits, out);
+                return partial.continue_stash(bytes, rules, out);
             }
             _ => {}
         }
         let open = self.partial.as_deref().and_then(Partial::open);
-        match guard::walk(bytes, open, limits)? {
+        match guard::walk(bytes, open, rules.limits)? {
             Walk::Head(head) if head.is_control() && bytes.len() >= head.size + head.len => {
                 let end = head.size + head.len;
                 Ok((end, control(&head, &mut bytes[head.size..end], out)?))
@@ -137,12 +149,12 @@ impl Reader {
                 if head.fin && open.is_none() && payload.len() >= head.len {
                     return Ok((
                         head.size + head.len,
-                        whole(&head, &mut payload[..head.len], out)?,
+                        whole(&head, &mut payload[..head.len], rules, out)?,
                     ));
                 }
                 let partial = self.partial.get_or_insert_default();
                 partial.frame = Some(Unfinished { head, left: head.len });
-                let (taken, flow) = partial.continue_data(payload, out)?;
+                let (taken, flow) = partial.continue_data(payload, rules, out)?;
                 Ok((head.size + taken, flow))
             }
             Walk::Head(_) | Walk::Need(_) => {
@@ -170,16 +182,16 @@ impl Partial {
     fn continue_stash(
         &mut self,
         bytes: &mut [u8],
-        limits: &ReadLimits,
+        rules: &mut Rules<'_>,
         out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Step {
         let mut read = 0;
         loop {
-            let need = match guard::walk(self.stash.bytes(), self.open(), limits)? {
+            let need = match guard::walk(self.stash.bytes(), self.open(), rules.limits)? {
                 Walk::Head(head) if !head.is_control() => {
                     self.stash.clear();
                     self.frame = Some(Unfinished { head, left: head.len });
-                    let (taken, flow) = self.continue_data(&mut bytes[read..], out)?;
+                    let (taken, flow) = self.continue_data(&mut bytes[read..], rules, out)?;
                     return Ok((read + taken, flow));
                 }
                 Walk::Head(head) if self.stash.len() == head.size + head.len => {
@@ -201,6 +213,7 @@ impl Partial {
     fn continue_data(
         &mut self,
         bytes: &mut [u8],
+        rules: &mut Rules<'_>,
         out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
     ) -> Step {
         let Some(Unfinished { head, left }) = &mut self.frame else {
@@ -219,15 +232,15 @@ impl Partial {
             self.frame = None;
         }
         if self.message.is_none() && head.fin && taken == head.len {
-            return Ok((taken, whole(&head, payload, out)?));
+            return Ok((taken, whole(&head, payload, rules, out)?));
         }
-        let message = self.message.get_or_insert_with(|| Assembly::new(head.opcode));
-        let opcode = message.opcode();
+        let message = self.message.get_or_insert_with(|| Assembly::new(head.opcode, head.deflated));
+        let (opcode, deflated) = (message.opcode(), message.is_deflated());
         let Some(assembled) = message.push(payload, mask, complete && head.fin)? else {
             return Ok((taken, ControlFlow::Continue(())));
         };
         self.message = None;
-        Ok((taken, deliver(opcode, &assembled.payload, out)?))
+        Ok((taken, deliver(opcode, deflated, &assembled.payload, rules, out)?))
     }
 }
 
@@ -235,17 +248,28 @@ impl Partial {
 fn whole(
     head: &Head,
     payload: &mut [u8],
+    rules: &mut Rules<'_>,
     out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Violation> {
     unmask(payload, head.mask);
-    deliver(head.opcode, payload, out)
+    deliver(head.opcode, head.deflated, payload, rules, out)
 }
 
 fn deliver(
     opcode: OpCode,
+    deflated: bool,
     payload: &[u8],
+    rules: &mut Rules<'_>,
     out: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, Violation> {
+    let max = rules.limits.max_message_bytes;
+    let payload = match deflated {
+        false => payload,
+        true => rules.inflater.inflate(payload, max).map_err(|fault| match fault {
+            Fault::Invalid => Violation::Deflate,
+            Fault::TooLong => Violation::MessageTooLong { got: max as u64 + 1, max },
+        })?,
+    };
     Ok(out(match opcode {
         OpCode::Text => {
             Incoming::Text(std::str::from_utf8(payload).map_err(|_| Violation::TextNotUtf8)?)

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use fastwebsockets::OpCode;
 use serde_json::json;
 
 use super::end::{CLOSE_POLICY, Reason};
@@ -15,6 +16,7 @@ use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
 use crate::reactor::market::Wildcard;
+use crate::wire::form::Framing;
 use crate::wire::frame;
 use crate::wire::native::push_int;
 use crate::wire::request::{self, Call, Channel, Mode, Refusal, Request, Target};
@@ -33,12 +35,16 @@ impl Core {
         session.pinged = false;
         session.ping_ms = self.now.ms + ping_interval_ms;
         self.report.received_bytes += bytes.len() as u64;
-        let dialect = session.dialect;
+        let (dialect, form) = (session.dialect, session.form);
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
-        let limits = self.read_limits();
-        let result =
-            reader.feed(bytes, &limits, &mut |incoming| self.incoming(id, dialect, incoming));
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let limits = self.read_limits(form);
+        let result = reader.feed(bytes, &limits, &mut inflater, &mut |incoming| {
+            self.incoming(id, dialect, incoming)
+        });
+        inflater.trim();
+        self.inflater = inflater;
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.reader = reader;
         }
@@ -59,12 +65,8 @@ impl Core {
                 // (RFC 6455 sections 5.5.1 and 7.1.1).
                 self.close(id, Reason::ClosedByPeer, code, "");
             }
-            (Incoming::Text(text), Dialect::Echo) => {
-                self.push_own(id, |out| frame::text(text, out));
-            }
-            (Incoming::Binary(bytes), Dialect::Echo) => {
-                self.push_own(id, |out| frame::binary(bytes, out));
-            }
+            (Incoming::Text(text), Dialect::Echo) => self.echo(id, OpCode::Text, text.as_bytes()),
+            (Incoming::Binary(bytes), Dialect::Echo) => self.echo(id, OpCode::Binary, bytes),
             (Incoming::Text(text), Dialect::Native) => self.request(id, text),
             (Incoming::Text(text), Dialect::Binance) => self.binance_request(id, text.as_bytes()),
             // Some clients send their JSON so.
@@ -79,6 +81,15 @@ impl Core {
             Some(session) if !session.is_ending() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
+    }
+
+    /// Sends a message back, compressed where that was negotiated, whether it gains by it or not.
+    fn echo(&mut self, id: u32, opcode: OpCode, payload: &[u8]) {
+        let Some(form) = self.sessions.get(id as usize).map(|session| session.form) else { return };
+        self.push_framed(id, |encodings, out| match form.framing() {
+            Framing::Deflated => encodings.deflated(opcode, payload, out),
+            _ => frame::whole(opcode, payload, out),
+        });
     }
 
     fn request(&mut self, id: u32, text: &str) {
@@ -467,7 +478,8 @@ impl Core {
         // Writing values into memory cannot fail.
         let _ = serde_json::to_writer(&mut answer, result);
         answer.push(b'}');
-        self.push_own(id, |out| frame::text(&answer, out));
+        let Some(form) = self.sessions.get(id as usize).map(|session| session.form) else { return };
+        self.push_framed(id, |encodings, out| encodings.own(form, &answer, out));
     }
 }
 

@@ -72,7 +72,16 @@ pub fn len_at(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn whole(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+/// Appends a frame with a compressed message's payload: RSV1 says so (RFC 7692 section 6).
+pub fn deflated(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+    const RSV1: u8 = 0x40;
+    let first = out.len();
+    whole(opcode, payload, out);
+    out[first] |= RSV1;
+}
+
+/// Appends a frame.
+pub fn whole(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(MAX_HEAD + payload.len());
     head(opcode, payload.len(), out);
     out.extend_from_slice(payload);

@@ -12,6 +12,7 @@ use super::{Door, text_of};
 use crate::http::Plane;
 use crate::limits;
 use crate::session::reader::{Incoming, ReadLimits, Reader};
+use crate::wire::deflate::Inflater;
 use crate::wire::{frame, native};
 
 /// One of them. Nothing of it is read while the feed has not dealt with what was read before, so
@@ -100,9 +101,9 @@ impl<'a> Connection<'a> {
     /// Takes the bytes that were read: hands their messages in, answers.
     async fn take(&mut self, bytes: &mut [u8]) -> Result<(), Over> {
         let Connection { reader, messages, out, .. } = self;
-        let limits = ReadLimits { max_message_bytes: MAX_LINE_BYTES };
+        let limits = ReadLimits { max_message_bytes: MAX_LINE_BYTES, deflate: false };
         let mut over = false;
-        let read = reader.feed(bytes, &limits, &mut |incoming| {
+        let read = reader.feed(bytes, &limits, &mut Inflater::default(), &mut |incoming| {
             match incoming {
                 Incoming::Text(text) => messages.push(text.as_bytes().to_vec()),
                 Incoming::Binary(bytes) => messages.push(bytes.to_vec()),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 1 << 20 };
+const LIMITS: ReadLimits = ReadLimits { max_message_bytes: 1 << 20, deflate: false };
 
 /// An [`Incoming`] that outlives the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +45,11 @@ fn feed(
     limits: &ReadLimits,
 ) -> (Vec<Got>, Result<(), Violation>) {
     let mut got = Vec::new();
-    let result = reader.feed(&mut bytes.to_vec(), limits, &mut |incoming| {
-        got.push(incoming.into());
-        ControlFlow::Continue(())
-    });
+    let result =
+        reader.feed(&mut bytes.to_vec(), limits, &mut Inflater::default(), &mut |incoming| {
+            got.push(incoming.into());
+            ControlFlow::Continue(())
+        });
     (got, result)
 }
 
@@ -188,7 +189,7 @@ fn the_session_can_stop_between_two_frames() {
     let mut reader = Reader::new();
     let mut calls = 0;
     let mut bytes = frame(true, OpCode::Ping, b"").repeat(3);
-    let result = reader.feed(&mut bytes, &LIMITS, &mut |_| {
+    let result = reader.feed(&mut bytes, &LIMITS, &mut Inflater::default(), &mut |_| {
         calls += 1;
         if calls == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -214,7 +215,7 @@ fn a_violation_ends_the_reading_and_frees_the_message() {
 
 #[test]
 fn the_limit_counts_all_fragments() {
-    let limits = ReadLimits { max_message_bytes: 10 };
+    let limits = ReadLimits { max_message_bytes: 10, deflate: false };
     let part = |fin, opcode, len: usize| frame(fin, opcode, &vec![b'x'; len]);
     let fits = [
         part(false, OpCode::Text, 4),
@@ -358,7 +359,7 @@ proptest! {
 
     #[test]
     fn garbage_is_judged_alike_however_it_is_cut(bytes in prop::collection::vec(any::<u8>(), 0..600), sizes in prop::collection::vec(1..90usize, 1..12)) {
-        let limits = ReadLimits { max_message_bytes: 300 };
+        let limits = ReadLimits { max_message_bytes: 300, deflate: false };
         prop_assert_eq!(feed_in(&bytes, &sizes, &limits), feed_in(&bytes, &[bytes.len().max(1)], &limits));
     }
 
@@ -369,7 +370,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         sizes in prop::collection::vec(1..500usize, 1..12),
     ) {
-        let limits = ReadLimits { max_message_bytes: 5000 };
+        let limits = ReadLimits { max_message_bytes: 5000, deflate: false };
         let mut bytes: Vec<u8> = messages.iter().flat_map(|message| frames_of(message, &mut Vec::new())).collect();
         for (place, value) in damage {
             if !bytes.is_empty() {
