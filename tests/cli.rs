@@ -293,7 +293,8 @@ fn help_shows_every_setting_under_its_heading() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let help = stdout(&output);
     for name in tickcast::cli::setting_names() {
-        assert!(help.contains(&format!("--{name} ")), "{name}");
+        let shown = [format!("--{name} "), format!("--{name}[=")];
+        assert!(shown.iter().any(|shown| help.contains(shown)), "{name}");
     }
     for heading in [
         "Network",

@@ -100,16 +100,21 @@ impl Peer {
         }
     }
 
-    /// Subscribes, and waits for the answer.
     fn subscribe(&mut self, params: Value) {
         let request = json!({"method": "subscribe", "params": params}).to_string();
         self.send(0x81, request.as_bytes());
+    }
+
+    /// The next message of data; answers on the way are to say yes.
+    fn data(&mut self) -> (Value, bool) {
         loop {
             let (text, deflated) = self.text();
-            if text.starts_with(r#"{"method""#) {
-                assert!(text.contains(r#""success":true"#), "{text}");
+            let message: Value = serde_json::from_str(&text).expect("JSON");
+            if message.get("method").is_some() {
+                assert_eq!(message["success"], true, "{text}");
                 assert!(!deflated, "a short answer is not worth it");
-                return;
+            } else if message["channel"] != "heartbeat" {
+                return (message, deflated);
             }
         }
     }
@@ -218,16 +223,23 @@ fn what_is_sent_compressed_is_read_and_what_breaks_the_rules_is_refused() {
     assert!(grown < 8 << 20, "{grown} bytes more after bombs");
 }
 
-/// The texts of so many data messages, by what they are about, of two clients in turn.
+/// So many data messages, by what they are about, of two clients in turn, each of which is found to be told everything: its text
+/// but for `prev`, and whether it was compressed. (`prev` is of what was told to those of the same form, who may have come later.)
 fn follow(peers: &mut [Peer; 2], count: usize) -> [HashMap<String, (String, bool)>; 2] {
     let mut texts = [HashMap::new(), HashMap::new()];
+    let mut last = [HashMap::new(), HashMap::new()];
     for _ in 0..count {
-        for (peer, texts) in peers.iter_mut().zip(&mut texts) {
-            let (text, deflated) = peer.text();
-            let message: Value = serde_json::from_str(&text).expect("JSON");
-            let key =
-                ["channel", "type", "symbol", "depth", "seq"].map(|name| message[name].to_string());
-            texts.insert(key.join(" "), (text, deflated));
+        for (i, peer) in peers.iter_mut().enumerate() {
+            let (mut message, deflated) = peer.data();
+            let about = ["channel", "symbol", "depth"].map(|name| message[name].to_string());
+            let prev = message.as_object_mut().expect("an object").remove("prev");
+            let before = last[i].insert(about.clone(), message["seq"].clone());
+            if message["type"] == "update" && before.is_some() {
+                assert_eq!(prev, before, "{message}");
+            }
+            let [channel, symbol, depth] = about;
+            let key = format!("{channel} {} {symbol} {depth} {}", message["type"], message["seq"]);
+            texts[i].insert(key, (message.to_string(), deflated));
         }
     }
     texts

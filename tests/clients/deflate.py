@@ -28,7 +28,9 @@ async def native(url, count, compression):
             text = await socket.recv()
             message = json.loads(text)
             if message.get("channel") in ("trade", "quote", "book"):
-                got[key(message)] = text
+                # Of what was told to those of the same form, who may have come later.
+                message.pop("prev", None)
+                got[key(message)] = message
     return got
 
 
