@@ -143,6 +143,24 @@ pub const BEHIND_SHARE: usize = 4;
 /// that reads some KB a second needs 20 s for 64 KiB, below which neither kernel may say that there is room.
 pub const SLOW_GRACES: u64 = 4;
 
+// ---------------------------------------------------------------- resuming
+
+/// Ticks of the ring that are looked through at a time for what clients missed: 0.1 ms or so, less
+/// than a slice of the time that newcomers have.
+pub const TRAIL_TICKS: usize = 2_048;
+
+/// Events that are replayed to a client before others get their turn: about 0.1 ms.
+pub const REPLAYED_AT_ONCE: usize = 256;
+
+/// How long the places of all events on the ring are kept up to date after somebody last asked for
+/// them, milliseconds: clients that were cut off together come back within the time that a drain
+/// tells them, [`DRAIN_SPREAD`], or some seconds later.
+pub const TRAILS_KEPT_MS: u64 = 10_000;
+
+/// Milliseconds after which a browser comes back whose stream of events broke, while the server does
+/// not say otherwise: less than Chromium's own 3 s, more than a blink.
+pub const SSE_RETRY_MS: u64 = 1_000;
+
 // ---------------------------------------------------------------- bars and tickers
 
 /// Time after a bar's end, by its venue's clock, at which it closes although no later trade has come:
@@ -251,6 +269,10 @@ pub const MESSAGE_BYTES_RANGE: RangeInclusive<usize> = KIB..=16 * MIB;
 /// Symbols in one request. Larger sets are several requests, or a wildcard, so that one request
 /// cannot occupy a reactor for long.
 pub const REQUEST_SYMBOLS: usize = 1_000;
+
+/// Largest `history` of a subscription, trades or bars: as many as an answer over HTTP has
+/// ([`REST_ITEMS_MAX`]), some 200 KB, a fifth of an outbox.
+pub const REQUEST_HISTORY: u16 = 1_000;
 
 /// Bytes of the longest symbol that is looked up or repeated in an error, `venue:BASE-QUOTE`.
 pub const SYMBOL_BYTES: usize = 48;

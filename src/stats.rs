@@ -40,6 +40,12 @@ pub struct Report {
     pub fell_behind: u64,
     /// Times that one had caught up.
     pub caught_up: u64,
+    /// Subscriptions that went on where their client was.
+    pub resumed: u64,
+    /// Subscriptions whose client could not be told what it missed.
+    pub not_resumed: u64,
+    /// Messages that clients had missed and were sent.
+    pub replayed: u64,
     /// Heartbeats sent.
     pub heartbeats: u64,
     /// Writes to sockets.
@@ -109,6 +115,9 @@ impl Default for Report {
             conflated: 0,
             fell_behind: 0,
             caught_up: 0,
+            resumed: 0,
+            not_resumed: 0,
+            replayed: 0,
             heartbeats: 0,
             sends: 0,
             blocked: 0,

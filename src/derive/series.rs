@@ -157,6 +157,9 @@ pub struct Series {
     changed: u8,
     /// Bits of spans whose newest closed bar changed since it was sent.
     amended: u8,
+    /// Bits of spans of which something was not told, for nobody listened: it has used up a sequence, so
+    /// that whoever comes back sees that there was something.
+    untold: u8,
     /// Event time of the newest trade, and by how much it is ahead of its receipt.
     newest_ns: i64,
     ahead_ns: i64,
@@ -188,6 +191,7 @@ impl Series {
             sent_ns: [i64::MIN; Span::ALL.len()],
             changed: 0,
             amended: 0,
+            untold: 0,
             newest_ns: 0,
             ahead_ns: 0,
             restarted: false,
@@ -288,15 +292,29 @@ impl Series {
 
     fn emit(&mut self, bar: &Bar, at_ns: i64, turn: &mut Turn<'_>) {
         if turn.wanted & bar.span.bit() == 0 {
-            return;
+            return self.pass_over(bar.span.bit());
         }
+        self.untold &= !bar.span.bit();
         let seq = &mut self.seqs[bar.span as usize];
         *seq += 1;
         (turn.emit)(&Bar { recv_ns: at_ns.max(0) as u64, ..*bar }, *seq);
     }
 
+    /// Something of these spans is not told; one sequence stands for all of it.
+    fn pass_over(&mut self, spans: u8) {
+        let first = spans & !self.untold;
+        if first == 0 {
+            return;
+        }
+        self.untold |= first;
+        for span in Span::ALL.into_iter().filter(|span| first & span.bit() != 0) {
+            self.seqs[span as usize] += 1;
+        }
+    }
+
     /// Sends what changed and was not sent too recently.
     fn send(&mut self, at_ns: i64, turn: &mut Turn<'_>) {
+        self.pass_over(self.changed & !turn.wanted);
         self.changed &= turn.wanted;
         if (self.changed | self.amended) == 0 {
             return;
@@ -398,6 +416,12 @@ impl Series {
         self.window.go_back(deal.at_ns, turn.buckets);
         self.newest_ns = 0;
         self.late_run = 0;
+    }
+
+    /// Somebody takes a snapshot of a span, and listens from now on: what is not told after they leave
+    /// counts anew.
+    pub fn listened(&mut self, span: Span) {
+        self.untold &= !span.bit();
     }
 
     /// The bar of an interval that is not over; none of [`Span::Rolling`].

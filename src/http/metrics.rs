@@ -26,7 +26,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 28] = [
+const FAMILIES: [Family; 31] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -48,6 +48,24 @@ const FAMILIES: [Family; 28] = [
         "Quotes replaced by later ones before they were sent.",
         "counter",
         |r| r.conflated,
+    ),
+    (
+        "tickcast_resumed_total",
+        "Subscriptions that went on where their client was.",
+        "counter",
+        |r| r.resumed,
+    ),
+    (
+        "tickcast_not_resumed_total",
+        "Subscriptions whose client could not be told what it missed.",
+        "counter",
+        |r| r.not_resumed,
+    ),
+    (
+        "tickcast_replayed_total",
+        "Messages that clients had missed and were sent.",
+        "counter",
+        |r| r.replayed,
     ),
     ("tickcast_heartbeats_total", "Heartbeats sent.", "counter", |r| r.heartbeats),
     ("tickcast_sends_total", "Writes to sockets.", "counter", |r| r.sends),

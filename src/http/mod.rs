@@ -9,6 +9,8 @@ pub(crate) mod exchange;
 mod metrics;
 mod publish;
 pub(crate) mod rest;
+mod socket;
+mod sse;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -27,7 +29,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::ingest::FeedStats;
 use crate::limits;
@@ -40,6 +42,7 @@ use crate::wire::form::{Form, Framing};
 pub(crate) use body::Body;
 pub(crate) use publish::Door;
 use rest::{Rest, Route};
+use socket::{Socket, Takeover};
 
 /// What the control plane shows and hands on.
 #[derive(Debug)]
@@ -116,11 +119,30 @@ async fn connection(
     plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
     let _ = stream.set_nodelay(true);
+    let stream = Arc::new(stream);
+    let (door, taken) = Takeover::new(&stream);
+    let left = serve(&plane, Socket(stream), peer, door, taken).await;
+    if let Some((opening, stream)) = left {
+        sse::hand_over(opening, stream, peer);
+    }
+    plane.counters.handshakes.fetch_sub(1, Ordering::Relaxed);
+    drop(permit);
+}
+
+/// Serves a connection by HTTP until it ends, or until a request takes it over; then what for, and the
+/// socket.
+async fn serve(
+    plane: &Rc<Plane>,
+    socket: Socket,
+    peer: SocketAddr,
+    door: Rc<Takeover>,
+    taken: oneshot::Receiver<sse::Opening>,
+) -> Option<(sse::Opening, Arc<TcpStream>)> {
     let service = service_fn({
-        let plane = plane.clone();
+        let (plane, door) = (plane.clone(), door.clone());
         move |request| {
-            let plane = plane.clone();
-            async move { Ok::<_, Infallible>(answer(&plane, request, peer).await) }
+            let (plane, door) = (plane.clone(), door.clone());
+            async move { Ok::<_, Infallible>(answer(&plane, request, peer, &door).await) }
         }
     });
     let mut served = std::pin::pin!(
@@ -130,11 +152,12 @@ async fn connection(
             .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
             // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
             .half_close(true)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(socket), service)
             .with_upgrades()
     );
     let result = tokio::select! {
         result = served.as_mut() => result,
+        Ok(opening) = taken => return Some((opening, door.stream()?)),
         // Who asks and does not read the answers would otherwise keep others out for ever.
         () = tokio::time::sleep(plane.handshake_timeout * limits::HTTP_TIMEOUTS) => {
             served.as_mut().graceful_shutdown();
@@ -145,27 +168,25 @@ async fn connection(
     if let Err(error) = result {
         tracing::debug!(%error, %peer, "connection failed");
     }
-    plane.counters.handshakes.fetch_sub(1, Ordering::Relaxed);
-    drop(permit);
+    None
 }
 
 async fn answer(
     plane: &Rc<Plane>,
     mut request: Request<Incoming>,
     peer: SocketAddr,
+    door: &Takeover,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
+    if request.uri().path() == sse::PATH {
+        return sse::answer(plane, &request, door).await;
+    }
     let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, request, peer).await,
     };
-    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
-    if clients >= plane.max_clients || plane.draining.load(Ordering::Relaxed) {
-        plane.counters.full.fetch_add(1, Ordering::Relaxed);
-        let mut response =
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    if let Some(response) = full(plane) {
         return response;
     }
     let choices = upgrade::Choices {
@@ -188,6 +209,19 @@ async fn answer(
             *response
         }
     }
+}
+
+/// What a client is answered that there is no room for, or no time.
+fn full(plane: &Plane) -> Option<Response<Body>> {
+    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    if clients < plane.max_clients && !plane.draining.load(Ordering::Relaxed) {
+        return None;
+    }
+    plane.counters.full.fetch_add(1, Ordering::Relaxed);
+    let mut response =
+        plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    Some(response)
 }
 
 /// Answers what is no WebSocket for ticks.
@@ -257,7 +291,8 @@ async fn hand_over(
     let adopt = async {
         let (stream, early) = socket_of(upgraded).await?;
         let Opening { dialect, form, streams } = opening;
-        Some(Adopt { stream: stream.into_std().ok()?, peer, dialect, form, streams, early })
+        let stream = stream.into_std().ok()?;
+        Some(Adopt { stream, peer, dialect, form, streams, early, events: None })
     };
     match adopt.await {
         Some(adopt) => link.send(Command::Adopt(Box::new(adopt))),
@@ -270,8 +305,8 @@ async fn hand_over(
 /// The socket of an upgrade whose answer is sent, and what the client has sent since.
 async fn socket_of(upgraded: fastwebsockets::upgrade::UpgradeFut) -> Option<(TcpStream, Vec<u8>)> {
     let upgraded = upgraded.await.ok()?.into_inner().into_inner();
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+    Some((Arc::into_inner(parts.io.into_inner().0)?, parts.read_buf.to_vec()))
 }
 
 /// A plain text answer.

@@ -114,6 +114,11 @@ impl Reactor {
         for _ in 0..limits::READS_PER_WAKE {
             match stream.try_read(&mut buffer) {
                 Ok(0) => {
+                    // A stream of events goes on to who has said all it had to say; who is gone shows at
+                    // the next write.
+                    if core.is_stream(id) {
+                        return false;
+                    }
                     // It may only have shut its sending side, and wait for its answers.
                     core.flush(id);
                     core.remove(id, Reason::Lost);
@@ -181,6 +186,9 @@ impl Core {
         }
         if !adopt.streams.is_empty() {
             self.binance_open(id, adopt.streams);
+        }
+        if let Some(stream) = adopt.events {
+            self.open_events(id, *stream);
         }
         if self.draining {
             self.drain_one(id);

@@ -24,6 +24,9 @@ impl BarLine {
         let wanted = Wanted::new(state.demand.get_or_insert_default().clone(), span);
         let mut bars = BarLine { line: Line::default(), bar: None, from: 0, wanted };
         bars.take_over(state);
+        if let Some(series) = &mut state.series {
+            series.listened(span);
+        }
         bars
     }
 
@@ -71,20 +74,24 @@ impl Core {
         }
     }
 
+    /// The index of the bars of a span, which are wanted from now on if nobody listened to them.
+    pub(super) fn bar_line(&mut self, instrument: u32, span: Span) -> usize {
+        let Entry { bars, info, .. } = &mut self.market.entries[instrument as usize];
+        if let Some(at) = bars.iter().position(|bars| bars.span() == span) {
+            return at;
+        }
+        let slot = self.state.slot(info.id);
+        bars.push(BarLine::new(span, &mut slot.lock()));
+        bars.len() - 1
+    }
+
     /// Makes a topic of bars, and writes the newest as snapshot where there is one.
     pub(super) fn join_bars(&mut self, key: &Key, terms: Terms, out: &mut Vec<u8>) {
         let Some(span) = key.channel.span(key.depth) else { return };
         self.flush_gathered(key, terms);
-        let Entry { heads, bars, info, last_quote, last_trade, .. } =
+        let at = self.bar_line(key.instrument, span);
+        let Entry { heads, bars, last_quote, last_trade, .. } =
             &mut self.market.entries[key.instrument as usize];
-        let at = match bars.iter().position(|bars| bars.span() == span) {
-            Some(at) => at,
-            None => {
-                let slot = self.state.slot(info.id);
-                bars.push(BarLine::new(span, &mut slot.lock()));
-                bars.len() - 1
-            }
-        };
         let BarLine { line, bar, .. } = &mut bars[at];
         let place = line.find_or_make(key, terms.cadence);
         let topic = &mut line.topics[place];

@@ -46,6 +46,7 @@ impl Reactor {
             dialect: Dialect::Native,
             form: Form::NATIVE,
             streams: Vec::new(),
+            events: None,
             early: Vec::new(),
         };
         self.tasks.block_on(&self.runtime, async {

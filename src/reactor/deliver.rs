@@ -279,6 +279,7 @@ impl Core {
         self.words = words;
         if taken > 0 {
             self.link.position.store(self.consumer.position(), Ordering::Release);
+            self.joiners.extend(self.parked.drain(..));
         }
         taken
     }

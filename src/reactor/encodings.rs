@@ -131,6 +131,20 @@ impl Encodings {
         self.deflated
     }
 
+    /// Takes in bytes that are framed already.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> Range {
+        let full =
+            self.chunks.back().is_none_or(|chunk| chunk.capacity() - chunk.len() < bytes.len());
+        if full {
+            self.open(bytes.len());
+        }
+        let chunk = self.chunks.len() - 1;
+        let last = &mut self.chunks[chunk];
+        let start = last.len() as u32;
+        last.extend_from_slice(bytes);
+        Range { chunk: self.first.wrapping_add(chunk as u32), start, len: bytes.len() as u32 }
+    }
+
     fn open(&mut self, need: usize) {
         let chunk = match self.spare.pop() {
             Some(chunk) if chunk.capacity() >= need => chunk,

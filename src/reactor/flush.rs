@@ -12,7 +12,6 @@ use crate::clock;
 use crate::limits;
 use crate::session::Session;
 use crate::session::end::{CLOSE_SLOW, End, Reason};
-use crate::wire::frame;
 use crate::wire::native::Lag;
 
 /// Writes without asking tokio whether the socket takes bytes, which it nearly always does: to ask
@@ -82,6 +81,10 @@ impl Core {
         if session.out.is_empty() {
             return self.flushed(id);
         }
+        if session.special && session.form.is_stream() {
+            self.push_event_id(id);
+        }
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let bytes = session.out.gather(&self.encodings, &mut self.scratch);
         let result = write(&session.stream, bytes);
         let all = matches!(result, Ok(n) if n == bytes.len());
@@ -254,10 +257,8 @@ impl Core {
             return;
         }
         session.special = true;
-        session.out.push_own(&mut self.encodings, |out| match code {
-            Some(code) => frame::close(code, text, out),
-            None => frame::close_empty(out),
-        });
+        let form = session.form;
+        session.out.push_own(&mut self.encodings, |out| form.close(code, text, out));
         let deadline_ms = self.now.ms + limits::CLOSE_TIMEOUT.as_millis() as u64;
         session.end = Some(Box::new(End { reason, deadline_ms, shut: false }));
         if session.crowded {

@@ -12,8 +12,10 @@ use tokio::sync::oneshot;
 
 use super::wake::Wake;
 use crate::session::Dialect;
+use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report};
 use crate::wire::form::Form;
+use crate::wire::request::Target;
 
 /// What the reactors are told at the start.
 #[derive(Clone, Debug)]
@@ -98,4 +100,16 @@ pub(crate) struct Adopt {
     pub(crate) streams: Vec<String>,
     /// Bytes that came right behind the handshake.
     pub(crate) early: Vec<u8>,
+    /// Of a stream of events: how it begins.
+    pub(crate) events: Option<Box<Stream>>,
+}
+
+/// How a stream of server-sent events begins.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// The head of the HTTP response.
+    pub(crate) head: Vec<u8>,
+    pub(crate) targets: Vec<Target>,
+    /// Where the client was before.
+    pub(crate) start: Start,
 }

@@ -10,10 +10,12 @@ use std::collections::VecDeque;
 use super::Core;
 use super::deliver::book_head;
 use super::market::{Entry, Wildcard};
+use super::resume::Step;
 use super::strokes::view_here;
 use crate::clock;
 use crate::limits;
 use crate::session::Join;
+use crate::session::resume::{Begin, Start};
 use crate::session::subs::{Key, Sub, Terms};
 use crate::wire::encode;
 use crate::wire::request::Channel;
@@ -21,10 +23,22 @@ use crate::wire::request::Channel;
 impl Core {
     /// Adds a subscription that the session does not have yet.
     pub(crate) fn subscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
+        self.subscribe_from(id, key, terms, wild, Begin::NOW);
+    }
+
+    /// The same, beginning so.
+    pub(crate) fn subscribe_from(
+        &mut self,
+        id: u32,
+        key: Key,
+        terms: Terms,
+        wild: bool,
+        begin: Begin,
+    ) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.subs.insert(key, Sub { terms, wild, waits: false });
         self.report.subscriptions += 1;
-        if key.channel == Channel::Trade {
+        if key.channel == Channel::Trade && begin == Begin::NOW {
             // Trades have no state to begin with.
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
                 entry.trade.join(id, &key, terms.cadence, terms.lane);
@@ -32,7 +46,7 @@ impl Core {
         } else if key.channel == Channel::Book && encode::is_unbegun(key.form) {
             self.follow_book(id, key, terms);
         } else {
-            self.join_later(id, Join { key, fresh: true });
+            self.join_later(id, Join { key, fresh: true, begin });
         }
     }
 
@@ -40,7 +54,7 @@ impl Core {
     /// itself, over HTTP, as soon as it has its answer, and it has to lie in what it is told.
     fn follow_book(&mut self, id: u32, key: Key, terms: Terms) {
         let began_ns = clock::now().mono_ns;
-        self.join(id, Join { key, fresh: true }, terms);
+        self.join(id, Join { key, fresh: true, begin: Begin::default() }, terms);
         self.newcomer_took(began_ns);
     }
 
@@ -77,18 +91,23 @@ impl Core {
 
     /// Another snapshot of something subscribed.
     pub(crate) fn rejoin(&mut self, id: u32, key: Key) {
-        if key.channel != Channel::Trade {
-            self.join_later(id, Join { key, fresh: false });
+        self.rejoin_from(id, key, Begin::NOW);
+    }
+
+    /// The same, with what is to come before it.
+    pub(crate) fn rejoin_from(&mut self, id: u32, key: Key, begin: Begin) {
+        if key.channel != Channel::Trade || begin.history > 0 {
+            self.join_later(id, Join { key, fresh: false, begin });
         }
     }
 
-    /// Joins another topic, with a snapshot.
-    pub(crate) fn join_anew(&mut self, id: u32, key: Key) {
-        self.join_later(id, Join { key, fresh: true });
+    /// Joins another topic, with a snapshot or what the client missed.
+    pub(crate) fn join_anew(&mut self, id: u32, key: Key, begin: Begin) {
+        self.join_later(id, Join { key, fresh: true, begin });
         // A snapshot that waits is of a topic that it is not in any more.
         if let Some(session) = self.sessions.get_mut(id as usize) {
             let waiting = session.joins.iter_mut().filter(|join| join.key == key);
-            waiting.for_each(|join| join.fresh = true);
+            waiting.for_each(|join| (join.fresh, join.begin) = (true, begin));
         }
     }
 
@@ -157,7 +176,20 @@ impl Core {
             let Some(sub) = session.subs.get_mut(&join.key) else { continue };
             sub.waits = false;
             let terms = sub.terms;
-            self.join(id, join, terms);
+            match self.begin(id, join, terms) {
+                Step::Done => {}
+                Step::Part(seq) => self.put_back(id, join, Start::Going(seq)),
+                Step::Later => {
+                    self.put_back(id, join, join.begin.start);
+                    self.parked.push(id);
+                    break;
+                }
+                Step::Looking => {
+                    self.put_back(id, join, join.begin.start);
+                    self.joiners.push_front(id);
+                    break;
+                }
+            }
             done += 1;
         }
         if self.urgent.back() == Some(&id) {
@@ -167,13 +199,33 @@ impl Core {
         done
     }
 
-    fn join(&mut self, id: u32, Join { key, fresh }: Join, terms: Terms) {
-        if key.instrument as usize >= self.market.entries.len() {
-            return;
+    /// A join that is not done goes on where it is.
+    fn put_back(&mut self, id: u32, mut join: Join, start: Start) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        if let Some(sub) = session.subs.get_mut(&join.key) {
+            sub.waits = true;
+            join.begin.start = start;
+            session.joins.push_front(join);
         }
+    }
+
+    fn begin(&mut self, id: u32, join: Join, terms: Terms) -> Step {
+        if join.key.instrument as usize >= self.market.entries.len() {
+            return Step::Done;
+        }
+        // What is told in sums is not told again one by one.
+        if join.begin.start == Start::Now || !terms.cadence.is_every() {
+            self.join(id, join, terms);
+            return Step::Done;
+        }
+        self.resume(id, join, terms)
+    }
+
+    /// Sends a snapshot, with what is to come before it, and takes the session into the topic.
+    pub(super) fn join(&mut self, id: u32, Join { key, fresh, begin }: Join, terms: Terms) {
         let mut message = Vec::new();
         match key.channel {
-            Channel::Trade => {}
+            Channel::Trade => self.join_trades(&key, terms),
             Channel::Quote => self.join_quotes(&key, terms, &mut message),
             Channel::Status => self.join_status(&key, terms, &mut message),
             Channel::Book => self.join_book(&key, terms, &mut message),
@@ -190,9 +242,23 @@ impl Core {
         {
             held.forget(std::iter::once(&key));
         }
-        if !message.is_empty() {
-            self.push_framed(id, |encodings, out| encodings.own(key.form, &message, out));
+        let mut frames = Vec::new();
+        if begin.history > 0 {
+            self.past(&key, terms, begin.history.into(), &mut frames);
         }
+        if !(frames.is_empty() && message.is_empty()) {
+            self.push_framed(id, |encodings, out| {
+                out.extend_from_slice(&frames);
+                if !message.is_empty() {
+                    encodings.own(key.form, &message, out);
+                }
+            });
+        }
+    }
+
+    fn join_trades(&mut self, key: &Key, terms: Terms) {
+        self.flush_gathered(key, terms);
+        self.market.entries[key.instrument as usize].trade.find_or_make(key, terms.cadence);
     }
 
     fn join_quotes(&mut self, key: &Key, terms: Terms, message: &mut Vec<u8>) {

@@ -24,16 +24,19 @@ mod joins;
 pub(crate) mod lanes;
 pub(crate) mod market;
 mod pace;
+mod resume;
 pub(crate) mod runs;
+mod sse;
 mod strokes;
 mod tend;
 #[cfg(test)]
 mod tests;
 mod timer;
 pub(crate) mod topic;
+mod trails;
 pub(crate) mod wake;
 
-pub(crate) use hub::{Adopt, Command, Hub, Link, Settings};
+pub(crate) use hub::{Adopt, Command, Hub, Link, Settings, Stream};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -59,6 +62,7 @@ use crate::reactor::market::Market;
 use crate::reactor::pace::Pace;
 use crate::reactor::tend::Paced;
 use crate::reactor::timer::Timer;
+use crate::reactor::trails::Trails;
 use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::reader::ReadLimits;
@@ -97,6 +101,8 @@ pub(crate) struct Core {
     pub(crate) overflowing: Vec<u32>,
     /// Sessions that have joins to do.
     pub(crate) joiners: VecDeque<u32>,
+    /// Of these, those whose next join waits for ticks that this reactor has not taken yet.
+    pub(crate) parked: Vec<u32>,
     /// How many sessions hold back a paced feed.
     pub(crate) crowd: usize,
     pub(crate) report: Report,
@@ -117,6 +123,10 @@ pub(crate) struct Core {
     scratch: Vec<u8>,
     /// Where the next round of tending starts.
     tended: usize,
+    /// Where events lie on the ring, while somebody asks for that.
+    trails: Option<Box<Trails>>,
+    /// Scratch for ticks of the past.
+    past: Vec<tick::Tick>,
 }
 
 /// A reactor's thread-local part.
@@ -225,6 +235,9 @@ impl Core {
             paced: Paced::default(),
             overflowing: Vec::new(),
             joiners: VecDeque::new(),
+            parked: Vec::new(),
+            trails: None,
+            past: Vec::new(),
             crowd: 0,
             report,
             state,

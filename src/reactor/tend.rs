@@ -23,10 +23,15 @@ pub(super) struct Paced {
     squares: f64,
 }
 
+/// What is no event, with the blank line that an outbox may be cut at.
+const COMMENT: &[u8] = b":\n\n";
+
 /// What a session's clocks ask for.
 enum Due {
     Nothing,
     Heartbeat,
+    /// The same, for a stream of events.
+    Comment,
     Ping,
     DeadPeer,
     /// Nothing went to the socket for half the grace.
@@ -44,13 +49,17 @@ impl Core {
         }
         let slots = self.sessions.capacity();
         let share = (slots / limits::TEND_SHARES).max(limits::TEND_SESSIONS).min(slots);
-        let mut heartbeat = None;
+        let (mut heartbeat, mut comment) = (None, None);
         for _ in 0..share {
             let id = self.tended as u32;
             self.tended = (self.tended + 1) % slots.max(1);
             self.note_rate(id);
             match self.due(id) {
                 Due::Nothing => {}
+                Due::Comment => {
+                    let range = *comment.get_or_insert_with(|| self.encodings.raw(COMMENT));
+                    self.heartbeat(id, range);
+                }
                 Due::Heartbeat => {
                     let now_ns = self.now.ns;
                     let range = *heartbeat.get_or_insert_with(|| {
@@ -72,6 +81,7 @@ impl Core {
             }
         }
         self.trim_journals();
+        self.drop_trails();
         self.set_pace();
         self.publish_report();
     }
@@ -125,7 +135,8 @@ impl Core {
         if session.out.is_blocked() && stuck_ms >= grace_ms / 2 && session.not_taken.is_none() {
             return Due::Look;
         }
-        if now >= session.ping_ms {
+        // Nothing comes back on a stream of events: the kernel finds out about a dead peer.
+        if now >= session.ping_ms && !session.form.is_stream() {
             return if session.pinged { Due::DeadPeer } else { Due::Ping };
         }
         let idle = !session.out.is_blocked() && !session.queued;
@@ -133,7 +144,7 @@ impl Core {
             && idle
             && session.silent_ms(now) >= limits::HEARTBEAT.as_millis() as u64
         {
-            return Due::Heartbeat;
+            return if session.form.is_stream() { Due::Comment } else { Due::Heartbeat };
         }
         Due::Nothing
     }
@@ -250,9 +261,13 @@ impl Core {
             return;
         }
         if session.dialect == Dialect::Native {
+            let form = session.form;
             let mut message = Vec::new();
             native::drain(&mut message, spread);
-            self.push_own(id, |out| frame::text(&message, out));
+            self.push_own(id, |out| form.frame(&message, out));
+            if form.is_stream() {
+                self.push_retry(id, spread);
+            }
         } else if session.dialect == Dialect::Binance {
             self.binance_shutdown(id);
         }

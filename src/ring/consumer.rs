@@ -1,5 +1,6 @@
 //! The reading side.
 
+use super::RingError;
 use super::slot::Ring;
 use super::sync::{Arc, Ordering, fence};
 
@@ -89,6 +90,38 @@ impl<const W: usize> Consumer<W> {
     #[inline]
     pub fn position(&self) -> u64 {
         self.next
+    }
+
+    /// Goes to `position`, back or ahead, as if this were a reader that begins there: an entry that
+    /// has been overwritten shows at the next poll, which says [`Poll::Lapped`].
+    ///
+    /// # Errors
+    /// [`RingError::Ahead`] when `position` is greater than the tail; the reader stays where it is.
+    pub fn seek(&mut self, position: u64) -> Result<(), RingError> {
+        let tail = self.ring.tail.load(Ordering::Acquire);
+        if position > tail {
+            return Err(RingError::Ahead { position, tail });
+        }
+        self.next = position;
+        Ok(())
+    }
+
+    /// Another reader that begins where this one stands.
+    pub fn fork(&self) -> Self {
+        Self::new(Arc::clone(&self.ring), self.next)
+    }
+
+    /// The oldest entry at which a reader may begin without being lapped by the batch that is being
+    /// written: seven eighths of the slots before the tail.
+    pub fn oldest(&self) -> u64 {
+        let capacity = self.ring.capacity();
+        let tail = self.ring.tail.load(Ordering::Acquire);
+        tail.saturating_sub(capacity - (capacity / 8).max(1))
+    }
+
+    /// How many entries the ring holds.
+    pub fn slots(&self) -> u64 {
+        self.ring.capacity()
     }
 
     /// How many published entries this reader has not read; more than the ring's slots means that

@@ -99,6 +99,24 @@ fn two_readers_while_the_writer_wraps() {
     });
 }
 
+/// A reader that has read to the tail goes back to an entry which is about to be overwritten.
+#[test]
+fn a_reader_goes_back_while_the_writer_wraps() {
+    loom::model(|| {
+        let (mut producer, handle) = channel::<2>(2).expect("a small ring");
+        publish(&mut producer, 1);
+        let mut consumer = handle.consumer();
+        let reader = thread::spawn(move || {
+            let _ = poll(&mut consumer, 1);
+            consumer.seek(0).expect("published");
+            let _ = poll(&mut consumer, 2);
+            consumer
+        });
+        publish(&mut producer, 2);
+        drain(reader.join().expect("the reader"), 3);
+    });
+}
+
 /// A batch overwrites the oldest entries under a reader who copies several at once, across the
 /// end of the memory; what becomes visible is all of a batch or nothing.
 #[test]

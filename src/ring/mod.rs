@@ -74,6 +74,11 @@
 //!
 //! Positions are 64 bits wide and do not wrap: 10^9 entries per second would take 584 years.
 //!
+//! # History
+//!
+//! A reader may go back ([`Consumer::seek`]): its next poll is that of a reader which begins there, so
+//! what holds for the one holds for the other. What was overwritten shows as a lap.
+//!
 //! # After a lap
 //!
 //! A lapped consumer continues at the tail, not at the oldest entry that is left. Right at the

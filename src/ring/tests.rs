@@ -144,6 +144,26 @@ fn refuses_to_start_ahead_of_the_tail() {
 }
 
 #[test]
+fn a_reader_goes_back_as_far_as_the_history_reaches() {
+    let (mut producer, handle) = channel::<3>(64).expect("a ring");
+    (0..200).for_each(|position| {
+        producer.publish(&entry(position));
+    });
+    let mut consumer = handle.consumer();
+    assert!(consumer.seek(201).is_err());
+    assert_eq!((consumer.position(), consumer.oldest()), (200, 144));
+    consumer.seek(consumer.oldest()).expect("published");
+    let mut fork = consumer.fork();
+    let mut out = [[0; 3]; 64];
+    assert_eq!(consumer.poll(&mut out), Poll::Read(56));
+    assert_eq!(out[0], entry(144));
+    assert_eq!((consumer.position(), fork.position()), (200, 144));
+    assert_eq!(fork.poll(&mut out[..1]), Poll::Read(1));
+    consumer.seek(100).expect("published");
+    assert_eq!(consumer.poll(&mut out), Poll::Lapped(100));
+}
+
+#[test]
 fn seven_eighths_are_history_and_more_than_the_slots_are_a_lap() {
     let (mut producer, handle) = channel::<3>(64).expect("a small ring");
     let mut out = [[0; 3]; 64];

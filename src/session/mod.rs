@@ -12,6 +12,7 @@ pub(crate) mod held;
 pub(crate) mod outbox;
 pub mod reader;
 pub(crate) mod requests;
+pub(crate) mod resume;
 pub mod sock_diag;
 pub(crate) mod subs;
 pub(crate) mod symbols;
@@ -31,6 +32,7 @@ use crate::session::end::End;
 use crate::session::held::Held;
 use crate::session::outbox::Outbox;
 use crate::session::reader::Reader;
+use crate::session::resume::Begin;
 use crate::session::subs::{Key, Subs};
 use crate::wire::form::Form;
 use crate::wire::request::Mode;
@@ -59,6 +61,7 @@ pub(crate) struct Join {
     pub(crate) key: Key,
     /// Not in its topic yet; otherwise the client only asked for another snapshot.
     pub(crate) fresh: bool,
+    pub(crate) begin: Begin,
 }
 
 /// See the module. Times are milliseconds of the reactor's monotonic clock.
@@ -216,6 +219,7 @@ impl Session {
             || self.stuck_ms != 0
             || self.overflowed
             || self.crowded
+            || self.form.is_stream()
             || !self.joins.is_empty() && !self.joining
     }
 

@@ -174,7 +174,7 @@ impl Own {
 
     fn sent(&mut self, n: usize) {
         self.head += n;
-        while let Some(len) = frame::len_at(&self.bytes[self.frame..]) {
+        while let Some(len) = len_at(&self.bytes[self.frame..]) {
             if self.frame + len > self.head {
                 break;
             }
@@ -190,7 +190,7 @@ impl Own {
     fn cut(&mut self) {
         let end = if self.head > self.frame {
             let rest = &self.bytes[self.frame..];
-            self.frame + frame::len_at(rest).unwrap_or(rest.len()).min(rest.len())
+            self.frame + len_at(rest).unwrap_or(rest.len()).min(rest.len())
         } else {
             self.head
         };
@@ -200,6 +200,15 @@ impl Own {
         // The last words follow: without room they would double what is held.
         self.bytes.reserve_exact(limits::OUTBOX_RESERVED_BYTES);
     }
+}
+
+/// The whole length of the frame or the server-sent event that starts here; `None` where that is not
+/// known yet. A server's frame is final, so its top bit is set; a line of text begins with no such byte.
+fn len_at(bytes: &[u8]) -> Option<usize> {
+    if bytes.first()? & 0x80 != 0 {
+        return frame::len_at(bytes);
+    }
+    bytes.windows(2).position(|end| end == b"\n\n").map(|at| at + 2)
 }
 
 /// Sent bytes below which a blocked outbox is not compacted.

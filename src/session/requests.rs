@@ -1,5 +1,6 @@
 //! What a client says, and what it is answered.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use fastwebsockets::OpCode;
@@ -7,6 +8,7 @@ use serde_json::json;
 
 use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
+use super::resume::{Begin, Loss, Start, Starts};
 use super::subs::{Key, Terms};
 use super::symbols::{Names, Symbols, Unknown};
 use super::{Dialect, Rest};
@@ -19,7 +21,7 @@ use crate::reactor::market::Wildcard;
 use crate::wire::form::Framing;
 use crate::wire::frame;
 use crate::wire::native::push_int;
-use crate::wire::request::{self, Call, Channel, Mode, Refusal, Request, Target};
+use crate::wire::request::{self, Call, Channel, Mode, Refusal, Request, Seqs, Since, Target};
 
 impl Core {
     /// Takes bytes from a client's socket.
@@ -36,6 +38,10 @@ impl Core {
         session.ping_ms = self.now.ms + ping_interval_ms;
         self.report.received_bytes += bytes.len() as u64;
         let (dialect, form) = (session.dialect, session.form);
+        if form.is_stream() {
+            // There is nothing to say on a stream of events.
+            return;
+        }
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
         let mut inflater = std::mem::take(&mut self.inflater);
@@ -117,7 +123,9 @@ impl Core {
         match parsed {
             Err(refusal) => self.refuse(id, &refusal),
             Ok(Request { req_id, call }) => match call {
-                Call::Subscribe(target) => self.subscribe_to(id, req_id.as_deref(), &target),
+                Call::Subscribe(target) => {
+                    self.subscribe_to(id, req_id.as_deref(), &target, Start::Now);
+                }
                 Call::Unsubscribe(target) => self.unsubscribe_from(id, req_id.as_deref(), &target),
                 Call::ListSubscriptions => self.list_subscriptions(id, req_id.as_deref()),
                 Call::ListSymbols { venue } => {
@@ -175,7 +183,14 @@ impl Core {
         self.push_own(id, |out| frame::text(&answer, out));
     }
 
-    fn subscribe_to(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
+    /// Carries out a `subscribe`. `others`: where those begin of which the target does not say it.
+    pub(crate) fn subscribe_to(
+        &mut self,
+        id: u32,
+        req_id: Option<&str>,
+        target: &Target,
+        others: Start,
+    ) {
         self.list_new();
         let depth = target.variant();
         let terms = self.terms(target);
@@ -183,6 +198,10 @@ impl Core {
             return;
         };
         let mut answer = Answer::new();
+        let mut starts = Starts { others, history: target.history, ..Starts::default() };
+        if let Some(since) = &target.since {
+            self.starts_of(since, target, &mut starts, &mut answer);
+        }
         // Carried out after the answer, so that its place is before the first snapshot.
         let mut todo = Vec::new();
         let mut wildcards = Vec::new();
@@ -240,14 +259,63 @@ impl Core {
         }
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("subscribe", req_id);
-        self.push_own(id, |out| frame::text(&answer, out));
+        self.push_own(id, |out| form.frame(&answer, out));
         for key in todo {
-            self.subscribe_anew(id, key, terms, false);
+            self.subscribe_at(id, key, terms, false, starts.of(key.instrument));
         }
         for wildcard in wildcards {
-            self.add_wildcard(wildcard);
+            self.add_wildcard_at(wildcard, &starts);
         }
         self.count_subscriber(id);
+    }
+
+    /// Where a client's subscriptions begin that says where it was.
+    fn starts_of(&self, since: &Since, target: &Target, starts: &mut Starts, answer: &mut Answer) {
+        let known = since.epoch == self.hub.epoch;
+        let start = |seq| if known { Start::After(seq) } else { Start::Lost(Loss::Epoch) };
+        let names = &self.market.symbols;
+        let each = match &since.seq {
+            Seqs::One(seq) => {
+                starts.others = start(*seq);
+                return;
+            }
+            Seqs::Each(each) => each,
+        };
+        let mut asked = HashSet::new();
+        let mut venues = Vec::new();
+        for name in &target.symbols {
+            match names.resolve(name) {
+                Ok(Symbols::One(instrument)) => {
+                    asked.insert(instrument);
+                }
+                Ok(Symbols::All(venue)) => venues.push(venue),
+                Err(_) => {}
+            }
+        }
+        for (name, seq) in each {
+            let instrument = match names.resolve(name) {
+                Ok(Symbols::One(instrument)) => instrument,
+                Ok(Symbols::All(_)) => {
+                    let message =
+                        format!("`since.seq` of {}, expected symbols", request::cut(name));
+                    answer.error(name, &Unknown { code: "bad_value", message, near: Vec::new() });
+                    continue;
+                }
+                Err(unknown) => {
+                    answer.unknown(name, unknown, names);
+                    continue;
+                }
+            };
+            let venue = &self.market.entries[instrument as usize].info.venue;
+            let matched = |of: &Option<String>| of.as_ref().is_none_or(|of| of == venue);
+            if asked.contains(&instrument) || venues.iter().any(matched) {
+                starts.each.insert(instrument, start(*seq));
+            } else {
+                let cut = request::cut(name);
+                let message = format!("`since.seq` has {cut}, which is not in `symbol`");
+                answer.error(name, &Unknown { code: "bad_value", message, near: Vec::new() });
+            }
+        }
     }
 
     fn wildcards_of(&self, id: u32) -> impl Iterator<Item = &Wildcard> {
@@ -266,42 +334,59 @@ impl Core {
 
     /// Subscribes, or sends another snapshot of what is subscribed.
     pub(super) fn subscribe_anew(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
+        self.subscribe_at(id, key, terms, wild, Begin::NOW);
+    }
+
+    /// The same, beginning so.
+    fn subscribe_at(&mut self, id: u32, key: Key, terms: Terms, wild: bool, begin: Begin) {
         if self.is_subscribed(id, &key) {
-            self.resubscribe(id, key, terms, wild);
+            self.resubscribe(id, key, terms, wild, begin);
         } else {
-            self.subscribe(id, key, terms, wild);
+            self.subscribe_from(id, key, terms, wild, begin);
         }
     }
 
-    fn resubscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
+    fn resubscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool, begin: Begin) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let Some(have) = session.subs.get_mut(&key) else { return };
         have.wild &= wild;
         let before = std::mem::replace(&mut have.terms, terms);
         let waits = have.waits;
+        if begin.start != Start::Now {
+            // What it missed goes before what it would be told from now on.
+            self.market.entries[key.instrument as usize].leave(id, &key, before);
+            return self.join_anew(id, key, begin);
+        }
         if (before.lane, before.cadence) == (terms.lane, terms.cadence) {
-            return self.rejoin(id, key);
+            return self.rejoin_from(id, key, begin);
         }
         // It goes over to another topic, or another place in it; of what has no snapshot it is in one
         // at once.
         let entry = &mut self.market.entries[key.instrument as usize];
         let was_in = entry.topic(&key, before).is_some_and(|topic| topic.leave(id));
-        if key.channel == Channel::Trade {
+        if key.channel == Channel::Trade && waits && !was_in {
+            self.join_anew(id, key, begin);
+        } else if key.channel == Channel::Trade {
             entry.trade.join(id, &key, terms.cadence, terms.lane);
             entry.leave(id, &key, before);
         } else if waits && !was_in {
             // Its first snapshot is still to come, on the new terms.
         } else {
-            self.join_anew(id, key);
+            self.join_anew(id, key, begin);
             self.market.entries[key.instrument as usize].leave(id, &key, before);
         }
     }
 
     pub(super) fn add_wildcard(&mut self, wildcard: Wildcard) {
+        self.add_wildcard_at(wildcard, &Starts::default());
+    }
+
+    fn add_wildcard_at(&mut self, wildcard: Wildcard, starts: &Starts) {
         for index in 0..self.market.entries.len() {
             if wildcard.matches(&self.market.entries[index].info) {
                 let key = wildcard.key(index as u32);
-                self.subscribe_anew(wildcard.session, key, wildcard.terms, true);
+                let begin = starts.of(index as u32);
+                self.subscribe_at(wildcard.session, key, wildcard.terms, true, begin);
             }
         }
         match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {

@@ -12,10 +12,10 @@ use super::binance::encode::Day;
 use super::binance::form::{self, Served};
 use super::binance::{self, Unit};
 use super::form::{Form, Language};
-use super::native::{self, BookHead};
+use super::native::{self, BookHead, Named};
 use super::request::Channel;
 use crate::books::PriceSize;
-use crate::derive::{Span, Sum};
+use crate::derive::{Bar, Span, Sum};
 
 /// The parts of one instrument's messages that never change, for every dialect.
 #[derive(Debug)]
@@ -266,6 +266,37 @@ pub(crate) fn tickers<'a>(
     out.push(b']');
     if combined {
         out.push(b'}');
+    }
+}
+
+/// Appends a trade of the time before a subscription.
+pub(crate) fn past_trade(out: &mut Vec<u8>, form: Form, heads: &Heads, tick: &Tick, prev: u64) {
+    match form.language() {
+        Language::Native => native::past_trade(out, &heads.native, tick, prev),
+        Language::Binance(_) => {}
+    }
+}
+
+/// Appends a bar that closed before a subscription.
+pub(crate) fn past_bar(out: &mut Vec<u8>, form: Form, heads: &Heads, bar: &Bar) {
+    match form.language() {
+        Language::Native => native::past_bar(out, &heads.native, bar),
+        Language::Binance(_) => {}
+    }
+}
+
+/// Appends whether a subscription goes on where the client was; as [`native::resumed`].
+pub(crate) fn resumed(
+    out: &mut Vec<u8>,
+    form: Form,
+    heads: &Heads,
+    of: Named<'_>,
+    lost: Option<&str>,
+    seq: Option<u64>,
+) {
+    match form.language() {
+        Language::Native => native::resumed(out, &heads.native, of, lost, seq),
+        Language::Binance(_) => {}
     }
 }
 

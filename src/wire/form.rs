@@ -78,6 +78,23 @@ impl Form {
         }
     }
 
+    /// Whether it is a stream of server-sent events: nothing comes back, and there are no control frames.
+    pub const fn is_stream(self) -> bool {
+        matches!(self.framing(), Framing::Sse)
+    }
+
+    /// Appends the end of a connection: a close frame, or an event of that name.
+    pub(crate) fn close(self, code: Option<u16>, reason: &str, out: &mut Vec<u8>) {
+        match (self.framing(), code) {
+            (Framing::Sse, code) => {
+                let end = serde_json::json!({"code": code, "reason": reason});
+                out.extend_from_slice(format!("event: close\ndata: {end}\n\n").as_bytes());
+            }
+            (_, Some(code)) => frame::close(code, reason, out),
+            (_, None) => frame::close_empty(out),
+        }
+    }
+
     /// Appends `message` framed.
     pub(crate) fn frame(self, message: &[u8], out: &mut Vec<u8>) {
         match self.framing() {

@@ -58,8 +58,19 @@ fn push_stamps(out: &mut Vec<u8>, event_ns: u64, recv_ns: u64) {
 
 /// Appends a trade.
 pub fn trade(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: u64) {
-    let trade = tick.as_trade();
     out.extend_from_slice(&heads.trade);
+    push_trade(out, tick, prev);
+}
+
+/// Appends a trade of the time before a subscription.
+pub fn past_trade(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: u64) {
+    push_opening(out, b"trade", heads, b"history", None);
+    out.extend_from_slice(b"\"seq\":");
+    push_trade(out, tick, prev);
+}
+
+fn push_trade(out: &mut Vec<u8>, tick: &Tick, prev: u64) {
+    let trade = tick.as_trade();
     push_int(out, tick.seq);
     push_field(out, b",\"prev\":", prev);
     push_field(out, b",\"id\":", trade.id);
@@ -98,7 +109,7 @@ pub fn trades(out: &mut Vec<u8>, heads: &Heads, sum: &TradeSum, prev: u64) {
 /// Appends a quote: an update that follows `prev`, or a snapshot where there is none.
 pub fn quote(out: &mut Vec<u8>, heads: &Heads, tick: &Tick, prev: Option<u64>) {
     let quote = tick.as_quote();
-    push_opening(out, b"quote", heads, prev.is_none(), None);
+    push_opening(out, b"quote", heads, kind(prev), None);
     push_seq(out, tick.seq, prev);
     push_decimal(out, b",\"bid\":\"", quote.bid);
     push_decimal(out, b",\"bid_qty\":\"", quote.bid_size);
@@ -130,7 +141,7 @@ pub fn book(
     bids: impl Iterator<Item = (Decimal, Decimal)>,
     asks: impl Iterator<Item = (Decimal, Decimal)>,
 ) {
-    push_opening(out, b"book", heads, head.prev.is_none(), head.depth);
+    push_opening(out, b"book", heads, kind(head.prev), head.depth);
     push_seq(out, head.seq, head.prev);
     out.extend_from_slice(b",\"bids\":");
     push_levels(out, bids);
@@ -151,20 +162,17 @@ fn push_levels(out: &mut Vec<u8>, levels: impl Iterator<Item = (Decimal, Decimal
     out.push(b']');
 }
 
-fn push_opening(
-    out: &mut Vec<u8>,
-    channel: &[u8],
-    heads: &Heads,
-    snapshot: bool,
-    depth: Option<u16>,
-) {
+/// What a message is that follows another one, or none.
+fn kind(prev: Option<u64>) -> &'static [u8] {
+    if prev.is_none() { b"snapshot" } else { b"update" }
+}
+
+fn push_opening(out: &mut Vec<u8>, channel: &[u8], heads: &Heads, kind: &[u8], depth: Option<u16>) {
     out.extend_from_slice(b"{\"channel\":\"");
     out.extend_from_slice(channel);
-    out.extend_from_slice(if snapshot {
-        b"\",\"type\":\"snapshot\""
-    } else {
-        b"\",\"type\":\"update\""
-    });
+    out.extend_from_slice(b"\",\"type\":\"");
+    out.extend_from_slice(kind);
+    out.push(b'"');
     out.extend_from_slice(&heads.symbol);
     if let Some(depth) = depth {
         push_field(out, b"\"depth\":", u64::from(depth));
@@ -190,11 +198,27 @@ fn push_sum(out: &mut Vec<u8>, name: &[u8], value: Sum) {
 
 /// Appends a bar: an update that follows `prev`, or a snapshot where there is none.
 pub fn bar(out: &mut Vec<u8>, heads: &Heads, bar: &Bar, seq: u64, prev: Option<u64>) {
-    push_opening(out, b"bar", heads, prev.is_none(), None);
+    push_opening(out, b"bar", heads, kind(prev), None);
+    push_interval(out, bar);
+    out.push(b',');
+    push_seq(out, seq, prev);
+    push_bar(out, bar);
+}
+
+/// Appends a bar that closed before a subscription.
+pub fn past_bar(out: &mut Vec<u8>, heads: &Heads, bar: &Bar) {
+    push_opening(out, b"bar", heads, b"history", None);
+    push_interval(out, bar);
+    push_bar(out, bar);
+}
+
+fn push_interval(out: &mut Vec<u8>, bar: &Bar) {
     out.extend_from_slice(b"\"interval\":\"");
     out.extend_from_slice(bar.span.as_str().as_bytes());
-    out.extend_from_slice(b"\",");
-    push_seq(out, seq, prev);
+    out.push(b'"');
+}
+
+fn push_bar(out: &mut Vec<u8>, bar: &Bar) {
     push_field(out, b",\"start\":", bar.start_s * 1_000_000);
     push_field(out, b",\"end\":", bar.end_s() * 1_000_000);
     push_prices(out, bar);
@@ -212,7 +236,7 @@ pub fn bar(out: &mut Vec<u8>, heads: &Heads, bar: &Bar, seq: u64, prev: Option<u
 
 /// Appends the last 24 hours: an update that follows `prev`, or a snapshot where there is none.
 pub fn ticker(out: &mut Vec<u8>, heads: &Heads, day: &Bar, seq: u64, prev: Option<u64>) {
-    push_opening(out, b"ticker", heads, prev.is_none(), None);
+    push_opening(out, b"ticker", heads, kind(prev), None);
     push_seq(out, seq, prev);
     push_field(out, b",\"start\":", day.start_s * 1_000_000);
     push_prices(out, day);
@@ -240,6 +264,46 @@ pub fn feed_status(out: &mut Vec<u8>, heads: &Heads, state: FeedState, age_ms: u
     out.extend_from_slice(b"\"state\":\"");
     out.extend_from_slice(state.as_str().as_bytes());
     push_field(out, b"\",\"age_ms\":", age_ms);
+    out.push(b'}');
+}
+
+/// Which subscription a message about it means.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// Its channel.
+    pub channel: &'a str,
+    /// Levels a side, of a book that is not full.
+    pub depth: Option<u16>,
+    /// The interval, of bars.
+    pub interval: Option<&'a str>,
+}
+
+/// Appends whether a subscription goes on where the client was, and if not, why; with the sequence that
+/// the next update's `prev` will be, where that is to be said.
+pub fn resumed(
+    out: &mut Vec<u8>,
+    heads: &Heads,
+    of: Named<'_>,
+    lost: Option<&str>,
+    seq: Option<u64>,
+) {
+    push_opening(out, of.channel.as_bytes(), heads, b"resume", of.depth);
+    if let Some(interval) = of.interval {
+        out.extend_from_slice(b"\"interval\":\"");
+        out.extend_from_slice(interval.as_bytes());
+        out.extend_from_slice(b"\",");
+    }
+    match lost {
+        None => out.extend_from_slice(b"\"recovered\":true"),
+        Some(reason) => {
+            out.extend_from_slice(b"\"recovered\":false,\"reason\":\"");
+            out.extend_from_slice(reason.as_bytes());
+            out.push(b'"');
+        }
+    }
+    if let Some(seq) = seq {
+        push_field(out, b",\"seq\":", seq);
+    }
     out.push(b'}');
 }
 

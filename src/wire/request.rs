@@ -92,6 +92,28 @@ pub struct Target {
     /// Milliseconds between two messages of a subscription, at least (`max_hz`) or at most
     /// (`batch_ms`); `None` where not given.
     pub period_ms: Option<u64>,
+    /// Where the client was before it lost its connection.
+    pub since: Option<Since>,
+    /// How many of the past are to be sent first, of trades and closed bars; 0 where not given.
+    pub history: u16,
+}
+
+/// Where a client was: what came after that is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The epoch of the sequences.
+    pub epoch: String,
+    /// The last sequence that the client has.
+    pub seq: Seqs,
+}
+
+/// Sequences of a [`Since`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seqs {
+    /// Of the one symbol.
+    One(u64),
+    /// Of each of these symbols, as the client wrote them.
+    Each(Vec<(String, u64)>),
 }
 
 impl Target {
@@ -253,7 +275,11 @@ fn call(method: &str, mut params: Map<String, Value>) -> Result<Call, Error> {
     Ok(call)
 }
 
-fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
+/// Reads the params of `subscribe` and `unsubscribe`.
+///
+/// # Errors
+/// One of the codes of docs/PROTOCOL.md, and what is wrong.
+pub(crate) fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
     let channel = match params.remove("channel") {
         Some(Value::String(name)) => Channel::NAMES
             .iter()
@@ -273,12 +299,109 @@ fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
     let max_age_ms = max_age_ms(params.remove("max_age_ms"))?;
     let max_hz = max_hz(mode, params.remove("max_hz"))?;
     let batch_ms = batch_ms(mode, params.remove("batch_ms"))?;
-    let known =
-        ["channel", "symbol", "depth", "interval", "mode", "max_hz", "batch_ms", "max_age_ms"];
+    let since = since(channel, params.remove("since"))?;
+    let history = history(channel, &symbols, params.remove("history"))?;
+    let known = [
+        "channel",
+        "symbol",
+        "depth",
+        "interval",
+        "mode",
+        "max_hz",
+        "batch_ms",
+        "max_age_ms",
+        "since",
+        "history",
+    ];
     no_more("params", &params, &known)?;
     let mode = mode.or(max_hz.map(|_| Mode::Conflate));
     let period_ms = max_hz.or(batch_ms);
-    Ok(Target { channel, symbols, depth: depth.or(interval), mode, max_age_ms, period_ms })
+    if let Some(since) = &since {
+        fits(since, mode, &symbols)?;
+    }
+    let depth = depth.or(interval);
+    Ok(Target { channel, symbols, depth, mode, max_age_ms, period_ms, since, history })
+}
+
+fn since(channel: Channel, value: Option<Value>) -> Result<Option<Since>, Error> {
+    const EXPECTED: &str =
+        "{\"epoch\":\"...\",\"seq\":number} or {\"epoch\":\"...\",\"seq\":{symbol:number,...}}";
+    let mut object = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(other) if channel == Channel::Status => {
+            let message = format!(
+                "`since` {} goes with channels that have a `seq`: all but status",
+                cut_value(&other)
+            );
+            return Err(("bad_value", message));
+        }
+        Some(Value::Object(object)) => object,
+        Some(other) => return Err(bad_value("since", &other, EXPECTED)),
+    };
+    let epoch = match object.remove("epoch") {
+        Some(Value::String(epoch)) => epoch,
+        Some(other) => return Err(bad_value("since.epoch", &other, "a string")),
+        None => return Err(("missing_field", "missing field `epoch` in `since`".to_owned())),
+    };
+    let number = |value: &Value| {
+        value.as_u64().ok_or_else(|| bad_value("since.seq", value, "an unsigned integer"))
+    };
+    let seq = match object.remove("seq") {
+        None => return Err(("missing_field", "missing field `seq` in `since`".to_owned())),
+        Some(Value::Object(each)) if each.len() > limits::REQUEST_SYMBOLS => {
+            let most = limits::REQUEST_SYMBOLS;
+            let message = format!("{} symbols in `since.seq`, expected at most {most}", each.len());
+            return Err(("bad_value", message));
+        }
+        Some(Value::Object(each)) => {
+            let each = each.into_iter().map(|(symbol, seq)| Ok((symbol, number(&seq)?)));
+            Seqs::Each(each.collect::<Result<_, Error>>()?)
+        }
+        Some(one) => Seqs::One(number(&one)?),
+    };
+    no_more("since", &object, &["epoch", "seq"])?;
+    Ok(Some(Since { epoch, seq }))
+}
+
+/// A sequence says where one symbol was, and what is told in sums is not told again one by one.
+fn fits(since: &Since, mode: Option<Mode>, symbols: &[String]) -> Result<(), Error> {
+    if matches!(mode, Some(Mode::Conflate | Mode::Batch)) {
+        let message = "`since` goes with modes all and auto, which are told every tick";
+        return Err(("bad_value", message.to_owned()));
+    }
+    match (&since.seq, symbols) {
+        (Seqs::One(_), [one]) if !one.ends_with('*') => Ok(()),
+        (Seqs::One(seq), _) => {
+            let message = format!(
+                "`since.seq` {seq} goes with one symbol, expected {{symbol:number,...}} for several or a wildcard"
+            );
+            Err(("bad_value", message))
+        }
+        (Seqs::Each(_), _) => Ok(()),
+    }
+}
+
+fn history(channel: Channel, symbols: &[String], value: Option<Value>) -> Result<u16, Error> {
+    let value = match value {
+        None | Some(Value::Null) => return Ok(0),
+        Some(value) => value,
+    };
+    if !matches!(channel, Channel::Trade | Channel::Bar) {
+        let message = format!("`history` {} goes with channels trade and bar", cut_value(&value));
+        return Err(("bad_value", message));
+    }
+    if let Some(wildcard) = symbols.iter().find(|symbol| symbol.ends_with('*')) {
+        let message =
+            format!("`history` goes with symbols, not with the wildcard {}", cut(wildcard));
+        return Err(("bad_value", message));
+    }
+    match value.as_u64() {
+        Some(count) if count <= limits::REQUEST_HISTORY.into() => Ok(count as u16),
+        _ => {
+            let expected = format!("0 to {}", limits::REQUEST_HISTORY);
+            Err(bad_value("history", &value, &expected))
+        }
+    }
 }
 
 fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {

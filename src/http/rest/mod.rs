@@ -39,7 +39,7 @@ static ASYNCAPI: &[u8] = include_bytes!("../../../docs/asyncapi.json");
 pub(crate) struct Rest {
     pub(crate) names: Directory,
     pub(crate) reader: RefCell<Reader>,
-    cors: Cors,
+    pub(crate) cors: Cors,
     /// Whether trades and bars are kept (`--history`).
     has_history: bool,
     view: RefCell<View>,
@@ -100,7 +100,7 @@ impl Error {
         }
     }
 
-    fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<Body> {
         let mut body = Vec::new();
         let mut object = Object::open(&mut body);
         let mut error = Object::open(object.field("error"));

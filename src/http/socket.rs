@@ -1,0 +1,114 @@
+//! A connection while it is served by HTTP, and how a request takes it over: for answers that are no
+//! HTTP body of hyper's.
+//!
+//! hyper gives a socket back only after a `101`. Here it reads and writes through a shared handle, so
+//! that the socket is there for whoever sends the rest of the answer once hyper is dropped.
+
+use std::cell::Cell;
+use std::io::{ErrorKind, IoSlice, Result};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use super::sse::Opening;
+
+/// What hyper reads from and writes to. It has the only strong handle.
+#[derive(Debug)]
+pub(super) struct Socket(pub(super) Arc<TcpStream>);
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buf.initialize_unfilled()) {
+                Ok(count) => {
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl Socket {
+    fn write(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> Result<usize>,
+    ) -> Poll<Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match write(&self.0) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        self.write(cx, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        self.write(cx, |stream| stream.try_write_vectored(parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
+    }
+}
+
+/// Through which a request takes its connection over.
+pub(super) struct Takeover {
+    stream: Weak<TcpStream>,
+    taker: Cell<Option<oneshot::Sender<Opening>>>,
+}
+
+impl Takeover {
+    /// The way in, and the way out: what the connection was taken over for.
+    pub(super) fn new(stream: &Arc<TcpStream>) -> (Rc<Self>, oneshot::Receiver<Opening>) {
+        let (taker, taken) = oneshot::channel();
+        let door = Takeover { stream: Arc::downgrade(stream), taker: Cell::new(Some(taker)) };
+        (Rc::new(door), taken)
+    }
+
+    /// Takes the connection over; nothing more is read or written by HTTP, and this does not return.
+    pub(super) async fn take(&self, opening: Opening) -> std::convert::Infallible {
+        if let Some(taker) = self.taker.take() {
+            // If nobody waits for it, the connection has ended.
+            let _ = taker.send(opening);
+        }
+        std::future::pending().await
+    }
+
+    /// The socket, while the connection is served.
+    pub(super) fn stream(&self) -> Option<Arc<TcpStream>> {
+        self.stream.upgrade()
+    }
+}

@@ -1,0 +1,328 @@
+//! `/v1/sse`: the native protocol as server-sent events, for who has no WebSocket: `EventSource` in a
+//! page, `curl -N` (docs/PROTOCOL.md).
+//!
+//! Here a request is read and judged; the socket then goes to a reactor, which sends the answer.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpStream;
+
+use super::rest::Error;
+use super::rest::cors::Cors;
+use super::rest::query::Query;
+use super::socket::Takeover;
+use super::{Body, Plane, full, least_busy};
+use crate::derive::Span;
+use crate::limits;
+use crate::reactor::{Adopt, Command, Link, Stream};
+use crate::session::Dialect;
+use crate::session::resume::{Loss, Start};
+use crate::wire::form::{Form, Framing};
+use crate::wire::request::{self, Channel, Target};
+
+/// Where it is.
+pub(super) const PATH: &str = "/v1/sse";
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// A stream that is to begin on a connection. Counts as a session from here on.
+#[derive(Debug)]
+pub(super) struct Opening {
+    stream: Stream,
+    seat: Seat,
+}
+
+/// A place among a reactor's sessions; free again when it is dropped.
+#[derive(Debug)]
+struct Seat(Option<Arc<Link>>);
+
+impl Seat {
+    fn take(links: &[Arc<Link>]) -> Self {
+        let link = least_busy(links);
+        link.sessions.fetch_add(1, Ordering::Relaxed);
+        Seat(Some(link))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(link) = &self.0 {
+            link.sessions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Answers a request that begins no stream, and never returns for one that does.
+pub(super) async fn answer(
+    plane: &Rc<Plane>,
+    request: &Request<Incoming>,
+    door: &Takeover,
+) -> Response<Body> {
+    let cors = &plane.rest.cors;
+    if *request.method() == Method::OPTIONS {
+        return preflight(request, cors);
+    }
+    let mut response = match *request.method() {
+        Method::GET | Method::HEAD => match wanted(plane, request).await {
+            Err(error) => error.into_response(),
+            Ok(stream) => match full(plane) {
+                Some(response) => response,
+                None if *request.method() == Method::HEAD => Response::new(Body::default()),
+                None => {
+                    plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
+                    let mut headers = HeaderMap::new();
+                    cors.apply(request.headers(), &mut headers, false);
+                    let stream = Stream { head: head(&headers), ..stream };
+                    let seat = Seat::take(&plane.hub.links);
+                    match door.take(Opening { stream, seat }).await {}
+                }
+            },
+        },
+        _ => {
+            let message = format!("{} is not allowed here, expected GET", request.method());
+            let code = "method_not_allowed";
+            let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, code, message);
+            let mut response = error.into_response();
+            allow(response.headers_mut());
+            response
+        }
+    };
+    if response.status() == StatusCode::OK {
+        response.headers_mut().extend(fields());
+    }
+    cors.apply(request.headers(), response.headers_mut(), false);
+    response
+}
+
+/// The answer to a browser's question beforehand.
+pub(super) fn preflight<B>(request: &Request<B>, cors: &Cors) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    allow(response.headers_mut());
+    let preflight = Cors::is_preflight(request.headers());
+    cors.apply(request.headers(), response.headers_mut(), preflight);
+    response
+}
+
+fn allow(headers: &mut HeaderMap) {
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+}
+
+/// The fields of every stream's head.
+fn fields() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // nginx would keep events back until it has a buffer full of them.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers
+}
+
+/// The head of the response: its body ends with the connection (RFC 9112 section 6.3).
+fn head(more: &HeaderMap) -> Vec<u8> {
+    let mut out = b"HTTP/1.1 200 OK\r\nconnection: close\r\n".to_vec();
+    for (name, value) in fields().iter().chain(more) {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Gives the socket to a reactor; hyper is gone by now.
+pub(super) fn hand_over(opening: Opening, stream: Arc<TcpStream>, peer: SocketAddr) {
+    let Opening { stream: events, mut seat } = opening;
+    let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.into_std().ok()) else {
+        return;
+    };
+    let adopt = Adopt {
+        stream,
+        peer,
+        dialect: Dialect::Native,
+        form: Form::NATIVE.framed(Framing::Sse),
+        streams: Vec::new(),
+        early: Vec::new(),
+        events: Some(Box::new(events)),
+    };
+    // The reactor counts it out.
+    if let Some(link) = seat.0.take() {
+        link.send(Command::Adopt(Box::new(adopt)));
+    }
+}
+
+/// What a request asks for.
+async fn wanted(plane: &Rc<Plane>, request: &Request<Incoming>) -> Result<Stream, Error> {
+    let mut query = Query::parse(request.uri().query())?;
+    let targets = targets(plane, &mut query).await?;
+    let named = query.take("last_event_id");
+    query.finish(&["subscribe", "history", "last_event_id"])?;
+    // The browser's own, of a connection that broke, is newer than what the page's address says.
+    let start = match request.headers().get(LAST_EVENT_ID) {
+        Some(value) => position(&plane.hub.epoch, "Last-Event-ID", value.to_str().unwrap_or("?"))?,
+        None => named
+            .map(|text| position(&plane.hub.epoch, "last_event_id", &text))
+            .transpose()?
+            .flatten(),
+    };
+    Ok(Stream { head: Vec::new(), targets, start: start.unwrap_or_default() })
+}
+
+/// Where somebody was who has this id.
+///
+/// # Errors
+/// It is none.
+pub(super) fn position(epoch: &str, name: &str, text: &str) -> Result<Option<Start>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parts = text.rsplit_once('-').and_then(|(of, at)| Some((of, at.parse().ok()?)));
+    match parts {
+        Some((of, at)) if of == epoch => Ok(Some(Start::At(at))),
+        Some(_) => Ok(Some(Start::Lost(Loss::Epoch))),
+        None => Err(Error::bad_value(name, text, "an id that this server has sent")),
+    }
+}
+
+/// What `subscribe` and `history` say.
+///
+/// # Errors
+/// What is wrong with them, a symbol or venue that there is not, or more than one client may have.
+pub(super) async fn targets(plane: &Rc<Plane>, query: &mut Query) -> Result<Vec<Target>, Error> {
+    plane.rest.names.catch_up(&plane.hub.instruments).await;
+    let text = query.take("subscribe").unwrap_or_default();
+    let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
+    let targets = parse(&text, history)?;
+    let mut names = targets.iter().flat_map(|target| &target.symbols);
+    let most = plane.hub.settings.max_subscriptions;
+    if names.clone().count() > most {
+        let message = format!("more than {most} subscriptions (a wildcard counts as one)");
+        return Err(Error::bad("too_many_subscriptions", message));
+    }
+    if names.clone().filter(|name| name.ends_with('*')).count() > limits::WILDCARDS {
+        let message = format!("more than {} wildcards", limits::WILDCARDS);
+        return Err(Error::bad("too_many_subscriptions", message));
+    }
+    names.try_for_each(|name| {
+        let known = &plane.rest.names;
+        match name.strip_suffix(":*") {
+            Some(venue) => known.venue(venue).map(|_| ()),
+            None if name == "*" => Ok(()),
+            None => known.resolve(name, true).map(|_| ()),
+        }
+    })?;
+    Ok(targets)
+}
+
+/// Reads `channel:symbol[:depth or interval]`, several with commas between; neighbours that differ in
+/// their symbols only are one request.
+fn parse(text: &str, history: Option<u64>) -> Result<Vec<Target>, Error> {
+    let mut requests: Vec<(Map<String, Value>, Vec<Value>)> = Vec::new();
+    for item in text.split(',').filter(|item| !item.is_empty()) {
+        let (channel, rest) =
+            item.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(|| {
+                Error::bad_value(
+                    "subscribe",
+                    item,
+                    "channel:symbol, such as trade:binance:BTC-USDT",
+                )
+            })?;
+        let mut params = Map::new();
+        params.insert("channel".to_owned(), json!(channel));
+        let mut symbol = rest;
+        if let Some((front, last)) = rest.rsplit_once(':')
+            && let Some((field, value)) = variant(channel, last)
+        {
+            symbol = front;
+            params.insert(field.to_owned(), value);
+        }
+        let past = matches!(channel, "trade" | "bar") && !symbol.ends_with('*');
+        if let Some(history) = history.filter(|_| past) {
+            params.insert("history".to_owned(), json!(history));
+        }
+        match requests.last_mut() {
+            Some((before, symbols)) if *before == params => symbols.push(json!(symbol)),
+            _ => requests.push((params, vec![json!(symbol)])),
+        }
+    }
+    if requests.is_empty() {
+        let message = "missing parameter `subscribe`, expected one or several channel:symbol with commas between";
+        return Err(Error::bad("missing_field", message.to_owned()));
+    }
+    requests
+        .into_iter()
+        .map(|(mut params, symbols)| {
+            params.insert("symbol".to_owned(), Value::Array(symbols));
+            request::target(params).map_err(|(code, message)| Error::bad(code, message))
+        })
+        .collect()
+}
+
+/// What the last part of an item is, where it is not the symbol's: a field of a request. Symbols have at
+/// most one colon, and no venue's pair is a number or an interval.
+fn variant(channel: &str, text: &str) -> Option<(&'static str, Value)> {
+    let number = text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    if channel == Channel::Book.as_str() {
+        let full = (text == "full").then(|| json!(text));
+        return number.map(|levels| json!(levels)).or(full).map(|depth| ("depth", depth));
+    }
+    let is_interval = channel == Channel::Bar.as_str()
+        && (Span::interval(text).is_some() || text.starts_with(|c: char| c.is_ascii_digit()));
+    is_interval.then(|| ("interval", json!(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriptions_are_read_from_the_address() {
+        let text = "book:binance:BTC-USDT:25,book:ETH-USDT:25,trade:*,bar:a:B-C:5m,bar:a:B-C,quote:a:*,book:x:Y-Z:full";
+        let all = parse(text, Some(3)).unwrap();
+        let shown: Vec<_> =
+            all.iter().map(|t| (t.channel, t.symbols.join(" "), t.depth, t.history)).collect();
+        let expected = [
+            (Channel::Book, "binance:BTC-USDT ETH-USDT", Some(25), 0),
+            (Channel::Trade, "*", None, 0),
+            (Channel::Bar, "a:B-C", Some(2), 3),
+            (Channel::Bar, "a:B-C", None, 3),
+            (Channel::Quote, "a:*", None, 0),
+            (Channel::Book, "x:Y-Z", Some(0), 0),
+        ]
+        .map(|(channel, symbols, depth, history)| (channel, symbols.to_owned(), depth, history));
+        assert_eq!(shown, expected);
+        for (bad, named) in [
+            ("", "`subscribe`"),
+            (",", "`subscribe`"),
+            ("trade", "\"trade\""),
+            ("trade:", "\"trade:\""),
+            ("trades:a:B-C", "\"trades\""),
+            ("book:a:B-C:0", "0 for `depth`"),
+            ("book:a:B-C:1001", "1001 for `depth`"),
+            ("bar:a:B-C:2m", "\"2m\" for `interval`"),
+        ] {
+            let error = parse(bad, None).unwrap_err();
+            assert_eq!(error.status, StatusCode::BAD_REQUEST);
+            assert!(error.message.contains(named), "{bad}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn ids_are_an_epoch_and_a_position() {
+        assert_eq!(position("k-3", "id", "k-3-17").unwrap(), Some(Start::At(17)));
+        assert_eq!(position("k3", "id", "k2-17").unwrap(), Some(Start::Lost(Loss::Epoch)));
+        assert_eq!(position("k3", "id", "").unwrap(), None);
+        for bad in ["17", "k3-", "k3-x", "k3--1"] {
+            assert!(position("k3", "id", bad).is_err(), "{bad}");
+        }
+    }
+}
