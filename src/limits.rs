@@ -157,6 +157,24 @@ pub const REPLAYED_AT_ONCE: usize = 256;
 /// tells them, [`DRAIN_SPREAD`], or some seconds later.
 pub const TRAILS_KEPT_MS: u64 = 10_000;
 
+/// Channels of symbols that one poll may be about, all that its wildcards match counted: each is looked
+/// at every [`POLL_LOOK`] while the poll waits.
+pub const POLL_SUBSCRIPTIONS: usize = 100;
+
+/// How often what polls wait for is looked at.
+pub const POLL_LOOK: Duration = Duration::from_millis(50);
+
+/// Seconds that a poll waits where it does not say so, and at most.
+pub const POLL_SECONDS: u64 = 30;
+/// See [`POLL_SECONDS`].
+pub const POLL_SECONDS_MAX: u64 = 60;
+
+/// Messages of one answer to a poll, and the bytes from which on no more are added: some milliseconds of
+/// the control plane.
+pub const POLL_MESSAGES: usize = 1_000;
+/// See [`POLL_MESSAGES`].
+pub const POLL_BYTES: usize = 256 * KIB;
+
 /// Milliseconds after which a browser comes back whose stream of events broke, while the server does
 /// not say otherwise: less than Chromium's own 3 s, more than a blink.
 pub const SSE_RETRY_MS: u64 = 1_000;

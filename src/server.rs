@@ -94,6 +94,7 @@ async fn serve(
             state.reader(),
             http::cuts::Cuts::new(ingest.cutter.clone()),
         ),
+        polls: http::poll::Polls::new(ring.consumer()),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 /// A busy small market.
 fn busy(args: &[&str]) -> Server {
-    let mut all = vec!["--reactors", "2", "--slow-grace", "60s"];
+    // The witness reads late.
+    let mut all = vec!["--reactors", "2", "--slow-grace", "60s", "--outbox-bytes", "64MiB"];
     all.extend(args);
     all.extend(["--feed", "synthetic:symbols=4,rate=2000,names=numbered"]);
     Server::start(&all)

@@ -197,7 +197,9 @@ fn trades_over_cuts(server: &Server, cuts: usize) -> usize {
         let mut stream = Stream::open(server, "subscribe=trade:sim:*", &header);
         let resumes = !id.is_empty();
         let mut recovered = 0;
-        for _ in 0..50 + cut * 13 {
+        let mut count = 0;
+        while count < 50 + cut * 13 || resumes && recovered < 4 {
+            count += 1;
             let message = stream.of("trade");
             if message["type"] == "resume" {
                 assert_eq!(message["recovered"], true, "{message}");

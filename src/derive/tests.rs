@@ -268,7 +268,7 @@ fn what_nobody_listens_to_is_kept_and_not_told() {
     assert_eq!(run.sent.iter().map(|(_, seq)| *seq).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(run.sent.iter().all(|(bar, _)| bar.span == Span::Minute));
     let (bar, seq) = run.series.snapshot(Span::Second);
-    assert_eq!((bar.map(|bar| bar.close), seq), (Some(dec("11")), 0));
+    assert_eq!((bar.map(|bar| bar.close), seq), (Some(dec("11")), 1), "one stands for all that");
     // Who begins to listen is told of what happens from then on.
     run.wanted = ALL;
     run.sent.clear();

@@ -7,6 +7,7 @@ mod body;
 pub(crate) mod cuts;
 pub(crate) mod exchange;
 mod metrics;
+pub(crate) mod poll;
 mod publish;
 pub(crate) mod rest;
 mod socket;
@@ -63,6 +64,8 @@ pub(crate) struct Plane {
     pub(crate) rates: Mutex<api::Rates>,
     /// Where ticks are published, if anybody may.
     pub(crate) publish: Option<Door>,
+    /// What polls are answered from.
+    pub(crate) polls: poll::Polls,
     /// What `/v1/...` is answered from.
     pub(crate) rest: Rest,
 }
@@ -116,17 +119,33 @@ async fn connection(
     peer: SocketAddr,
     permit: OwnedSemaphorePermit,
 ) {
-    plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
     // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
-    let (door, taken) = Takeover::new(&stream);
+    let (door, taken) = Takeover::new(&stream, Handshake::new(&plane, permit));
     let left = serve(&plane, Socket(stream), peer, door, taken).await;
     if let Some((opening, stream)) = left {
         sse::hand_over(opening, stream, peer);
     }
-    plane.counters.handshakes.fetch_sub(1, Ordering::Relaxed);
-    drop(permit);
+}
+
+/// A connection that is being served by HTTP.
+struct Handshake {
+    plane: Rc<Plane>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Handshake {
+    fn new(plane: &Rc<Plane>, permit: OwnedSemaphorePermit) -> Self {
+        plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
+        Handshake { plane: plane.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.plane.counters.handshakes.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Serves a connection by HTTP until it ends, or until a request takes it over; then what for, and the
@@ -181,6 +200,9 @@ async fn answer(
     if request.uri().path() == sse::PATH {
         return sse::answer(plane, &request, door).await;
     }
+    if request.uri().path() == poll::PATH {
+        return poll::answer(plane, &request, door).await;
+    }
     let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
@@ -214,6 +236,7 @@ async fn answer(
 /// What a client is answered that there is no room for, or no time.
 fn full(plane: &Plane) -> Option<Response<Body>> {
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    let clients = clients + plane.polls.clients();
     if clients < plane.max_clients && !plane.draining.load(Ordering::Relaxed) {
         return None;
     }

@@ -4,7 +4,7 @@
 //! hyper gives a socket back only after a `101`. Here it reads and writes through a shared handle, so
 //! that the socket is there for whoever sends the rest of the answer once hyper is dropped.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, IoSlice, Result};
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -16,6 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+use super::Handshake;
+use super::poll::Seat;
 use super::sse::Opening;
 
 /// What hyper reads from and writes to. It has the only strong handle.
@@ -84,17 +86,29 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Through which a request takes its connection over.
+/// What the requests of one connection may do with it beyond being answered.
 pub(super) struct Takeover {
     stream: Weak<TcpStream>,
     taker: Cell<Option<oneshot::Sender<Opening>>>,
+    /// It counts as a handshake under way.
+    handshake: Cell<Option<Handshake>>,
+    /// It polls, and counts as a client.
+    seat: RefCell<Option<Seat>>,
 }
 
 impl Takeover {
     /// The way in, and the way out: what the connection was taken over for.
-    pub(super) fn new(stream: &Arc<TcpStream>) -> (Rc<Self>, oneshot::Receiver<Opening>) {
+    pub(super) fn new(
+        stream: &Arc<TcpStream>,
+        handshake: Handshake,
+    ) -> (Rc<Self>, oneshot::Receiver<Opening>) {
         let (taker, taken) = oneshot::channel();
-        let door = Takeover { stream: Arc::downgrade(stream), taker: Cell::new(Some(taker)) };
+        let door = Takeover {
+            stream: Arc::downgrade(stream),
+            taker: Cell::new(Some(taker)),
+            handshake: Cell::new(Some(handshake)),
+            seat: RefCell::default(),
+        };
         (Rc::new(door), taken)
     }
 
@@ -110,5 +124,17 @@ impl Takeover {
     /// The socket, while the connection is served.
     pub(super) fn stream(&self) -> Option<Arc<TcpStream>> {
         self.stream.upgrade()
+    }
+
+    /// From here on the connection is a client's to the end: those who wait must not keep others from
+    /// their handshakes.
+    pub(super) fn sit(&self, seat: impl FnOnce() -> Seat) {
+        self.handshake.take();
+        self.seat.borrow_mut().get_or_insert_with(seat);
+    }
+
+    /// Whether it counts as a client already.
+    pub(super) fn is_seated(&self) -> bool {
+        self.seat.borrow().is_some()
     }
 }

@@ -85,14 +85,7 @@ pub(super) async fn answer(
                 }
             },
         },
-        _ => {
-            let message = format!("{} is not allowed here, expected GET", request.method());
-            let code = "method_not_allowed";
-            let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, code, message);
-            let mut response = error.into_response();
-            allow(response.headers_mut());
-            response
-        }
+        _ => not_allowed(request.method()),
     };
     if response.status() == StatusCode::OK {
         response.headers_mut().extend(fields());
@@ -108,6 +101,16 @@ pub(super) fn preflight<B>(request: &Request<B>, cors: &Cors) -> Response<Body> 
     allow(response.headers_mut());
     let preflight = Cors::is_preflight(request.headers());
     cors.apply(request.headers(), response.headers_mut(), preflight);
+    response
+}
+
+/// The answer to a method that means nothing here.
+pub(super) fn not_allowed(method: &Method) -> Response<Body> {
+    let message = format!("{method} is not allowed here, expected GET");
+    let code = "method_not_allowed";
+    let error = Error::new(StatusCode::METHOD_NOT_ALLOWED, code, message);
+    let mut response = error.into_response();
+    allow(response.headers_mut());
     response
 }
 
@@ -163,7 +166,8 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<TcpStream>, peer: SocketAd
 /// What a request asks for.
 async fn wanted(plane: &Rc<Plane>, request: &Request<Incoming>) -> Result<Stream, Error> {
     let mut query = Query::parse(request.uri().query())?;
-    let targets = targets(plane, &mut query).await?;
+    let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
+    let targets = targets(plane, &mut query, history).await?;
     let named = query.take("last_event_id");
     query.finish(&["subscribe", "history", "last_event_id"])?;
     // The browser's own, of a connection that broke, is newer than what the page's address says.
@@ -193,14 +197,17 @@ pub(super) fn position(epoch: &str, name: &str, text: &str) -> Result<Option<Sta
     }
 }
 
-/// What `subscribe` and `history` say.
+/// What `subscribe` says, with this much of the past.
 ///
 /// # Errors
 /// What is wrong with them, a symbol or venue that there is not, or more than one client may have.
-pub(super) async fn targets(plane: &Rc<Plane>, query: &mut Query) -> Result<Vec<Target>, Error> {
+pub(super) async fn targets(
+    plane: &Plane,
+    query: &mut Query,
+    history: Option<u64>,
+) -> Result<Vec<Target>, Error> {
     plane.rest.names.catch_up(&plane.hub.instruments).await;
     let text = query.take("subscribe").unwrap_or_default();
-    let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
     let targets = parse(&text, history)?;
     let mut names = targets.iter().flat_map(|target| &target.symbols);
     let most = plane.hub.settings.max_subscriptions;
@@ -321,7 +328,7 @@ mod tests {
         assert_eq!(position("k-3", "id", "k-3-17").unwrap(), Some(Start::At(17)));
         assert_eq!(position("k3", "id", "k2-17").unwrap(), Some(Start::Lost(Loss::Epoch)));
         assert_eq!(position("k3", "id", "").unwrap(), None);
-        for bad in ["17", "k3-", "k3-x", "k3--1"] {
+        for bad in ["17", "k3-", "k3-x", "k3-1-x"] {
             assert!(position("k3", "id", bad).is_err(), "{bad}");
         }
     }

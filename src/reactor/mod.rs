@@ -33,7 +33,7 @@ mod tend;
 mod tests;
 mod timer;
 pub(crate) mod topic;
-mod trails;
+pub(crate) mod trails;
 pub(crate) mod wake;
 
 pub(crate) use hub::{Adopt, Command, Hub, Link, Settings, Stream};

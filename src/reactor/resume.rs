@@ -63,20 +63,20 @@ impl Core {
         if let Some(loss) = self.uncertain(&key, seq < last) {
             return self.lost(id, join, terms, loss);
         }
-        let mut frames = Vec::new();
-        if !told {
+        let (mut frames, mut missed) = (Vec::new(), Vec::new());
+        let (step, sent) = self.replay(&key, seq, last, &mut missed);
+        if step == Ok(Step::Looking) {
+            return Step::Looking;
+        }
+        if !told && (step.is_ok() || sent > 0) {
             self.report.resumed += 1;
             self.tell_resumed(&key, None, Some(seq), &mut frames);
         }
-        let (step, sent) = self.replay(&key, seq, last, &mut frames);
-        self.report.replayed += sent as u64;
-        match step {
-            Ok(Step::Looking) => return Step::Looking,
-            Ok(_) | Err(_) if !frames.is_empty() => {
-                self.push_own(id, |out| out.extend_from_slice(&frames));
-            }
-            _ => {}
+        frames.append(&mut missed);
+        if !frames.is_empty() {
+            self.push_own(id, |out| out.extend_from_slice(&frames));
         }
+        self.report.replayed += sent as u64;
         if let Some(session) = self.sessions.get_mut(id as usize) {
             session.fresh_delivered += sent as u32;
         }
@@ -226,10 +226,7 @@ impl Core {
 
     /// Drops the places of events once nobody asks for them any more.
     pub(super) fn drop_trails(&mut self) {
-        let old = |trails: &Box<Trails>| {
-            trails.is_stale() || self.now.ms > trails.used_ms + limits::TRAILS_KEPT_MS
-        };
-        if self.trails.as_ref().is_some_and(old) {
+        if self.trails.as_ref().is_some_and(|trails| trails.is_old(self.now.ms)) {
             self.trails = None;
         }
     }

@@ -19,14 +19,14 @@ use crate::wire::request::Channel;
 
 /// One channel of one instrument; of bars, one span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Track {
+pub(crate) struct Track {
     instrument: u32,
     channel: Channel,
     span: u8,
 }
 
 impl Track {
-    pub(super) fn of(key: &Key) -> Self {
+    pub(crate) fn of(key: &Key) -> Self {
         let span = key.channel.span(key.depth).map_or(0, |span| span as u8);
         Track { instrument: key.instrument, channel: key.channel, span }
     }
@@ -55,12 +55,12 @@ impl Track {
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spot {
-    pub(super) seq: u64,
+pub(crate) struct Spot {
+    pub(crate) seq: u64,
     /// Ring position of its first tick.
-    pub(super) start: u64,
+    pub(crate) start: u64,
     /// Ring position behind its last tick.
-    pub(super) end: u64,
+    pub(crate) end: u64,
 }
 
 /// The events of one track, oldest first.
@@ -84,7 +84,7 @@ pub(super) enum Since {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Trails {
+pub(crate) struct Trails {
     /// Stands behind what has been looked at.
     reader: Consumer<TICK_WORDS>,
     /// Where the first look was.
@@ -96,12 +96,12 @@ pub(super) struct Trails {
     slots: u64,
     words: Vec<[u64; TICK_WORDS]>,
     /// When somebody last asked, milliseconds.
-    pub(super) used_ms: u64,
+    pub(crate) used_ms: u64,
 }
 
 impl Trails {
     /// Of the ring that this reader reads; nothing is known yet.
-    pub(super) fn new(reader: &Consumer<TICK_WORDS>) -> Self {
+    pub(crate) fn new(reader: &Consumer<TICK_WORDS>) -> Self {
         let mut reader = reader.fork();
         let from = reader.oldest().min(reader.position());
         // It lies before the tail.
@@ -119,7 +119,7 @@ impl Trails {
     }
 
     /// Looks at what there is up to a position, a bounded part of it; says whether that was all.
-    pub(super) fn look(&mut self, to: u64) -> bool {
+    pub(crate) fn look(&mut self, to: u64) -> bool {
         let mut left = limits::TRAIL_TICKS;
         while self.reader.position() < to && left > 0 {
             let position = self.reader.position();
@@ -174,9 +174,10 @@ impl Trails {
         }
     }
 
-    /// Whether it holds more than a ring does: places of what is gone, of instruments that are quiet.
-    pub(super) fn is_stale(&self) -> bool {
-        self.count as u64 > 2 * self.slots
+    /// Whether nobody has asked for long, or it holds more than a ring does: places of what is gone, of
+    /// instruments that are quiet.
+    pub(crate) fn is_old(&self, now_ms: u64) -> bool {
+        now_ms > self.used_ms + limits::TRAILS_KEPT_MS || self.count as u64 > 2 * self.slots
     }
 
     /// What came on a track after a sequence, up to another one. `counted`: sequences are consecutive.
@@ -219,13 +220,28 @@ impl Trails {
         }
     }
 
-    /// Whether all that lies behind a position has been looked at.
-    pub(super) fn reaches(&self, position: u64) -> bool {
-        position >= self.from
+    /// The events between two positions, and the sequence before them where that is known.
+    pub(crate) fn between(
+        &self,
+        track: Track,
+        from: u64,
+        to: u64,
+    ) -> (Option<u64>, impl DoubleEndedIterator<Item = Spot>) {
+        const NONE: &VecDeque<Spot> = &VecDeque::new();
+        let spots = self.by_track.get(&track).map_or(NONE, |trail| &trail.spots);
+        let first = spots.partition_point(|spot| spot.end <= from);
+        let end = spots.partition_point(|spot| spot.end <= to).max(first);
+        let before = first.checked_sub(1).map(|before| spots[before].seq);
+        (before, spots.range(first..end).copied())
+    }
+
+    /// Whether all that lies behind a position has been looked at, and is still there.
+    pub(crate) fn reaches(&self, position: u64) -> bool {
+        position >= self.from && position >= self.reader.oldest()
     }
 
     /// Reads the ticks of an event; false where they are gone.
-    pub(super) fn read(&mut self, spot: Spot, out: &mut Vec<Tick>) -> bool {
+    pub(crate) fn read(&mut self, spot: Spot, out: &mut Vec<Tick>) -> bool {
         out.clear();
         let here = self.reader.position();
         let mut at = spot.start;
@@ -301,6 +317,8 @@ mod tests {
         assert_eq!(trails.at(&zero, 1), Ok(10));
         assert_eq!(trails.at(&zero, 3), Ok(20));
         assert_eq!(trails.at(&track(Channel::Trade, 1), 1), Err(Some(7)));
+        let (before, spots) = trails.between(zero, 1, 3);
+        assert_eq!((before, spots.map(|spot| spot.seq).collect::<Vec<_>>()), (Some(10), vec![20]));
         // Counted ones need none before them.
         assert_eq!(trails.after(&track(Channel::Trade, 1), 6, 7, true), Since::All(1));
         assert_eq!(trails.after(&track(Channel::Trade, 1), 5, 7, true), Since::Unknown);
@@ -312,7 +330,7 @@ mod tests {
         assert!(trails.look(104));
         assert_eq!(trails.after(&zero, 30, 199, false), Since::Unknown);
         assert_eq!(trails.after(&zero, 199 - 40, 199, false), Since::All(40));
-        assert!(!trails.is_stale());
+        assert!(!trails.is_old(0) && trails.is_old(limits::TRAILS_KEPT_MS + 1));
     }
 
     #[test]

@@ -81,6 +81,20 @@ impl Directory {
         Err(error)
     }
 
+    /// The instruments that are meant: one, or all that a wildcard matches now.
+    ///
+    /// # Errors
+    /// As [`Directory::resolve`].
+    pub(crate) fn matching(&self, name: &str) -> Result<Vec<Arc<Instrument>>, Error> {
+        let venue = match self.0.borrow().names.resolve(name) {
+            Ok(Symbols::All(venue)) => venue,
+            _ => return self.resolve(name, true).map(|one| vec![one]),
+        };
+        let inner = self.0.borrow();
+        let matched = |info: &&Arc<Instrument>| venue.as_ref().is_none_or(|v| *v == info.venue);
+        Ok(inner.all.iter().filter(matched).cloned().collect())
+    }
+
     /// The instrument that is meant. `suggest`: whether to search for what may have been meant
     /// instead, which compares with thousands.
     ///

@@ -1,0 +1,398 @@
+//! `/v1/poll`: long polling, for who has neither a WebSocket nor server-sent events
+//! (docs/PROTOCOL.md).
+//!
+//! Nothing is kept between two polls: the cursor is a position of the ring, and the ring is the history.
+//! Where the events of the wanted channels lie on it is found as for clients that resume
+//! ([`Trails`]), once for all who poll.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use tickcast_feeds::tick::TICK_WORDS;
+use tickcast_feeds::{Instrument, Tick};
+use tokio::time::Instant;
+
+use super::rest::encode::Object;
+use super::rest::query::Query;
+use super::rest::{Error, Rest};
+use super::socket::Takeover;
+use super::{Body, Plane, full, sse, typed};
+use crate::books::Depth;
+use crate::clock;
+use crate::limits;
+use crate::reactor::trails::{Spot, Track, Trails};
+use crate::ring::Consumer;
+use crate::session::resume::{Loss, Start};
+use crate::session::subs::Key;
+use crate::wire::encode::Heads;
+use crate::wire::form::Form;
+use crate::wire::native::BookHead;
+use crate::wire::request::{Channel, Target};
+
+/// Where it is.
+pub(super) const PATH: &str = "/v1/poll";
+
+/// What polls are answered from. Of one thread, the control plane's.
+#[derive(Debug)]
+pub(crate) struct Polls {
+    ring: RefCell<Consumer<TICK_WORDS>>,
+    trails: RefCell<Option<Trails>>,
+    /// Connections that poll.
+    clients: Cell<usize>,
+}
+
+impl Polls {
+    pub(crate) fn new(ring: Consumer<TICK_WORDS>) -> Self {
+        Polls { ring: RefCell::new(ring), trails: RefCell::default(), clients: Cell::new(0) }
+    }
+
+    /// How many connections poll.
+    pub(super) fn clients(&self) -> usize {
+        self.clients.get()
+    }
+
+    /// Up to where the ring goes now.
+    fn tail(&self) -> u64 {
+        let ring = self.ring.borrow();
+        ring.position() + ring.lag()
+    }
+
+    /// Drops the places of events where nobody polls any more, or they have become too many.
+    fn tidy(&self) {
+        let mut trails = self.trails.borrow_mut();
+        let now_ms = clock::now().ms;
+        if trails.as_ref().is_some_and(|trails| trails.is_old(now_ms)) {
+            *trails = None;
+        }
+    }
+
+    /// Finds the places of all events up to a position, with pauses for others.
+    async fn look(&self, to: u64) {
+        self.tidy();
+        loop {
+            {
+                let mut trails = self.trails.borrow_mut();
+                let trails = trails.get_or_insert_with(|| Trails::new(&self.ring.borrow()));
+                trails.used_ms = clock::now().ms;
+                if trails.look(to) {
+                    return;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A connection that polls, which counts as a client.
+pub(super) struct Seat(Rc<Plane>);
+
+impl Seat {
+    fn take(plane: &Rc<Plane>) -> Self {
+        plane.polls.clients.set(plane.polls.clients.get() + 1);
+        Seat(plane.clone())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.polls.clients.set(self.0.polls.clients.get() - 1);
+    }
+}
+
+/// One thing that a poll wants: one channel of one instrument.
+struct Wanted {
+    key: Key,
+    info: std::sync::Arc<Instrument>,
+    heads: Heads,
+}
+
+/// Answers a poll, when there is something to say.
+pub(super) async fn answer(
+    plane: &Rc<Plane>,
+    request: &Request<Incoming>,
+    door: &Takeover,
+) -> Response<Body> {
+    let cors = &plane.rest.cors;
+    let mut response = match *request.method() {
+        Method::OPTIONS => return sse::preflight(request, cors),
+        Method::GET | Method::HEAD => {
+            if !door.is_seated()
+                && let Some(response) = full(plane)
+            {
+                return response;
+            }
+            poll(plane, request, door).await.unwrap_or_else(Error::into_response)
+        }
+        _ => sse::not_allowed(request.method()),
+    };
+    cors.apply(request.headers(), response.headers_mut(), false);
+    response
+}
+
+async fn poll(
+    plane: &Rc<Plane>,
+    request: &Request<Incoming>,
+    door: &Takeover,
+) -> Result<Response<Body>, Error> {
+    let mut query = Query::parse(request.uri().query())?;
+    let targets = sse::targets(plane, &mut query, None).await?;
+    let cursor = query.take("cursor").unwrap_or_default();
+    let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
+    let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
+    query.finish(&["subscribe", "cursor", "timeout"])?;
+    let wanted = wanted(plane, &targets)?;
+    // From here on it is a client, and no handshake that keeps others from theirs.
+    door.sit(|| Seat::take(plane));
+    let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
+    let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
+    let position = match start {
+        Some(Start::At(position)) => position,
+        Some(_) => return Ok(anew(plane, &wanted, Some(Loss::Epoch)).await),
+        None => return Ok(anew(plane, &wanted, None).await),
+    };
+    if position > plane.polls.tail() {
+        return Ok(anew(plane, &wanted, Some(Loss::Ahead)).await);
+    }
+    let mut here = position;
+    loop {
+        let tail = plane.polls.tail();
+        if tail > here {
+            plane.polls.look(tail).await;
+            // Up to here there was nothing.
+            let found = since(plane, &wanted, here, tail);
+            let Some(Found { end, messages }) = found else {
+                return Ok(anew(plane, &wanted, Some(Loss::TooOld)).await);
+            };
+            here = tail;
+            if !messages.is_empty() {
+                return Ok(body(plane, end, Some(None), &messages));
+            }
+        }
+        let draining = plane.draining.load(std::sync::atomic::Ordering::Relaxed);
+        if Instant::now() >= until || draining {
+            return Ok(body(plane, here, Some(None), &[]));
+        }
+        tokio::time::sleep(limits::POLL_LOOK.min(until - Instant::now())).await;
+    }
+}
+
+/// What the targets stand for: each symbol, and all that wildcards match now.
+fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
+    let names = &plane.rest.names;
+    let mut all: Vec<Wanted> = Vec::new();
+    for target in targets {
+        let depth = match (target.channel, target.depth) {
+            (Channel::Bar | Channel::Ticker, _) => {
+                let channel = target.channel.as_str();
+                let expected =
+                    "trade, quote, book or status (bars are at /v1/bars, tickers at /v1/ticker)";
+                return Err(Error::bad_value("subscribe", channel, expected));
+            }
+            (Channel::Book, Some(1..)) => target.variant(),
+            (Channel::Book, _) => {
+                let book = format!("book:{}", target.symbols[0]);
+                return Err(Error::bad_value("subscribe", &book, "a depth behind it, such as :10"));
+            }
+            _ => 0,
+        };
+        let named = target.symbols.iter().map(|name| names.matching(name));
+        for info in named.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
+            let key =
+                Key { channel: target.channel, instrument: info.id.0, depth, form: Form::NATIVE };
+            if all.iter().any(|known| known.key == key) {
+                continue;
+            }
+            if all.len() >= limits::POLL_SUBSCRIPTIONS {
+                let most = limits::POLL_SUBSCRIPTIONS;
+                let message = format!(
+                    "more than {most} symbols of channels in one poll, all that wildcards match included"
+                );
+                return Err(Error::bad("too_many_subscriptions", message));
+            }
+            all.push(Wanted { key, heads: Heads::new(&info, ""), info });
+        }
+    }
+    Ok(all)
+}
+
+/// What came since a cursor.
+struct Found {
+    /// The next cursor.
+    end: u64,
+    /// Messages with commas between.
+    messages: Vec<u8>,
+}
+
+impl Found {
+    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let before = self.messages.len();
+        if before > 0 {
+            self.messages.push(b',');
+        }
+        let begun = self.messages.len();
+        write(&mut self.messages);
+        if self.messages.len() == begun {
+            self.messages.truncate(before);
+        }
+    }
+}
+
+/// What came between two ring positions, as much of it as an answer holds; `None` where it is not known
+/// any more.
+fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> {
+    let mut trails = plane.polls.trails.borrow_mut();
+    let trails = trails.as_mut()?;
+    if !trails.reaches(from) {
+        return None;
+    }
+    let most = limits::POLL_MESSAGES;
+    let mut events: Vec<(Spot, usize)> = Vec::new();
+    let mut prevs = vec![None; wanted.len()];
+    for (at, one) in wanted.iter().enumerate() {
+        let (prev, mut spots) = trails.between(Track::of(&one.key), from, to);
+        prevs[at] = prev;
+        if one.key.channel == Channel::Book {
+            // Only what it has come to counts.
+            events.extend(spots.next_back().map(|spot| (spot, at)));
+        } else {
+            events.extend(spots.take(most).map(|spot| (spot, at)));
+        }
+    }
+    events.sort_by_key(|(spot, _)| spot.end);
+    let mut found = Found { end: to, messages: Vec::new() };
+    let mut ticks = Vec::new();
+    let mut last_end = from;
+    for (count, (spot, at)) in events.into_iter().enumerate() {
+        let full = count >= most || found.messages.len() >= limits::POLL_BYTES;
+        // Two depths of one book have the same place, and belong to one answer.
+        if full && spot.end != last_end {
+            found.end = last_end;
+            break;
+        }
+        let one = &wanted[at];
+        if one.key.channel == Channel::Book {
+            book(&plane.rest, one, &mut found);
+        } else if !trails.read(spot, &mut ticks) {
+            return None;
+        } else if let Some(tick) = ticks.last() {
+            event(plane, one, tick, prevs[at], &mut found);
+            prevs[at] = Some(tick.seq);
+        }
+        last_end = spot.end;
+    }
+    Some(found)
+}
+
+fn event(plane: &Plane, one: &Wanted, tick: &Tick, prev: Option<u64>, found: &mut Found) {
+    use crate::wire::encode as wire;
+    let (form, heads) = (one.key.form, &one.heads);
+    match one.key.channel {
+        Channel::Trade => {
+            let prev = prev.or_else(|| before(plane, one, tick.seq)).unwrap_or(0);
+            found.push(|out| wire::trade(out, form, heads, tick, prev));
+        }
+        Channel::Quote => found.push(|out| wire::quote(out, form, heads, tick, prev)),
+        Channel::Status => {
+            let of = tick.as_status();
+            found.push(|out| wire::feed_status(out, form, heads, of.state, of.age_ms));
+        }
+        Channel::Book | Channel::Bar | Channel::Ticker => {}
+    }
+}
+
+/// The sequence of the trade before another one, where it is kept.
+fn before(plane: &Plane, one: &Wanted, seq: u64) -> Option<u64> {
+    let mut reader = plane.rest.reader.borrow_mut();
+    let state = reader.get(one.info.id)?.lock();
+    let mut newest = Vec::new();
+    let before = state.history.as_ref()?.trades(Some(seq), 1, &mut newest);
+    Some(newest.first().map_or(before, |tick| tick.seq))
+}
+
+/// The book as it is, where it is known.
+fn book(rest: &Rest, one: &Wanted, found: &mut Found) {
+    let Ok(depth) = Depth::top(one.key.depth.into()) else { return };
+    let mut reader = rest.reader.borrow_mut();
+    let Some(state) = reader.get(one.info.id).map(|state| state.lock()) else { return };
+    let known = &state.book;
+    if !known.is_known() {
+        return;
+    }
+    let (bids, asks): (Vec<_>, Vec<_>) = (depth.bids(known).collect(), depth.asks(known).collect());
+    let head = BookHead {
+        depth: Some(one.key.depth),
+        seq: known.seq(),
+        prev: None,
+        ts_event: known.ts_event(),
+        ts_recv: known.ts_recv(),
+    };
+    drop(state);
+    let (form, heads) = (one.key.form, &one.heads);
+    found.push(|out| {
+        crate::wire::encode::book(out, form, heads, &head, bids.into_iter(), asks.into_iter());
+    });
+}
+
+/// What is now, and the cursor from which on it goes on.
+async fn anew(plane: &Plane, wanted: &[Wanted], loss: Option<Loss>) -> Response<Body> {
+    // Before the copies: what comes in between comes again, and nothing is missing.
+    let mut found = Found { end: plane.polls.tail(), messages: Vec::new() };
+    for (at, one) in wanted.iter().enumerate() {
+        if at % 16 == 15 {
+            tokio::task::yield_now().await;
+        }
+        let (form, heads) = (one.key.form, &one.heads);
+        match one.key.channel {
+            Channel::Book => book(&plane.rest, one, &mut found),
+            Channel::Quote | Channel::Status => {
+                let mut reader = plane.rest.reader.borrow_mut();
+                let Some(state) = reader.get(one.info.id).map(|state| state.lock()) else {
+                    continue;
+                };
+                let (quote, feed, since) = (state.last_quote, state.feed, state.feed_since);
+                drop(state);
+                if one.key.channel == Channel::Status {
+                    let age_ms = match since {
+                        0 => 0,
+                        since => clock::real_ns().saturating_sub(since) / 1_000_000,
+                    };
+                    found.push(|out| {
+                        crate::wire::encode::feed_status(out, form, heads, feed, age_ms);
+                    });
+                } else if let Some(tick) = quote {
+                    found.push(|out| crate::wire::encode::quote(out, form, heads, &tick, None));
+                }
+            }
+            Channel::Trade | Channel::Bar | Channel::Ticker => {}
+        }
+    }
+    body(plane, found.end, loss.map(Some), &found.messages)
+}
+
+/// An answer. `recovered`: where a cursor was given, why it was of no use, if it was not.
+fn body(
+    plane: &Plane,
+    cursor: u64,
+    recovered: Option<Option<Loss>>,
+    messages: &[u8],
+) -> Response<Body> {
+    let mut out = Vec::with_capacity(messages.len() + 128);
+    let mut object = Object::open(&mut out);
+    let epoch = &plane.hub.epoch;
+    object.text("epoch", epoch).text("cursor", &format!("{epoch}-{cursor}"));
+    if let Some(loss) = recovered {
+        object.bool("recovered", loss.is_none());
+        if let Some(loss) = loss {
+            object.text("reason", loss.as_str());
+        }
+    }
+    let list = object.field("messages");
+    list.push(b'[');
+    list.extend_from_slice(messages);
+    list.push(b']');
+    object.close();
+    typed(StatusCode::OK, "application/json", out)
+}
