@@ -258,7 +258,7 @@ const fn each(b: u8) -> u64 {
 /// is no digit has another value.
 #[inline]
 fn digits_of(text: &[u8]) -> u64 {
-    let missing = 8 * (8 - text.len() as u32 & 7);
+    let missing = 8 * ((8 - text.len() as u32) & 7);
     let chars = if let Some(&all) = text.first_chunk() {
         u64::from_le_bytes(all)
     } else if let (Some(&first), Some(&last)) = (text.first_chunk(), text.last_chunk()) {
