@@ -58,9 +58,7 @@ fn a_loop_of_polls_gets_every_trade_exactly_once() {
     }
     let mut seen: HashMap<String, Vec<u64>> = HashMap::new();
     let behind = |seen: &HashMap<String, Vec<u64>>| {
-        got.iter().any(|(symbol, seqs)| {
-            seen.get(symbol).and_then(|seen| seen.last()) < seqs.last()
-        })
+        got.iter().any(|(symbol, seqs)| seen.get(symbol).and_then(|seen| seen.last()) < seqs.last())
     };
     while behind(&seen) {
         let trade = witness.until(|message| message["type"] == "update");
@@ -82,7 +80,8 @@ fn what_is_now_comes_without_a_cursor_and_what_changed_with_one() {
     let first = poll(&server, what);
     assert_eq!(first.get("recovered"), None);
     let kinds = |answer: &Value| -> Vec<String> {
-        let kind = |message: &Value| format!("{} {}", text(message, "channel"), text(message, "type"));
+        let kind =
+            |message: &Value| format!("{} {}", text(message, "channel"), text(message, "type"));
         messages(answer).iter().map(kind).collect()
     };
     let quote = "quote snapshot";
@@ -100,7 +99,8 @@ fn what_is_now_comes_without_a_cursor_and_what_changed_with_one() {
                     assert!(message["bids"].as_array().is_some_and(|bids| bids.len() <= 3));
                 }
                 "quote" => {
-                    let last = quotes.insert(text(message, "symbol").to_owned(), message["seq"].clone());
+                    let last =
+                        quotes.insert(text(message, "symbol").to_owned(), message["seq"].clone());
                     if let (Some(last), "update") = (last, text(message, "type")) {
                         assert_eq!(message["prev"], last, "{message}");
                     }
@@ -122,7 +122,9 @@ fn a_poll_waits_and_says_when_there_was_nothing() {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     for _ in 0..2 {
         let began = Instant::now();
-        let request = format!("GET /v1/poll?subscribe=status:S0001-USD&cursor={cursor}&timeout=1 HTTP/1.1\r\nHost: t\r\n\r\n");
+        let request = format!(
+            "GET /v1/poll?subscribe=status:S0001-USD&cursor={cursor}&timeout=1 HTTP/1.1\r\nHost: t\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).expect("writes");
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"}") {
@@ -182,7 +184,8 @@ fn who_polls_counts_as_a_client() {
     let server = busy(&["--max-clients", "1"]);
     let mut stream = TcpStream::connect(server.address).expect("connects");
     let cursor = text(&poll(&server, "subscribe=status:*"), "cursor").to_owned();
-    let request = format!("GET /v1/poll?subscribe=status:*&cursor={cursor} HTTP/1.1\r\nHost: t\r\n\r\n");
+    let request =
+        format!("GET /v1/poll?subscribe=status:*&cursor={cursor} HTTP/1.1\r\nHost: t\r\n\r\n");
     // The connection of the poll before may not be gone yet.
     while server.get("/v1/sse?subscribe=x").0 == 503 {
         pause();

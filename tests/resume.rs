@@ -153,7 +153,8 @@ impl Book {
         self.seq = seq(message);
         for (side, name) in self.sides.iter_mut().zip(["bids", "asks"]) {
             for level in message[name].as_array().expect("levels") {
-                let [price, qty] = [&level[0], &level[1]].map(|v| v.as_str().expect("text").to_owned());
+                let [price, qty] =
+                    [&level[0], &level[1]].map(|v| v.as_str().expect("text").to_owned());
                 match qty.as_str() {
                     "0" => side.remove(&price),
                     _ => side.insert(price, qty),
@@ -226,7 +227,8 @@ fn what_cannot_be_recovered_is_said_and_begins_anew() {
     server.wait_metric("tickcast_ticks_total", "", |n| n > ticks + 6_000.0);
 
     let since = |epoch: &Value, seq: u64| json!({"epoch": epoch, "seq": seq});
-    let of = |channel: &str, since: Value| json!({"channel": channel, "symbol": symbol, "since": since});
+    let of =
+        |channel: &str, since: Value| json!({"channel": channel, "symbol": symbol, "since": since});
     let check = |params: Value, reason: &str, then: &str| {
         let (resume, next) = begins(&server, params.clone());
         assert_eq!(resume["type"], "resume", "{params}: {resume}");
@@ -344,8 +346,14 @@ fn bad_resumes_are_refused_by_name() {
         (one("trade", json!({"epoch": "x", "seq": -1})), "-1 for `since.seq`"),
         (one("trade", json!({"epoch": "x", "seq": 1, "at": 2})), "`at`"),
         (one("status", json!({"epoch": "x", "seq": 1})), "status"),
-        (json!({"channel": "trade", "symbol": "*", "since": {"epoch": "x", "seq": 1}}), "one symbol"),
-        (json!({"channel": "quote", "symbol": "a", "max_hz": 1, "since": {"epoch": "x", "seq": 1}}), "modes"),
+        (
+            json!({"channel": "trade", "symbol": "*", "since": {"epoch": "x", "seq": 1}}),
+            "one symbol",
+        ),
+        (
+            json!({"channel": "quote", "symbol": "a", "max_hz": 1, "since": {"epoch": "x", "seq": 1}}),
+            "modes",
+        ),
         (json!({"channel": "quote", "symbol": "a", "history": 1}), "`history` 1"),
         (json!({"channel": "trade", "symbol": "a", "history": 1001}), "0 to 1000"),
         (json!({"channel": "trade", "symbol": "*", "history": 10}), "wildcard *"),

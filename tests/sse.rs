@@ -41,7 +41,9 @@ impl Stream {
     fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut socket = TcpStream::connect(server.address).expect("connects");
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!("GET /v1/sse?{query} HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n{headers}\r\n");
+        let request = format!(
+            "GET /v1/sse?{query} HTTP/1.1\r\nHost: test\r\nAccept: text/event-stream\r\n{headers}\r\n"
+        );
         socket.write_all(request.as_bytes()).expect("writes");
         let mut stream = Stream {
             socket,
@@ -178,7 +180,8 @@ fn what_is_wrong_with_a_request_is_named() {
         assert_eq!((got, &body["error"]["code"]), (status, &json!(code)), "{query}: {body}");
         assert!(body["error"]["message"].as_str().expect("text").contains(named), "{body}");
     }
-    let (status, head, _) = server.request("POST /v1/sse HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
+    let (status, head, _) =
+        server.request("POST /v1/sse HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
     assert_eq!((status, head.to_lowercase().contains("allow: get, head, options")), (405, true));
     // Not begun, not counted.
     server.wait_metric("tickcast_sessions", "", |n| n == 0.0);

@@ -187,7 +187,8 @@ fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
         let depth = match (target.channel, target.depth) {
             (Channel::Bar | Channel::Ticker, _) => {
                 let channel = target.channel.as_str();
-                let expected = "trade, quote, book or status (bars are at /v1/bars, tickers at /v1/ticker)";
+                let expected =
+                    "trade, quote, book or status (bars are at /v1/bars, tickers at /v1/ticker)";
                 return Err(Error::bad_value("subscribe", channel, expected));
             }
             (Channel::Book, Some(1..)) => target.variant(),
@@ -199,13 +200,16 @@ fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
         };
         let named = target.symbols.iter().map(|name| names.matching(name));
         for info in named.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            let key = Key { channel: target.channel, instrument: info.id.0, depth, form: Form::NATIVE };
+            let key =
+                Key { channel: target.channel, instrument: info.id.0, depth, form: Form::NATIVE };
             if all.iter().any(|known| known.key == key) {
                 continue;
             }
             if all.len() >= limits::POLL_SUBSCRIPTIONS {
                 let most = limits::POLL_SUBSCRIPTIONS;
-                let message = format!("more than {most} symbols of channels in one poll, all that wildcards match included");
+                let message = format!(
+                    "more than {most} symbols of channels in one poll, all that wildcards match included"
+                );
                 return Err(Error::bad("too_many_subscriptions", message));
             }
             all.push(Wanted { key, heads: Heads::new(&info, ""), info });
@@ -345,7 +349,9 @@ async fn anew(plane: &Plane, wanted: &[Wanted], loss: Option<Loss>) -> Response<
             Channel::Book => book(&plane.rest, one, &mut found),
             Channel::Quote | Channel::Status => {
                 let mut reader = plane.rest.reader.borrow_mut();
-                let Some(state) = reader.get(one.info.id).map(|state| state.lock()) else { continue };
+                let Some(state) = reader.get(one.info.id).map(|state| state.lock()) else {
+                    continue;
+                };
                 let (quote, feed, since) = (state.last_quote, state.feed, state.feed_since);
                 drop(state);
                 if one.key.channel == Channel::Status {
@@ -379,7 +385,9 @@ fn body(
     object.text("epoch", epoch).text("cursor", &format!("{epoch}-{cursor}"));
     if let Some(loss) = recovered {
         object.bool("recovered", loss.is_none());
-        loss.iter().for_each(|loss| drop(object.text("reason", loss.as_str())));
+        if let Some(loss) = loss {
+            object.text("reason", loss.as_str());
+        }
     }
     let list = object.field("messages");
     list.push(b'[');

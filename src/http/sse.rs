@@ -235,9 +235,14 @@ pub(super) async fn targets(
 fn parse(text: &str, history: Option<u64>) -> Result<Vec<Target>, Error> {
     let mut requests: Vec<(Map<String, Value>, Vec<Value>)> = Vec::new();
     for item in text.split(',').filter(|item| !item.is_empty()) {
-        let (channel, rest) = item.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(
-            || Error::bad_value("subscribe", item, "channel:symbol, such as trade:binance:BTC-USDT"),
-        )?;
+        let (channel, rest) =
+            item.split_once(':').filter(|(_, rest)| !rest.is_empty()).ok_or_else(|| {
+                Error::bad_value(
+                    "subscribe",
+                    item,
+                    "channel:symbol, such as trade:binance:BTC-USDT",
+                )
+            })?;
         let mut params = Map::new();
         params.insert("channel".to_owned(), json!(channel));
         let mut symbol = rest;

@@ -191,11 +191,12 @@ impl Core {
                 Channel::Quote => state.quote_seq,
                 Channel::Book => state.book_seq,
                 Channel::Status => state.status_seq,
-                Channel::Bar | Channel::Ticker => match (key.channel.span(key.depth), &state.series)
-                {
-                    (Some(span), Some(series)) => series.snapshot(span).1,
-                    _ => 0,
-                },
+                Channel::Bar | Channel::Ticker => {
+                    match (key.channel.span(key.depth), &state.series) {
+                        (Some(span), Some(series)) => series.snapshot(span).1,
+                        _ => 0,
+                    }
+                }
             }
         });
         if seq <= known { Stand::Not(Step::Later) } else { Stand::Lost(Loss::Ahead) }
@@ -378,13 +379,7 @@ impl Core {
         }
     }
 
-    fn tell_resumed(
-        &self,
-        key: &Key,
-        loss: Option<Loss>,
-        seq: Option<u64>,
-        frames: &mut Vec<u8>,
-    ) {
+    fn tell_resumed(&self, key: &Key, loss: Option<Loss>, seq: Option<u64>, frames: &mut Vec<u8>) {
         let heads = &self.market.entries[key.instrument as usize].heads;
         let interval = (key.channel == Channel::Bar).then(|| key.channel.span(key.depth));
         let named = Named {

@@ -195,7 +195,8 @@ impl Trails {
         if !follows || first == end || trail.spots[first].start < self.reader.oldest() {
             return Since::Unknown;
         }
-        if first > 0 && trail.broken > trail.spots[first - 1].end || first == 0 && trail.broken > 0 {
+        if first > 0 && trail.broken > trail.spots[first - 1].end || first == 0 && trail.broken > 0
+        {
             return Since::Broken;
         }
         Since::All(end - first)

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
+use super::resume::{Begin, Loss, Start, Starts};
 use super::subs::{Key, Terms};
 use super::symbols::{Names, Symbols, Unknown};
-use super::resume::{Begin, Loss, Start, Starts};
 use super::{Dialect, Rest};
 use crate::derive::Span;
 use crate::limits;
@@ -285,7 +285,8 @@ impl Core {
             let instrument = match names.resolve(name) {
                 Ok(Symbols::One(instrument)) => instrument,
                 Ok(Symbols::All(_)) => {
-                    let message = format!("`since.seq` of {}, expected symbols", request::cut(name));
+                    let message =
+                        format!("`since.seq` of {}, expected symbols", request::cut(name));
                     answer.error(name, &Unknown { code: "bad_value", message, near: Vec::new() });
                     continue;
                 }

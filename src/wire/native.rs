@@ -167,13 +167,7 @@ fn kind(prev: Option<u64>) -> &'static [u8] {
     if prev.is_none() { b"snapshot" } else { b"update" }
 }
 
-fn push_opening(
-    out: &mut Vec<u8>,
-    channel: &[u8],
-    heads: &Heads,
-    kind: &[u8],
-    depth: Option<u16>,
-) {
+fn push_opening(out: &mut Vec<u8>, channel: &[u8], heads: &Heads, kind: &[u8], depth: Option<u16>) {
     out.extend_from_slice(b"{\"channel\":\"");
     out.extend_from_slice(channel);
     out.extend_from_slice(b"\",\"type\":\"");

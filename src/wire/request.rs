@@ -324,7 +324,8 @@ pub(crate) fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
 }
 
 fn since(channel: Channel, value: Option<Value>) -> Result<Option<Since>, Error> {
-    const EXPECTED: &str = "{\"epoch\":\"...\",\"seq\":number} or {\"epoch\":\"...\",\"seq\":{symbol:number,...}}";
+    const EXPECTED: &str =
+        "{\"epoch\":\"...\",\"seq\":number} or {\"epoch\":\"...\",\"seq\":{symbol:number,...}}";
     let mut object = match value {
         None | Some(Value::Null) => return Ok(None),
         Some(other) if channel == Channel::Status => {
@@ -349,8 +350,7 @@ fn since(channel: Channel, value: Option<Value>) -> Result<Option<Since>, Error>
         None => return Err(("missing_field", "missing field `seq` in `since`".to_owned())),
         Some(Value::Object(each)) if each.len() > limits::REQUEST_SYMBOLS => {
             let most = limits::REQUEST_SYMBOLS;
-            let message =
-                format!("{} symbols in `since.seq`, expected at most {most}", each.len());
+            let message = format!("{} symbols in `since.seq`, expected at most {most}", each.len());
             return Err(("bad_value", message));
         }
         Some(Value::Object(each)) => {
