@@ -50,7 +50,7 @@ pub(super) async fn answer(plane: &Plane, request: &Request<Incoming>) -> Respon
             Some(asset) => page(request, &asset),
             None => plain(
                 StatusCode::NOT_FOUND,
-                "nothing here; there are / /v1/ws /v1/symbols /v1/snapshot /v1/book/{symbol} /v1/trades/{symbol} /v1/bars/{symbol} /v1/ticker/{symbol} /v1/openapi.json /v1/asyncapi.json /v1/publish /v1/stats /v1/connections /v1/feeds /metrics /healthz /readyz\n",
+                "nothing here; there are / /v1/ws /v1/sse /v1/poll /v1/symbols /v1/snapshot /v1/book/{symbol} /v1/trades/{symbol} /v1/bars/{symbol} /v1/ticker/{symbol} /v1/openapi.json /v1/asyncapi.json /v1/publish /v1/stats /v1/connections /v1/feeds /metrics /healthz /readyz\n",
             ),
         },
     }
