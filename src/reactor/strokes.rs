@@ -141,6 +141,8 @@ impl Core {
         if frames.is_empty() {
             session.special = session.is_special();
         } else {
+            // A sum is as large as what it sums up: it may go over the bound, as snapshots may.
+            session.allowance = session.allowance.max(frames.len());
             session.out.push_own(&mut self.encodings, |bytes| bytes.extend_from_slice(&frames));
             self.enqueue(id);
         }

@@ -9,9 +9,9 @@ use crate::common::{Client, Server, captures, pause};
 use crate::desk::ask;
 use crate::neighbours::small;
 
-/// What one client's outbox may hold: 128 KiB, and the sum that it is told next, which is no larger than
-/// the book (3,400 levels).
-const BOUND: f64 = 384.0 * 1024.0;
+/// What one client's outbox may hold: 128 KiB, and the sum that it is told next, which has each price of the
+/// capture once at most (some 20,000 of 32 bytes), in a buffer that may be half empty.
+const BOUND: f64 = 2.0 * 1024.0 * 1024.0;
 const STREAM: &str = "btcusdt@depth@100ms";
 
 /// The captures at a hundred times their speed: some 300 KB a second of one stream. The grace is the default.
