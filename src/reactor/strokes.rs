@@ -132,6 +132,8 @@ impl Core {
         if frames.is_empty() {
             session.special = session.is_special();
         } else {
+            // A sum may be as large as a snapshot, which may exceed the outbox.
+            session.allowance = session.allowance.max(frames.len());
             session.out.push_own(&mut self.encodings, |bytes| bytes.extend_from_slice(&frames));
             self.enqueue(id);
         }
