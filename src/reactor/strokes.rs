@@ -141,7 +141,7 @@ impl Core {
         if frames.is_empty() {
             session.special = session.is_special();
         } else {
-            // A sum is as large as what it sums up: it may go over the bound, as snapshots may.
+            // A sum may be as large as a snapshot, which may exceed the outbox.
             session.allowance = session.allowance.max(frames.len());
             session.out.push_own(&mut self.encodings, |bytes| bytes.extend_from_slice(&frames));
             self.enqueue(id);
