@@ -100,7 +100,7 @@ impl Peer {
         }
     }
 
-    fn subscribe(&mut self, params: Value) {
+    fn subscribe(&mut self, params: &Value) {
         let request = json!({"method": "subscribe", "params": params}).to_string();
         self.send(0x81, request.as_bytes());
     }
@@ -190,7 +190,7 @@ fn what_is_sent_compressed_is_read_and_what_breaks_the_rules_is_refused() {
         assert_eq!(peer.frame(), Some((0x8a, b"between".to_vec())));
     }
     peer.send(0x80, &payload[9..]);
-    assert_eq!(peer.text(), (hello.clone(), true));
+    assert_eq!(peer.text(), (hello, true));
 
     let refused = |frames: &[(u8, &[u8])]| {
         let mut peer = open();
@@ -256,7 +256,7 @@ fn everybody_is_told_the_same() {
             json!({"channel": "book", "symbol": "*"}),
             json!({"channel": "book", "symbol": "*", "depth": 5}),
         ] {
-            peer.subscribe(params);
+            peer.subscribe(&params);
         }
     }
     let [plain, packed] = follow(&mut peers, 1_500);
@@ -292,7 +292,7 @@ fn a_message_is_compressed_once_for_all() {
     let server = server(true);
     let mut peers: Vec<Peer> = (0..20).map(|_| Peer::open(&server, "/v1/ws", OFFER)).collect();
     for peer in &mut peers {
-        peer.subscribe(json!({"channel": "trade", "symbol": "*"}));
+        peer.subscribe(&json!({"channel": "trade", "symbol": "*"}));
     }
     server.wait_metric("tickcast_deflate_messages_total", "", |n| n > 100.0);
     drop(peers);

@@ -202,7 +202,7 @@ fn a_full_book_goes_on_where_it_was() {
 }
 
 /// The first two messages of a channel after a subscription with these params.
-fn begins(server: &Server, params: Value) -> (Value, Value) {
+fn begins(server: &Server, params: &Value) -> (Value, Value) {
     let mut client = Client::native(server);
     let channel = params["channel"].as_str().expect("a channel").to_owned();
     let answer = client.ask(&json!({"method": "subscribe", "params": params}));
@@ -230,7 +230,7 @@ fn what_cannot_be_recovered_is_said_and_begins_anew() {
     let of =
         |channel: &str, since: Value| json!({"channel": channel, "symbol": symbol, "since": since});
     let check = |params: Value, reason: &str, then: &str| {
-        let (resume, next) = begins(&server, params.clone());
+        let (resume, next) = begins(&server, &params);
         assert_eq!(resume["type"], "resume", "{params}: {resume}");
         assert_eq!(resume["recovered"], false, "{params}: {resume}");
         assert_eq!(resume["reason"], reason, "{params}: {resume}");

@@ -188,7 +188,7 @@ impl Core {
             self.binance_open(id, adopt.streams);
         }
         if let Some(stream) = adopt.events {
-            self.open_events(id, *stream);
+            self.open_events(id, &stream);
         }
         if self.draining {
             self.drain_one(id);

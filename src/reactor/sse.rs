@@ -15,7 +15,7 @@ use crate::limits;
 
 impl Core {
     /// Begins a stream: the head of the response, the answers, then what they promise.
-    pub(super) fn open_events(&mut self, id: u32, stream: Stream) {
+    pub(super) fn open_events(&mut self, id: u32, stream: &Stream) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.special = true;
         // No pong will ever come: the kernel is to say when nothing gets through any more.
@@ -53,7 +53,7 @@ impl Core {
         let spread_ms = to_ms.saturating_sub(from_ms) + 1;
         // Multiplied by the golden ratio, neighbours are far apart.
         let place = u64::from(id.wrapping_mul(0x9e37_79b9));
-        let retry_ms = from_ms + (place * spread_ms >> 32);
+        let retry_ms = from_ms + ((place * spread_ms) >> 32);
         self.push_own(id, |out| out.extend_from_slice(format!("retry: {retry_ms}\n\n").as_bytes()));
     }
 }
