@@ -411,3 +411,56 @@ proptest! {
         prop_assert!(end.is_ok(), "{:?}", end);
     }
 }
+
+/// Who follows a stream without snapshots from a time on at which there is no book goes on from the first
+/// snapshot that it can get elsewhere, which ends where a message of the stream does.
+#[test]
+fn a_stream_that_is_joined_while_its_book_is_rebuilt_goes_on_from_the_next_snapshot() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _runtime = runtime.enter();
+    let mut world = World::new();
+    world.step(Step::Resync);
+    let mut followers: Vec<_> = [(0, 1_000), (1, 100)]
+        .map(|(variant, ms)| {
+            let (id, socket) = world.bench.connect(Lane::SERVERS);
+            socket.set_nonblocking(true).unwrap();
+            world.bench.core.leave_all(id);
+            // Nobody else follows it: the topic is made now.
+            let form = Form::binance(variant | 0b0100);
+            let key = Key { form, ..key(Channel::Book, 0) };
+            let cadence = Cadence::of_ms(ms);
+            let terms = Terms { mode: Mode::Auto, cadence, lane: Lane::SERVERS };
+            world.bench.core.subscribe(id, key, terms, false);
+            let book = Sides::default();
+            Client { id, key, terms, socket, bytes: Vec::new(), book, last: None }
+        })
+        .into();
+    world.turn();
+    world.step(Step::Snapshot(vec![(true, 7, 3), (false, 2, 1)]));
+    world.step(Step::Event(vec![(true, 6, 3)]));
+    world.step(Step::Pass(2_000));
+    world.step(Step::Event(vec![(true, 5, 1)]));
+    // As the REST endpoint does: at the mark every stream ends a message.
+    world.bench.core.cut(0);
+    world.turn();
+    for follower in &mut followers {
+        let mut buffer = [0; 65_536];
+        let n = follower.socket.read(&mut buffer).expect("messages");
+        let mut rest = &buffer[..n];
+        let mut last = None;
+        while let Some((text, after)) = take_frame(rest) {
+            let value: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+            last = value["u"].as_u64();
+            rest = after;
+        }
+        assert_eq!(last, Some(world.seq), "{:?}", follower.key);
+        (follower.last, follower.book) = (last, world.book.clone());
+    }
+    world.step(Step::Event(vec![(false, 4, 2)]));
+    world.step(Step::Pass(2_000));
+    for follower in &mut followers {
+        follower.follow(&world.truth).expect("an unbroken chain");
+        assert_eq!((follower.last, &follower.book), (Some(world.seq), &world.book));
+        assert!(!world.bench.core.sessions[follower.id as usize].is_ending());
+    }
+}

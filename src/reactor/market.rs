@@ -12,7 +12,7 @@ use crate::session::subs::{Key, Terms};
 use crate::session::symbols::Names;
 use crate::session::wanted::Wanted;
 use crate::wire::binance;
-use crate::wire::encode::Heads;
+use crate::wire::encode::{self, Heads};
 use crate::wire::form::Form;
 use crate::wire::request::Channel;
 
@@ -102,7 +102,8 @@ impl Entry {
             && paced.is_new
         {
             paced.is_new = false;
-            paced.fresh = !book.is_known();
+            // A stream without snapshots begins wherever it is joined.
+            paced.fresh = !book.is_known() && !encode::is_unbegun(key.form);
             let journal = self.journal.get_or_insert_with(|| Box::new(Journal::new(book)));
             paced.mark = journal.end();
         }

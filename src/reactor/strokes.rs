@@ -253,7 +253,7 @@ impl Entry {
             return None;
         }
         let whole = fresh || encode::is_whole(topic.form);
-        if whole && encode::is_bridged(topic.form) && !encode::is_whole(topic.form) {
+        if whole && encode::is_unbegun(topic.form) {
             // Beyond all that a journal holds, within a second: they have to begin anew.
             paced.is_lost = true;
             return None;
