@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 
 use super::Core;
-use super::deliver::book_head;
 use super::market::{Entry, Wildcard};
 use super::resume::Step;
 use super::strokes::view_here;
+use super::ticks::book_head;
 use crate::clock;
 use crate::limits;
 use crate::session::Join;

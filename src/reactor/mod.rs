@@ -22,6 +22,7 @@ mod gate;
 mod hub;
 mod joins;
 pub(crate) mod lanes;
+mod laps;
 pub(crate) mod market;
 mod pace;
 mod resume;
@@ -31,6 +32,7 @@ mod strokes;
 mod tend;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod timer;
 pub(crate) mod topic;
 pub(crate) mod trails;

@@ -8,9 +8,10 @@
 use tickcast_feeds::Tick;
 
 use super::cadence::Dirty;
-use super::deliver::{Message, book_head, key_of};
+use super::deliver::Message;
 use super::encodings::Encodings;
 use super::market::Entry;
+use super::ticks::{book_head, key_of};
 use super::topic::Topic;
 use super::{Core, arrays};
 use crate::books::{Book, Changes, Mark};

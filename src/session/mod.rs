@@ -3,6 +3,7 @@
 //! A session belongs to one reactor outright. Idle, it is this struct, a small task that waits
 //! for the socket to become readable, and the kernel's socket: no buffer of its own.
 
+mod answer;
 mod assembly;
 mod binance;
 pub mod cause;
@@ -15,6 +16,7 @@ pub(crate) mod requests;
 pub(crate) mod resume;
 pub mod sock_diag;
 pub(crate) mod subs;
+mod subscribing;
 pub(crate) mod symbols;
 pub(crate) mod wanted;
 

@@ -1,0 +1,338 @@
+//! What a client is subscribed to: how that begins, changes and ends.
+
+use std::collections::HashSet;
+
+use super::Rest;
+use super::answer::{Answer, too_many};
+use super::resume::{Begin, Loss, Start, Starts};
+use super::subs::{Key, Terms};
+use super::symbols::{Symbols, Unknown};
+use crate::limits;
+use crate::reactor::Core;
+use crate::reactor::cadence::Cadence;
+use crate::reactor::lanes::Lane;
+use crate::reactor::market::Wildcard;
+use crate::wire::frame;
+use crate::wire::request::{self, Channel, Mode, Seqs, Since, Target};
+
+impl Core {
+    /// Carries out a `subscribe`. `others`: where those begin of which the target does not say it.
+    pub(crate) fn subscribe_to(
+        &mut self,
+        id: u32,
+        req_id: Option<&str>,
+        target: &Target,
+        others: Start,
+    ) {
+        self.list_new();
+        let depth = target.variant();
+        let terms = self.terms(target);
+        let Some(form) = self.sessions.get(id as usize).map(|session| session.form) else {
+            return;
+        };
+        let mut answer = Answer::new();
+        let mut starts = Starts { others, history: target.history, ..Starts::default() };
+        if let Some(since) = &target.since {
+            self.starts_of(since, target, &mut starts, &mut answer);
+        }
+        // Carried out after the answer, so that its place is before the first snapshot.
+        let mut todo = Vec::new();
+        let mut wildcards = Vec::new();
+        let most = self.hub.settings.max_subscriptions;
+        let mut have = self.explicit_subscriptions(id);
+        let mut wild = self.wildcards_of(id).count();
+        for name in &target.symbols {
+            match self.market.symbols.resolve(name) {
+                Ok(Symbols::One(instrument)) => {
+                    let key = Key { channel: target.channel, instrument, depth, form };
+                    if !self.is_subscribed(id, &key) && !todo.contains(&key) {
+                        if have >= most {
+                            answer.error(name, &too_many(most, "subscriptions"));
+                            continue;
+                        }
+                        have += 1;
+                    }
+                    let seq = self.newest_seq(&key, terms);
+                    let symbol = &self.market.entries[instrument as usize].info.symbol;
+                    answer.subscribed(symbol, target, terms, &self.hub.epoch, &[("seq", seq)]);
+                    if !todo.contains(&key) {
+                        todo.push(key);
+                    }
+                }
+                Ok(Symbols::All(venue)) => {
+                    let channel = target.channel;
+                    let wildcard = Wildcard { session: id, channel, depth, form, terms, venue };
+                    let known = wildcards.iter().chain(self.wildcards_of(id));
+                    if !known.into_iter().any(|known| known.same(&wildcard)) {
+                        if have >= most {
+                            answer.error(name, &too_many(most, "subscriptions"));
+                            continue;
+                        }
+                        if wild >= limits::WILDCARDS {
+                            answer.error(name, &too_many(limits::WILDCARDS, "wildcards"));
+                            continue;
+                        }
+                        have += 1;
+                        wild += 1;
+                    }
+                    let matched = self
+                        .market
+                        .entries
+                        .iter()
+                        .filter(|entry| wildcard.matches(&entry.info))
+                        .count();
+                    let extra = [("matched", matched as u64)];
+                    answer.subscribed(&wildcard.pattern(), target, terms, &self.hub.epoch, &extra);
+                    if !wildcards.contains(&wildcard) {
+                        wildcards.push(wildcard);
+                    }
+                }
+                Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
+            }
+        }
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
+        let answer = answer.finish("subscribe", req_id);
+        self.push_own(id, |out| form.frame(&answer, out));
+        for key in todo {
+            self.subscribe_at(id, key, terms, false, starts.of(key.instrument));
+        }
+        for wildcard in wildcards {
+            self.add_wildcard_at(wildcard, &starts);
+        }
+        self.count_subscriber(id);
+    }
+
+    /// Where a client's subscriptions begin that says where it was.
+    fn starts_of(&self, since: &Since, target: &Target, starts: &mut Starts, answer: &mut Answer) {
+        let known = since.epoch == self.hub.epoch;
+        let start = |seq| if known { Start::After(seq) } else { Start::Lost(Loss::Epoch) };
+        let names = &self.market.symbols;
+        let each = match &since.seq {
+            Seqs::One(seq) => {
+                starts.others = start(*seq);
+                return;
+            }
+            Seqs::Each(each) => each,
+        };
+        let mut asked = HashSet::new();
+        let mut venues = Vec::new();
+        for name in &target.symbols {
+            match names.resolve(name) {
+                Ok(Symbols::One(instrument)) => {
+                    asked.insert(instrument);
+                }
+                Ok(Symbols::All(venue)) => venues.push(venue),
+                Err(_) => {}
+            }
+        }
+        for (name, seq) in each {
+            let instrument = match names.resolve(name) {
+                Ok(Symbols::One(instrument)) => instrument,
+                Ok(Symbols::All(_)) => {
+                    let message =
+                        format!("`since.seq` of {}, expected symbols", request::cut(name));
+                    answer.error(name, &Unknown { code: "bad_value", message, near: Vec::new() });
+                    continue;
+                }
+                Err(unknown) => {
+                    answer.unknown(name, unknown, names);
+                    continue;
+                }
+            };
+            let venue = &self.market.entries[instrument as usize].info.venue;
+            let matched = |of: &Option<String>| of.as_ref().is_none_or(|of| of == venue);
+            if asked.contains(&instrument) || venues.iter().any(matched) {
+                starts.each.insert(instrument, start(*seq));
+            } else {
+                let cut = request::cut(name);
+                let message = format!("`since.seq` has {cut}, which is not in `symbol`");
+                answer.error(name, &Unknown { code: "bad_value", message, near: Vec::new() });
+            }
+        }
+    }
+
+    pub(super) fn wildcards_of(&self, id: u32) -> impl Iterator<Item = &Wildcard> {
+        self.market.wildcards.iter().filter(move |wildcard| wildcard.session == id)
+    }
+
+    pub(super) fn explicit_subscriptions(&self, id: u32) -> usize {
+        let session = self.sessions.get(id as usize);
+        self.wildcards_of(id).count()
+            + session.map_or(0, |session| session.subs.iter().filter(|(_, sub)| !sub.wild).count())
+    }
+
+    pub(super) fn is_subscribed(&self, id: u32, key: &Key) -> bool {
+        self.sessions.get(id as usize).is_some_and(|session| session.subs.contains(key))
+    }
+
+    /// Subscribes, or sends another snapshot of what is subscribed.
+    pub(super) fn subscribe_anew(&mut self, id: u32, key: Key, terms: Terms, wild: bool) {
+        self.subscribe_at(id, key, terms, wild, Begin::NOW);
+    }
+
+    /// The same, beginning so.
+    fn subscribe_at(&mut self, id: u32, key: Key, terms: Terms, wild: bool, begin: Begin) {
+        if self.is_subscribed(id, &key) {
+            self.resubscribe(id, key, terms, wild, begin);
+        } else {
+            self.subscribe_from(id, key, terms, wild, begin);
+        }
+    }
+
+    fn resubscribe(&mut self, id: u32, key: Key, terms: Terms, wild: bool, begin: Begin) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(have) = session.subs.get_mut(&key) else { return };
+        have.wild &= wild;
+        let before = std::mem::replace(&mut have.terms, terms);
+        let waits = have.waits;
+        if begin.start != Start::Now {
+            // What it missed goes before what it would be told from now on.
+            self.market.entries[key.instrument as usize].leave(id, &key, before);
+            return self.join_anew(id, key, begin);
+        }
+        if (before.lane, before.cadence) == (terms.lane, terms.cadence) {
+            return self.rejoin_from(id, key, begin);
+        }
+        // It goes over to another topic, or another place in it; of what has no snapshot it is in one
+        // at once.
+        let entry = &mut self.market.entries[key.instrument as usize];
+        let was_in = entry.topic(&key, before).is_some_and(|topic| topic.leave(id));
+        if key.channel == Channel::Trade && waits && !was_in {
+            self.join_anew(id, key, begin);
+        } else if key.channel == Channel::Trade {
+            entry.trade.join(id, &key, terms.cadence, terms.lane);
+            entry.leave(id, &key, before);
+        } else if waits && !was_in {
+            // Its first snapshot is still to come, on the new terms.
+        } else {
+            self.join_anew(id, key, begin);
+            self.market.entries[key.instrument as usize].leave(id, &key, before);
+        }
+    }
+
+    pub(super) fn add_wildcard(&mut self, wildcard: Wildcard) {
+        self.add_wildcard_at(wildcard, &Starts::default());
+    }
+
+    fn add_wildcard_at(&mut self, wildcard: Wildcard, starts: &Starts) {
+        for index in 0..self.market.entries.len() {
+            if wildcard.matches(&self.market.entries[index].info) {
+                let key = wildcard.key(index as u32);
+                let begin = starts.of(index as u32);
+                self.subscribe_at(wildcard.session, key, wildcard.terms, true, begin);
+            }
+        }
+        match self.market.wildcards.iter_mut().find(|known| known.same(&wildcard)) {
+            Some(known) => *known = wildcard,
+            None => self.market.wildcards.push(wildcard),
+        }
+    }
+
+    /// On which terms a subscription is served that asks for this.
+    fn terms(&self, target: &Target) -> Terms {
+        let unsaid = if self.hub.settings.conflate { Mode::Auto } else { Mode::All };
+        let mode = target.mode.unwrap_or(unsaid);
+        let cadence = match (mode, target.period_ms) {
+            (Mode::Batch, ms) => Cadence::gathered_ms(ms.unwrap_or(limits::BATCH_MS)),
+            (_, Some(ms)) => Cadence::of_ms(ms),
+            // Trades are summed up over a time.
+            (Mode::Conflate, None) if target.channel == Channel::Trade => {
+                Cadence::of_ms(limits::TRADES_SUMMED_MS)
+            }
+            (_, None) => Cadence::EVERY,
+        };
+        Terms { mode, cadence, lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of) }
+    }
+
+    /// The `seq` that the first update's `prev` will be.
+    fn newest_seq(&mut self, key: &Key, terms: Terms) -> u64 {
+        if key.channel.span(key.depth).is_some() {
+            return self.newest_bar_seq(key, terms);
+        }
+        let entry = &mut self.market.entries[key.instrument as usize];
+        if let Some(topic) = entry.topic(key, terms) {
+            return topic.last;
+        }
+        match (key.channel, &entry.book) {
+            (Channel::Book, Some(book)) => book.seq(),
+            (Channel::Book, None) => {
+                self.state.get(entry.info.id).map_or(0, |state| state.lock().book.seq())
+            }
+            (channel, _) => entry.line(channel, key.depth).map_or(0, |line| line.last),
+        }
+    }
+
+    pub(super) fn unsubscribe_from(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
+        let mut answer = Answer::new();
+        let mut any_gone = false;
+        for name in &target.symbols {
+            let resolved = match self.market.symbols.resolve(name) {
+                Ok(resolved) => resolved,
+                Err(unknown) => {
+                    answer.unknown(name, unknown, &self.market.symbols);
+                    continue;
+                }
+            };
+            let venue = match &resolved {
+                Symbols::All(venue) => Some(venue.clone()),
+                Symbols::One(_) => None,
+            };
+            let gone = self.take_subs(id, target, &resolved);
+            any_gone |= gone > 0;
+            let wild = venue.is_some_and(|venue| {
+                let before = self.market.wildcards.len();
+                self.market.wildcards.retain(|wildcard| {
+                    wildcard.session != id
+                        || wildcard.channel != target.channel
+                        || target.depth.is_some_and(|depth| depth != wildcard.depth)
+                        || (venue.is_some() && wildcard.venue != venue)
+                });
+                before != self.market.wildcards.len()
+            });
+            if gone == 0 && !wild {
+                let message = format!("not subscribed to {} of {}", target.channel.as_str(), name);
+                answer.error(name, &Unknown { code: "not_subscribed", message, near: Vec::new() });
+            } else {
+                let symbol = match &resolved {
+                    Symbols::One(i) => self.market.entries[*i as usize].info.symbol.clone(),
+                    Symbols::All(_) => name.clone(),
+                };
+                answer.unsubscribed(&symbol, target);
+            }
+        }
+        if any_gone && let Some(session) = self.sessions.get_mut(id as usize) {
+            let Rest { joins, subs, .. } = &mut **session;
+            joins.retain(|join| subs.contains(&join.key));
+        }
+        self.count_subscriber(id);
+        self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
+        let answer = answer.finish("unsubscribe", req_id);
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    /// Ends the subscriptions that match; says how many. Joins of theirs are left to the caller.
+    fn take_subs(&mut self, id: u32, target: &Target, which: &Symbols) -> usize {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return 0 };
+        let entries = &mut self.market.entries;
+        let (instrument, venue) = match which {
+            Symbols::One(instrument) => (Some(*instrument), None),
+            Symbols::All(venue) => (None, venue.as_ref()),
+        };
+        let gone: Vec<Key> = session
+            .subs
+            .of(target.channel, instrument)
+            .filter(|key| target.depth.is_none_or(|depth| depth == key.depth))
+            .filter(|key| venue.is_none_or(|v| *v == entries[key.instrument as usize].info.venue))
+            .collect();
+        for key in &gone {
+            if let Some(sub) = session.subs.remove(key) {
+                entries[key.instrument as usize].leave(id, key, sub.terms);
+            }
+        }
+        if let Some(held) = &mut session.held {
+            held.forget(gone.iter());
+        }
+        self.report.subscriptions -= gone.len() as u64;
+        gone.len()
+    }
+}
