@@ -15,6 +15,26 @@ use crate::reactor::market::Wildcard;
 use crate::wire::frame;
 use crate::wire::request::{self, Channel, Mode, Seqs, Since, Target};
 
+/// What a request asks for, carried out after the answer, so that its place is before the first snapshot.
+struct Asked {
+    todo: Vec<Key>,
+    wildcards: Vec<Wildcard>,
+    /// Subscriptions that the client will have, and wildcards among them.
+    have: usize,
+    wild: usize,
+}
+
+impl Asked {
+    /// One more.
+    fn count(&mut self, most: usize) -> Result<(), Unknown> {
+        if self.have >= most {
+            return Err(too_many(most, "subscriptions"));
+        }
+        self.have += 1;
+        Ok(())
+    }
+}
+
 impl Core {
     /// Carries out a `subscribe`. `others`: where those begin of which the target does not say it.
     pub(crate) fn subscribe_to(
@@ -35,61 +55,36 @@ impl Core {
         if let Some(since) = &target.since {
             self.starts_of(since, target, &mut starts, &mut answer);
         }
-        // Carried out after the answer, so that its place is before the first snapshot.
-        let mut todo = Vec::new();
-        let mut wildcards = Vec::new();
-        let most = self.hub.settings.max_subscriptions;
-        let mut have = self.explicit_subscriptions(id);
-        let mut wild = self.wildcards_of(id).count();
+        let mut asked = Asked {
+            have: self.explicit_subscriptions(id),
+            wild: self.wildcards_of(id).count(),
+            todo: Vec::new(),
+            wildcards: Vec::new(),
+        };
         for name in &target.symbols {
-            match self.market.symbols.resolve(name) {
+            let channel = target.channel;
+            let subscribed = match self.market.symbols.resolve(name) {
                 Ok(Symbols::One(instrument)) => {
-                    let key = Key { channel: target.channel, instrument, depth, form };
-                    if !self.is_subscribed(id, &key) && !todo.contains(&key) {
-                        if have >= most {
-                            answer.error(name, &too_many(most, "subscriptions"));
-                            continue;
-                        }
-                        have += 1;
-                    }
-                    let seq = self.newest_seq(&key, terms);
-                    let symbol = &self.market.entries[instrument as usize].info.symbol;
-                    answer.subscribed(symbol, target, terms, &self.hub.epoch, &[("seq", seq)]);
-                    if !todo.contains(&key) {
-                        todo.push(key);
-                    }
+                    let key = Key { channel, instrument, depth, form };
+                    self.ask_one(id, key, terms, &mut asked)
                 }
                 Ok(Symbols::All(venue)) => {
-                    let channel = target.channel;
                     let wildcard = Wildcard { session: id, channel, depth, form, terms, venue };
-                    let known = wildcards.iter().chain(self.wildcards_of(id));
-                    if !known.into_iter().any(|known| known.same(&wildcard)) {
-                        if have >= most {
-                            answer.error(name, &too_many(most, "subscriptions"));
-                            continue;
-                        }
-                        if wild >= limits::WILDCARDS {
-                            answer.error(name, &too_many(limits::WILDCARDS, "wildcards"));
-                            continue;
-                        }
-                        have += 1;
-                        wild += 1;
-                    }
-                    let matched = self
-                        .market
-                        .entries
-                        .iter()
-                        .filter(|entry| wildcard.matches(&entry.info))
-                        .count();
-                    let extra = [("matched", matched as u64)];
-                    answer.subscribed(&wildcard.pattern(), target, terms, &self.hub.epoch, &extra);
-                    if !wildcards.contains(&wildcard) {
-                        wildcards.push(wildcard);
-                    }
+                    self.ask_all(wildcard, &mut asked)
                 }
-                Err(unknown) => answer.unknown(name, unknown, &self.market.symbols),
+                Err(unknown) => {
+                    answer.unknown(name, unknown, &self.market.symbols);
+                    continue;
+                }
+            };
+            match subscribed {
+                Ok((symbol, extra)) => {
+                    answer.subscribed(&symbol, target, terms, &self.hub.epoch, &[extra]);
+                }
+                Err(too_many) => answer.error(name, &too_many),
             }
         }
+        let Asked { todo, wildcards, .. } = asked;
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| form.frame(&answer, out));
@@ -100,6 +95,50 @@ impl Core {
             self.add_wildcard_at(wildcard, &starts);
         }
         self.count_subscriber(id);
+    }
+
+    /// One instrument of a request: its symbol, and what else is answered.
+    fn ask_one(
+        &mut self,
+        id: u32,
+        key: Key,
+        terms: Terms,
+        asked: &mut Asked,
+    ) -> Result<(String, (&'static str, u64)), Unknown> {
+        let is_asked = asked.todo.contains(&key);
+        if !is_asked && !self.is_subscribed(id, &key) {
+            asked.count(self.hub.settings.max_subscriptions)?;
+        }
+        if !is_asked {
+            asked.todo.push(key);
+        }
+        let seq = self.newest_seq(&key, terms);
+        let symbol = &self.market.entries[key.instrument as usize].info.symbol;
+        Ok((symbol.clone(), ("seq", seq)))
+    }
+
+    /// A wildcard of a request, likewise.
+    fn ask_all(
+        &self,
+        wildcard: Wildcard,
+        asked: &mut Asked,
+    ) -> Result<(String, (&'static str, u64)), Unknown> {
+        let known = asked.wildcards.iter().chain(self.wildcards_of(wildcard.session));
+        let is_known = known.into_iter().any(|known| known.same(&wildcard));
+        if !is_known {
+            if asked.have < self.hub.settings.max_subscriptions && asked.wild >= limits::WILDCARDS {
+                return Err(too_many(limits::WILDCARDS, "wildcards"));
+            }
+            asked.count(self.hub.settings.max_subscriptions)?;
+            asked.wild += 1;
+        }
+        let entries = self.market.entries.iter();
+        let matched = entries.filter(|entry| wildcard.matches(&entry.info)).count();
+        let pattern = wildcard.pattern();
+        if !asked.wildcards.contains(&wildcard) {
+            asked.wildcards.push(wildcard);
+        }
+        Ok((pattern, ("matched", matched as u64)))
     }
 
     /// Where a client's subscriptions begin that says where it was.
