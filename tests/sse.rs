@@ -14,7 +14,10 @@ fn busy(args: &[&str]) -> Server {
     let mut all = vec!["--reactors", "2"];
     all.extend(args);
     all.extend(["--feed", "synthetic:symbols=4,rate=2000,names=numbered"]);
-    Server::start(&all)
+    let server = Server::start(&all);
+    // Each symbol has a quote and a book: before its first there is no snapshot to begin with.
+    server.wait_metric("tickcast_ingest_ticks_total", "", |ticks| ticks > 200.0);
+    server
 }
 
 /// One event, as the specification has it dispatched.
