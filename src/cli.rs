@@ -26,7 +26,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAS
 
 const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--ring-slots is TICKCAST_RING_SLOTS; several feeds in
-TICKCAST_FEED are separated by ';', as are origins) and a key of the --config file (ring-slots = 65536;
+TICKCAST_FEED are separated by ';', as are origins and certificates) and a key of the --config file (ring-slots = 65536;
 feed = [\"...\", \"...\"]). A flag beats a variable, a variable beats the file.
 Sizes are bytes or 512KiB, 1MiB, 1GiB; durations 500ms, 5s, 2m, 1h.
 
@@ -89,6 +89,9 @@ pub struct WatchArgs {
     /// The server's WebSocket
     #[arg(long, value_name = "URL", default_value = watch::DEFAULT_URL)]
     pub url: String,
+    /// Certificates (PEM) to trust besides the system's, for wss
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<String>,
     /// Print the messages even on a terminal, one JSON object per line
     #[arg(long)]
     pub json: bool,
@@ -121,6 +124,7 @@ A lost connection is made again.
 Examples:
   tickcast watch binance:BTC-USDT                   the screen: book, trades, quote of one symbol
   tickcast watch 'binance:*'                        the screen: a table of a venue's symbols
+  tickcast watch --url wss://feed.example           another server, encrypted
   tickcast watch --json                             quotes and trades of everything, as lines
   tickcast watch --channel trade binance:BTC-USDT   trades of one symbol, as lines
   tickcast watch --channel book --depth 5 --count 1 BTC-USDT
@@ -137,7 +141,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "TICKCAST_CONFIG")]
     pub config: Option<String>,
 
-    /// Address and port to serve on; port 0 takes a free one
+    /// Address and port to serve on; port 0 takes a free one; none: only where --listen-tls and
+    /// --listen-unix say
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -146,6 +151,29 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:7070"
     )]
     pub listen: String,
+    /// Address and port to serve https and wss on [default: none]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "TICKCAST_LISTEN_TLS",
+        help_heading = "Network"
+    )]
+    pub listen_tls: Option<String>,
+    /// Unix socket to serve on [default: none]
+    #[arg(long, value_name = "PATH", env = "TICKCAST_LISTEN_UNIX", help_heading = "Network")]
+    pub listen_unix: Option<String>,
+    /// Certificate chain in PEM, the server's own first; repeatable: clients get the one for the
+    /// name they ask for, others the first. Read again when it changes, and on SIGHUP
+    #[arg(long, value_name = "FILE", env = "TICKCAST_TLS_CERT", help_heading = "Network")]
+    pub tls_cert: Vec<String>,
+    /// Key of the certificate in PEM; repeatable, in the order of --tls-cert
+    #[arg(long, value_name = "FILE", env = "TICKCAST_TLS_KEY", help_heading = "Network")]
+    pub tls_key: Vec<String>,
+    /// Serve TLS with a certificate made at the start, which nobody trusts: for a first try
+    #[arg(long, value_name = "BOOL", env = "TICKCAST_TLS_SELF_SIGNED", help_heading = "Network",
+          default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_parser = Choice(BOOL))]
+    pub tls_self_signed: String,
     /// Time from the accept to the end of the WebSocket upgrade
     #[arg(long, value_name = "DURATION", env = "TICKCAST_HANDSHAKE_TIMEOUT",
           help_heading = "Network", default_value_t = Span(limits::HANDSHAKE_TIMEOUT).to_string())]

@@ -4,6 +4,7 @@
 //! defaults. Whatever its origin, a value is read by one set of rules, and an error names the
 //! origin, the value and what would do.
 
+mod doors;
 mod file;
 mod origin;
 mod record;
@@ -27,6 +28,7 @@ use tracing::Level;
 use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
+pub use doors::Doors;
 pub use record::Record;
 pub use token::Token;
 use units::{Bytes, Span, Spread};
@@ -34,8 +36,8 @@ use units::{Bytes, Span, Spread};
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where to serve; port 0 takes a free one.
-    pub listen: SocketAddr,
+    /// Where clients come in.
+    pub doors: Doors,
     /// From the accept to the end of the upgrade.
     pub handshake_timeout: Duration,
     /// Between the server's pings.
@@ -243,7 +245,7 @@ impl Reader<'_> {
         let (publish_token_file, publish_token) = self.publish_token()?;
         let feeds = self.feeds(publish_token.is_some())?;
         Ok(Config {
-            listen: self.required("listen", address)?,
+            doors: self.doors()?,
             handshake_timeout: self.span("handshake-timeout", &limits::HANDSHAKE_TIMEOUT_RANGE)?,
             ping_interval: self.span("ping-interval", &limits::PING_RANGE)?,
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
@@ -541,8 +543,21 @@ impl Loaded {
             [] => String::new(),
             texts => toml::Value::from(texts.to_vec()).to_string(),
         };
+        let [chains, keys] = config.doors.files();
         let values = [
-            ("listen", quoted(config.listen.to_string())),
+            ("listen", quoted(config.doors.listen())),
+            ("listen-tls", config.doors.tls.map_or(String::new(), |at| quoted(at.to_string()))),
+            (
+                "listen-unix",
+                config
+                    .doors
+                    .unix
+                    .as_deref()
+                    .map_or(String::new(), |path| quoted(doors::text(path))),
+            ),
+            ("tls-cert", listed(&chains)),
+            ("tls-key", listed(&keys)),
+            ("tls-self-signed", config.doors.is_self_signed().to_string()),
             ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
@@ -609,7 +624,13 @@ impl Loaded {
                 format!("the token itself is in {}", cli::TOKEN_VARIABLE)
             }
             None if name == "publish-token-file" => "not given".to_owned(),
-            None if matches!(name, "record" | "cors-origin") => "not given".to_owned(),
+            None if matches!(
+                name,
+                "record" | "cors-origin" | "listen-tls" | "listen-unix" | "tls-cert" | "tls-key"
+            ) =>
+            {
+                "not given".to_owned()
+            }
             None => "from this machine".to_owned(),
         }
     }

@@ -16,6 +16,7 @@ mod ingest;
 mod reactor;
 pub mod ring;
 pub mod session;
+pub mod transport;
 pub mod wire;
 
 pub mod http;

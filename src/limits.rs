@@ -464,6 +464,21 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub const PING_RANGE: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);
 
+/// Bytes of the buffer into which a thread reads all its TLS connections, one at a time: what is kept of a
+/// message that is not whole, and at least one record of the largest size (RFC 8446 section 5.2).
+pub const TLS_READ_BYTES: usize = TLS_PARTIAL_BYTES + 32 * KIB;
+
+/// Bytes that are kept of a TLS message that is not whole. Records are at most 16 KiB and 256 bytes; a
+/// client's handshake message of more than one record is an attack.
+pub const TLS_PARTIAL_BYTES: usize = 32 * KIB;
+
+/// Bytes that are encrypted at a time, and so the most that may wait, encrypted, for a socket that takes no
+/// more: four records in one write. Larger flushes go in several writes.
+pub const TLS_WRITE_BYTES: usize = 64 * KIB;
+
+/// Between two looks at whether a certificate's files have changed.
+pub const CERTIFICATE_POLL: Duration = Duration::from_secs(2);
+
 /// Connections that wait in the kernel to be accepted; Linux caps it at `net.core.somaxconn`, 4,096.
 pub const LISTEN_BACKLOG: u32 = 4_096;
 

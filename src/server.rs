@@ -1,13 +1,13 @@
 //! The wiring: feeds, ingest, reactors and the control plane, from start to end.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+mod doors;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tickcast_feeds::feed::Feed;
@@ -15,7 +15,6 @@ use tickcast_feeds::lines::{self, Inbox};
 use tickcast_feeds::record::Recorder;
 use tickcast_feeds::spec::LinesSource;
 use tickcast_feeds::{FeedSpec, Instruments, LinesSpec};
-use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -24,11 +23,10 @@ use crate::clock;
 use crate::config::{Config, SlowConsumer};
 use crate::http::{self, Plane};
 use crate::ingest::Ingest;
-use crate::limits;
 use crate::reactor::{self, Command, Hub, Link, Settings};
 use crate::record;
 use crate::ring;
-use crate::watch;
+use doors::Doors;
 
 /// Runs the server until SIGINT or SIGTERM, then drains it.
 ///
@@ -77,8 +75,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Signals count from here on: one during the start is not lost.
     let mut stop = stop_signals()?;
-    let listener = listen(config.listen)?;
-    let address = listener.local_addr()?;
+    let doors = Doors::open(&config.doors)?;
     let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::with_history(config.history));
@@ -95,6 +92,7 @@ async fn serve(
             http::cuts::Cuts::new(ingest.cutter.clone()),
         ),
         polls: http::poll::Polls::new(ring.consumer()),
+        certificates: doors.certificates.clone(),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,
@@ -113,9 +111,9 @@ async fn serve(
             )
         }),
     });
-    let accepting = tokio::task::spawn_local(http::accept(plane.clone(), listener));
+    doors.announce();
+    let accepting = doors.accept(&plane);
     yield_to_reactors();
-    announce(address);
 
     tokio::select! {
         name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
@@ -123,7 +121,7 @@ async fn serve(
         _ = reactors.ended.recv() => tracing::error!("a reactor ended, draining"),
     }
     plane.draining.store(true, Ordering::Relaxed);
-    accepting.abort();
+    drop(accepting);
     if let Some(door) = &plane.publish {
         door.close().await;
     }
@@ -143,14 +141,6 @@ async fn serve(
     }
     tracing::info!("stopped");
     Ok(())
-}
-
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address).and_then(|()| socket.listen(limits::LISTEN_BACKLOG)).with_context(|| {
-        format!("cannot listen on {address}: is another tickcast running? `--listen` takes another address")
-    })
 }
 
 fn start_reactors(
@@ -253,50 +243,6 @@ fn pin(core: Option<usize>) {
     }
 }
 
-/// Tells where to look; the first line is what scripts wait for.
-fn announce(address: SocketAddr) {
-    let near = reachable(address);
-    println!("listening on http://{address}");
-    println!("  page       http://{near}/");
-    println!("  WebSocket  ws://{near}/v1/ws");
-    println!("  terminal   {}", watch_line(&program(), near));
-}
-
-/// The address for somebody on this machine: one that stands for all of them is none to connect to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-/// This program, to be called from any folder.
-fn program() -> String {
-    std::env::current_exe()
-        .map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string())
-}
-
-/// A word of a shell's command line; brackets are for matching file names there.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
-    match word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-/// The line to paste into a shell to see ticks.
-fn watch_line(program: &str, near: SocketAddr) -> String {
-    let program = quoted(program);
-    let url = format!("ws://{near}/v1/ws");
-    match url == watch::DEFAULT_URL {
-        true => format!("{program} watch '*'"),
-        false => format!("{program} watch --url {} '*'", quoted(&url)),
-    }
-}
-
 /// The signals that end the process in order.
 pub(crate) fn stop_signals() -> std::io::Result<[Signal; 2]> {
     Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
@@ -328,24 +274,5 @@ async fn drain(hub: &Hub, deadline: Duration, stop: &mut [Signal; 2]) {
         () = gone => {}
         () = tokio::time::sleep(deadline) => tracing::warn!(clients = clients(), "drain deadline passed"),
         name = signalled(stop) => tracing::warn!(clients = clients(), signal = name, "drain cut short"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_to_paste_works_in_a_shell() {
-        let line = |program: &str, address: &str| {
-            watch_line(program, reachable(address.parse().expect("an address")))
-        };
-        assert_eq!(line("/opt/tickcast", "127.0.0.1:7070"), "/opt/tickcast watch '*'");
-        assert_eq!(line("/opt/tickcast", "0.0.0.0:7070"), "/opt/tickcast watch '*'");
-        assert_eq!(
-            line("/my files/it's", "10.0.0.1:80"),
-            r"'/my files/it'\''s' watch --url ws://10.0.0.1:80/v1/ws '*'"
-        );
-        assert_eq!(line("t", "[::]:80"), "t watch --url 'ws://[::1]:80/v1/ws' '*'");
     }
 }

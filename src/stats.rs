@@ -1,11 +1,10 @@
 //! Counters and histograms: each thread keeps its own and publishes a copy a few times a second,
 //! so that nobody who reads them disturbs the path of the ticks.
 
-use std::net::SocketAddr;
-
 use hdrhistogram::Histogram;
 
 use crate::session::end::Reason;
+use crate::transport::Peer;
 
 /// The largest latency that is recorded, nanoseconds: a minute. Larger ones (the stamps of a replay
 /// that keeps its original times) are not latencies.
@@ -170,7 +169,9 @@ pub struct ConnectionInfo {
     /// Its number there.
     pub id: usize,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub peer: Peer,
+    /// Encrypted.
+    pub tls: bool,
     /// Age, milliseconds.
     pub connected_ms: u64,
     /// How many subscriptions it has.

@@ -172,7 +172,8 @@ fn no_server_is_one_line_that_says_how_to_mend_it() {
 fn wrong_usage_is_exit_2_and_one_line() {
     let wrong: &[(&[&str], &str)] = &[
         (&["--url", "http://127.0.0.1:7070"], "ws://HOST:PORT/v1/ws"),
-        (&["--url", "wss://127.0.0.1:7070"], "TLS"),
+        (&["--ca", "ca.pem"], "--url wss://"),
+        (&["--url", "wss://127.0.0.1:7070", "--ca", "/nowhere"], "cannot read certificates"),
         (&["--channel", "bars"], "quote"),
         (&["--channel", "bar", "--interval", "2m"], "1s, 1m, 5m, 1h"),
         (&["--interval", "1m"], "--channel bar"),

@@ -8,6 +8,7 @@ mod abreast;
 pub mod claims;
 pub mod clock;
 pub mod decimal;
+pub mod dial;
 pub mod feed;
 pub mod instrument;
 pub mod lines;

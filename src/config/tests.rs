@@ -1,6 +1,7 @@
 //! Values in, configuration or one line of advice out.
 
 use super::*;
+use crate::transport::certificates::Source;
 
 fn specs(texts: &[&str]) -> Vec<FeedSpec> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -33,7 +34,8 @@ fn error(flags: &[&str]) -> String {
 #[test]
 fn defaults_are_those_of_the_limits() {
     let config = config(&[]);
-    assert_eq!(config.listen.to_string(), "127.0.0.1:7070");
+    assert_eq!(config.doors.plain, Some("127.0.0.1:7070".parse().expect("an address")));
+    assert_eq!((config.doors.tls, &config.doors.certificates[..]), (None, &[][..]));
     assert_eq!(config.reactors, 4);
     assert_eq!(config.cores, CORES);
     assert_eq!(config.ring_slots, limits::RING_SLOTS);
@@ -189,4 +191,25 @@ fn origins_and_the_length_of_histories_are_checked() {
     );
     let wrong = error(&["--history", "10001"]);
     assert_eq!(wrong, r#"--history "10001": expected a whole number from 0 to 10000"#);
+}
+
+#[test]
+fn doors_are_where_clients_come_in() {
+    let doors = config(&["--listen-tls", "[::]:443", "--tls-cert=a", "--tls-key=b"]).doors;
+    let pair = Source::Files { chain: "a".into(), key: "b".into() };
+    assert_eq!((doors.certificates, doors.tls.map(|at| at.port())), (vec![pair], Some(443)));
+    let doors = config(&["--listen=none", "--listen-tls=1.2.3.4:5", "--tls-self-signed"]).doors;
+    assert_eq!((doors.plain, doors.certificates), (None, vec![Source::SelfSigned]));
+    for (flags, advice) in [
+        (&["--listen=none"][..], "expected --listen-tls or --listen-unix with it"),
+        (&["--listen-tls=1.2.3.4:5"], "--tls-cert FILE and --tls-key FILE, or --tls-self-signed"),
+        (&["--listen-tls=x"], "expected an address and a port"),
+        (&["--tls-self-signed"], "expected --listen-tls ADDRESS:PORT with it"),
+        (&["--tls-cert=a", "--tls-key=b"], "expected --listen-tls ADDRESS:PORT with it"),
+        (&["--listen-tls=1.2.3.4:5", "--tls-cert=a"], "1 --tls-cert and 0 --tls-key are given"),
+        (&["--listen-tls=1.2.3.4:5", "--tls-cert=a", "--tls-self-signed"], "expected either files"),
+        (&["--listen-unix="], "expected a file"),
+    ] {
+        assert!(error(flags).contains(advice), "{}", error(flags));
+    }
 }

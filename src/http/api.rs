@@ -154,6 +154,7 @@ fn connection(info: &ConnectionInfo) -> Value {
     json!({
         "id": format!("{}-{}", info.reactor, info.id),
         "peer": info.peer.to_string(),
+        "tls": info.tls,
         "reactor": info.reactor,
         "connected_ms": info.connected_ms,
         "subscriptions": info.subscriptions,

@@ -8,9 +8,10 @@ use tickcast_feeds::live::LiveStats;
 
 use tickcast_feeds::record::{State, Stats};
 
-use super::{Plane, api};
+use super::{Plane, TlsCounters, api};
 use crate::session::end::Reason;
 use crate::stats::Report;
+use crate::transport::certificates::Certificates;
 
 /// The format's content type.
 pub(super) const MIME: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -411,6 +412,37 @@ fn control(out: &mut String, plane: &Plane) {
     ] {
         family(out, name, help, "counter");
         line(out, name, "", value.load(Ordering::Relaxed));
+    }
+    if let Some(certificates) = &plane.certificates {
+        tls(out, &counters.tls, certificates);
+    }
+}
+
+fn tls(out: &mut String, counters: &TlsCounters, certificates: &Certificates) {
+    let name = "tickcast_tls_handshakes_total";
+    family(out, name, "TLS handshakes that came to their end.", "counter");
+    for (version, of_version) in ["1.2", "1.3"].iter().zip(&counters.established) {
+        for (resumed, count) in ["false", "true"].iter().zip(of_version) {
+            let labels = format!("version=\"{version}\",resumed=\"{resumed}\"");
+            line(out, name, &labels, count.load(Ordering::Relaxed));
+        }
+    }
+    let name = "tickcast_tls_handshakes_failed_total";
+    family(out, name, "TLS handshakes that did not, by why.", "counter");
+    for (why, count) in ["lost", "late", "refused"].iter().zip(&counters.failed) {
+        line(out, name, &label("why", why), count.load(Ordering::Relaxed));
+    }
+    let name = "tickcast_tls_reloads_total";
+    family(
+        out,
+        name,
+        "Times that certificates were read again, by whether they would do.",
+        "counter",
+    );
+    for (result, count) in
+        [("taken", &certificates.reloads), ("refused", &certificates.reloads_failed)]
+    {
+        line(out, name, &label("result", result), count.load(Ordering::Relaxed));
     }
 }
 

@@ -15,7 +15,6 @@ mod sse;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +28,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::ingest::FeedStats;
@@ -37,6 +35,9 @@ use crate::limits;
 use crate::reactor::{Adopt, Command, Hub, Link};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
+use crate::transport::certificates::Certificates;
+use crate::transport::listener::Listener;
+use crate::transport::{Established, HandshakeError, Peer, Transport};
 use crate::wire::binance;
 use crate::wire::form::{Form, Framing};
 
@@ -64,6 +65,8 @@ pub(crate) struct Plane {
     pub(crate) rates: Mutex<api::Rates>,
     /// Where ticks are published, if anybody may.
     pub(crate) publish: Option<Door>,
+    /// What TLS is spoken with, where it is.
+    pub(crate) certificates: Option<Arc<Certificates>>,
     /// What polls are answered from.
     pub(crate) polls: poll::Polls,
     /// What `/v1/...` is answered from.
@@ -83,11 +86,36 @@ pub(crate) struct Counters {
     pub(crate) upgrades: AtomicU64,
     pub(crate) upgrades_refused: AtomicU64,
     pub(crate) full: AtomicU64,
+    pub(crate) tls: TlsCounters,
 }
 
-/// Accepts until dropped. Must run in a `LocalSet`.
-pub(crate) async fn accept(plane: Rc<Plane>, listener: TcpListener) {
-    let handshakes = Arc::new(Semaphore::new(plane.max_handshakes));
+/// What becomes of TLS handshakes.
+#[derive(Debug, Default)]
+pub(crate) struct TlsCounters {
+    /// TLS 1.2 and 1.3, each anew and resumed.
+    pub(crate) established: [[AtomicU64; 2]; 2],
+    /// The client broke off, was too late, or spoke no TLS that is accepted.
+    pub(crate) failed: [AtomicU64; 3],
+}
+
+impl TlsCounters {
+    fn established(&self, how: Established) {
+        let of_version = &self.established[usize::from(how.is_13)];
+        of_version[usize::from(how.resumed)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn failed(&self, error: &HandshakeError) {
+        let why = match error {
+            HandshakeError::Ended | HandshakeError::Io(_) => 0,
+            HandshakeError::Late => 1,
+            HandshakeError::Tls(_) => 2,
+        };
+        self.failed[why].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until dropped; `handshakes` are shared by all listeners. Must run in a `LocalSet`.
+pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc<Semaphore>) {
     loop {
         if handshakes.available_permits() == 0 {
             plane.counters.accept_paced.fetch_add(1, Ordering::Relaxed);
@@ -95,9 +123,9 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: TcpListener) {
         // Beyond the cap, connections wait in the kernel's queue, which costs nothing.
         let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, peer)) => {
+            Ok((transport, peer)) => {
                 plane.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                tokio::task::spawn_local(connection(plane.clone(), stream, peer, permit));
+                tokio::task::spawn_local(connection(plane.clone(), transport, peer, permit));
             }
             Err(error) => {
                 // Out of descriptors, most likely: at once again would be a busy loop.
@@ -115,17 +143,43 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 async fn connection(
     plane: Rc<Plane>,
-    stream: TcpStream,
-    peer: SocketAddr,
+    transport: Transport,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
 ) {
     // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
-    let _ = stream.set_nodelay(true);
-    let stream = Arc::new(stream);
-    let (door, taken) = Takeover::new(&stream, Handshake::new(&plane, permit));
-    let left = serve(&plane, Socket(stream), peer, door, taken).await;
-    if let Some((opening, stream)) = left {
-        sse::hand_over(opening, stream, peer);
+    let _ = transport.socket().set_nodelay();
+    let handshake = Handshake::new(&plane, permit);
+    if !shake_hands(&plane, &transport, peer).await {
+        return;
+    }
+    let transport = Arc::new(transport);
+    let (door, taken) = Takeover::new(&transport, handshake);
+    let left = serve(&plane, Socket(transport), peer, door, taken).await;
+    if let Some((opening, transport)) = left {
+        sse::hand_over(opening, transport, peer);
+    }
+}
+
+/// The handshake of TLS, where that is spoken; whether the connection goes on.
+async fn shake_hands(plane: &Plane, transport: &Transport, peer: Peer) -> bool {
+    if !transport.is_tls() {
+        return true;
+    }
+    let shaken = std::future::poll_fn(|cx| transport.poll_handshake(cx));
+    let shaken = tokio::time::timeout(plane.handshake_timeout, shaken).await;
+    match shaken.unwrap_or(Err(HandshakeError::Late)) {
+        Ok(established) => {
+            if let Some(how) = established {
+                plane.counters.tls.established(how);
+            }
+            true
+        }
+        Err(error) => {
+            plane.counters.tls.failed(&error);
+            tracing::debug!(%error, %peer, "TLS handshake failed");
+            false
+        }
     }
 }
 
@@ -153,10 +207,10 @@ impl Drop for Handshake {
 async fn serve(
     plane: &Rc<Plane>,
     socket: Socket,
-    peer: SocketAddr,
+    peer: Peer,
     door: Rc<Takeover>,
     taken: oneshot::Receiver<sse::Opening>,
-) -> Option<(sse::Opening, Arc<TcpStream>)> {
+) -> Option<(sse::Opening, Arc<Transport>)> {
     let service = service_fn({
         let (plane, door) = (plane.clone(), door.clone());
         move |request| {
@@ -193,7 +247,7 @@ async fn serve(
 async fn answer(
     plane: &Rc<Plane>,
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
     door: &Takeover,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -248,11 +302,7 @@ fn full(plane: &Plane) -> Option<Response<Body>> {
 }
 
 /// Answers what is no WebSocket for ticks.
-async fn plain_answer(
-    plane: &Rc<Plane>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Response<Body> {
+async fn plain_answer(plane: &Rc<Plane>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
     if request.uri().path() == "/v1/publish" {
         return publish::answer(plane, request, peer).await;
     }
@@ -308,13 +358,13 @@ fn least_busy(links: &[Arc<Link>]) -> Arc<Link> {
 async fn hand_over(
     link: Arc<Link>,
     upgraded: fastwebsockets::upgrade::UpgradeFut,
-    peer: SocketAddr,
+    peer: Peer,
     opening: Opening,
 ) {
     let adopt = async {
-        let (stream, early) = socket_of(upgraded).await?;
+        let (socket, early) = socket_of(upgraded).await?;
         let Opening { dialect, form, streams } = opening;
-        let stream = stream.into_std().ok()?;
+        let stream = Arc::into_inner(socket.0)?.detach().ok()?;
         Some(Adopt { stream, peer, dialect, form, streams, early, events: None })
     };
     match adopt.await {
@@ -326,10 +376,10 @@ async fn hand_over(
 }
 
 /// The socket of an upgrade whose answer is sent, and what the client has sent since.
-async fn socket_of(upgraded: fastwebsockets::upgrade::UpgradeFut) -> Option<(TcpStream, Vec<u8>)> {
+async fn socket_of(upgraded: fastwebsockets::upgrade::UpgradeFut) -> Option<(Socket, Vec<u8>)> {
     let upgraded = upgraded.await.ok()?.into_inner().into_inner();
     let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
-    Some((Arc::into_inner(parts.io.into_inner().0)?, parts.read_buf.to_vec()))
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 /// A plain text answer.

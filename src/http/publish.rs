@@ -4,7 +4,6 @@
 //! the feed's thread parses them.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use super::{Body, Plane, plain, socket_of, typed, upgrade};
 use crate::config::Token;
 use crate::limits;
+use crate::transport::Peer;
 
 mod socket;
 
@@ -127,7 +127,7 @@ impl Drop for Counted<'_> {
 pub(super) async fn answer(
     plane: &Rc<Plane>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Response<Body> {
     let Some(door) = &plane.publish else {
         let text = "publishing is off: the server was given no token (--publish-token-file)\n";
@@ -241,7 +241,7 @@ fn open(
     plane: &Rc<Plane>,
     door: &Door,
     mut request: Request<Incoming>,
-    peer: SocketAddr,
+    peer: Peer,
 ) -> Result<Response<Body>, Box<Response<Body>>> {
     if door.connections.get() >= door.most {
         let text = format!("{} publishers are connected, that is all there may be\n", door.most);

@@ -5,24 +5,23 @@
 //! that the socket is there for whoever sends the rest of the answer once hyper is dropped.
 
 use std::cell::{Cell, RefCell};
-use std::io::{ErrorKind, IoSlice, Result};
-use std::net::Shutdown;
+use std::io::{ErrorKind, Result};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::Handshake;
 use super::poll::Seat;
 use super::sse::Opening;
+use crate::transport::Transport;
 
 /// What hyper reads from and writes to. It has the only strong handle.
 #[derive(Debug)]
-pub(super) struct Socket(pub(super) Arc<TcpStream>);
+pub(super) struct Socket(pub(super) Arc<Transport>);
 
 impl AsyncRead for Socket {
     fn poll_read(
@@ -44,51 +43,41 @@ impl AsyncRead for Socket {
     }
 }
 
-impl Socket {
-    fn write(
-        &self,
-        cx: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> Result<usize>,
-    ) -> Poll<Result<usize>> {
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         loop {
             ready!(self.0.poll_write_ready(cx))?;
-            match write(&self.0) {
+            match self.0.try_write(bytes) {
+                // Some of what went before was taken, of this nothing.
+                Ok(0) if !bytes.is_empty() => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
     }
-}
 
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        self.write(cx, |stream| stream.try_write(bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<Result<usize>> {
-        self.write(cx, |stream| stream.try_write_vectored(parts))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while self.0.is_pending() {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(b"") {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                _ => {}
+            }
+        }
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(socket2::SockRef::from(&*self.0).shutdown(Shutdown::Write))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.as_mut().poll_flush(cx))?;
+        Poll::Ready(self.0.shutdown_write())
     }
 }
 
 /// What the requests of one connection may do with it beyond being answered.
 pub(super) struct Takeover {
-    stream: Weak<TcpStream>,
+    stream: Weak<Transport>,
     taker: Cell<Option<oneshot::Sender<Opening>>>,
     /// It counts as a handshake under way.
     handshake: Cell<Option<Handshake>>,
@@ -99,7 +88,7 @@ pub(super) struct Takeover {
 impl Takeover {
     /// The way in, and the way out: what the connection was taken over for.
     pub(super) fn new(
-        stream: &Arc<TcpStream>,
+        stream: &Arc<Transport>,
         handshake: Handshake,
     ) -> (Rc<Self>, oneshot::Receiver<Opening>) {
         let (taker, taken) = oneshot::channel();
@@ -122,7 +111,7 @@ impl Takeover {
     }
 
     /// The socket, while the connection is served.
-    pub(super) fn stream(&self) -> Option<Arc<TcpStream>> {
+    pub(super) fn stream(&self) -> Option<Arc<Transport>> {
         self.stream.upgrade()
     }
 

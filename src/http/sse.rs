@@ -3,7 +3,6 @@
 //!
 //! Here a request is read and judged; the socket then goes to a reactor, which sends the answer.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
-use tokio::net::TcpStream;
 
 use super::rest::Error;
 use super::rest::cors::Cors;
@@ -24,6 +22,7 @@ use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
 use crate::session::Dialect;
 use crate::session::resume::{Loss, Start};
+use crate::transport::{Peer, Transport};
 use crate::wire::form::{Form, Framing};
 use crate::wire::request::{self, Channel, Target};
 
@@ -143,9 +142,9 @@ fn head(more: &HeaderMap) -> Vec<u8> {
 }
 
 /// Gives the socket to a reactor; hyper is gone by now.
-pub(super) fn hand_over(opening: Opening, stream: Arc<TcpStream>, peer: SocketAddr) {
+pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
     let Opening { stream: events, mut seat } = opening;
-    let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.into_std().ok()) else {
+    let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.detach().ok()) else {
         return;
     };
     let adopt = Adopt {

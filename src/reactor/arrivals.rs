@@ -4,17 +4,15 @@
 //! there do not wait behind it.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-
-use tokio::net::TcpStream;
 
 use super::{Adopt, Command, Core, Reactor};
 use crate::clock;
 use crate::limits;
 use crate::session::end::Reason;
 use crate::session::{Dialect, Session};
+use crate::transport::{Peer, Transport};
 
 /// What became of the mailbox.
 pub(super) enum Mail {
@@ -55,7 +53,7 @@ impl Reactor {
     }
 
     /// The task of one session: it waits for bytes and holds no buffer.
-    pub(super) async fn read_session(self: Rc<Self>, id: u32, stream: Rc<TcpStream>) {
+    pub(super) async fn read_session(self: Rc<Self>, id: u32, stream: Rc<Transport>) {
         // Polled, since the future of `readable` would be most of an idle session's task.
         while poll_fn(|cx| stream.poll_read_ready(cx)).await.is_ok() {
             // Nobody overtakes those who wait.
@@ -88,7 +86,7 @@ impl Reactor {
     }
 
     /// Reads what there is, a bounded amount; false when the session is gone.
-    fn read(&self, id: u32, stream: &Rc<TcpStream>) -> bool {
+    fn read(&self, id: u32, stream: &Rc<Transport>) -> bool {
         let mut core = self.core.borrow_mut();
         core.now = clock::now();
         let began_ns = core.now.mono_ns;
@@ -101,7 +99,7 @@ impl Reactor {
         goes_on
     }
 
-    fn read_into(&self, core: &mut Core, id: u32, stream: &Rc<TcpStream>) -> bool {
+    fn read_into(&self, core: &mut Core, id: u32, stream: &Rc<Transport>) -> bool {
         let is_ours = |core: &Core| {
             core.sessions
                 .get(id as usize)
@@ -144,14 +142,6 @@ impl Reactor {
     }
 }
 
-/// Hands a socket to this thread's runtime, with the options that a session needs.
-pub(super) fn set_up(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
-    // Small messages must not wait for acknowledgements of earlier ones.
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES)?;
-    TcpStream::from_std(stream)
-}
-
 impl Core {
     /// Charges the time since then to those who arrive; says what time it is.
     pub(crate) fn newcomer_took(&mut self, since_ns: u64) -> u64 {
@@ -161,7 +151,7 @@ impl Core {
     }
 
     pub(super) fn adopt(&mut self, adopt: Adopt, early: Vec<u8>) {
-        let stream = match set_up(adopt.stream) {
+        let stream = match adopt.stream.attach() {
             Ok(stream) => Rc::new(stream),
             Err(error) => {
                 tracing::debug!(%error, peer = %adopt.peer, "connection lost before its session began");
@@ -196,12 +186,7 @@ impl Core {
     }
 
     /// A session at its beginning.
-    pub(super) fn session(
-        &self,
-        stream: Rc<TcpStream>,
-        peer: SocketAddr,
-        dialect: Dialect,
-    ) -> Session {
+    pub(super) fn session(&self, stream: Rc<Transport>, peer: Peer, dialect: Dialect) -> Session {
         let mut session = Session::new(stream, peer, dialect, self.now.ms, self.burst());
         session.ping_ms = self.now.ms + self.ping_interval_ms(dialect);
         session

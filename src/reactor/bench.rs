@@ -11,6 +11,7 @@ use crate::limits;
 use crate::session::Dialect;
 use crate::session::subs::{Key, Terms};
 use crate::stats::Report;
+use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
 use crate::wire::request::Channel;
 
@@ -41,8 +42,8 @@ impl Reactor {
     /// A client behind this socket, whose handshake is done; its number.
     pub fn connect(&mut self, stream: std::net::TcpStream) -> std::io::Result<u32> {
         let adopt = Adopt {
-            peer: stream.peer_addr()?,
-            stream,
+            peer: Peer::Tcp(stream.peer_addr()?),
+            stream: stream.into(),
             dialect: Dialect::Native,
             form: Form::NATIVE,
             streams: Vec::new(),
@@ -64,9 +65,9 @@ impl Reactor {
         stream: std::net::TcpStream,
         clients: usize,
     ) -> std::io::Result<Vec<u32>> {
-        let peer = stream.peer_addr()?;
+        let peer = Peer::Tcp(stream.peer_addr()?);
         let _runtime = self.runtime.enter();
-        let stream = Rc::new(super::arrivals::set_up(stream)?);
+        let stream = Rc::new(Detached::from(stream).attach()?);
         let mut core = self.reactor.core.borrow_mut();
         let ids = (0..clients).map(|_| {
             let session = core.session(stream.clone(), peer, Dialect::Native);

@@ -3,26 +3,14 @@
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use rustix::net::SendFlags;
-use tokio::net::TcpStream;
-
 use super::Core;
 use super::encodings::Encodings;
 use crate::clock;
 use crate::limits;
 use crate::session::Session;
 use crate::session::end::{CLOSE_SLOW, End, Reason};
+use crate::transport::Transport;
 use crate::wire::native::Lag;
-
-/// Writes without asking tokio whether the socket takes bytes, which it nearly always does: to ask
-/// costs a cache line per session that nothing else on this path needs. Only a socket that
-/// refuses is tried through tokio, so that it watches it from then on.
-fn write(stream: &TcpStream, bytes: &[u8]) -> std::io::Result<usize> {
-    match rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-        Err(rustix::io::Errno::AGAIN) => stream.try_write(bytes),
-        result => Ok(result?),
-    }
-}
 
 impl Core {
     /// Flushes a session soon: what is pending is not a tick that may wait for others.
@@ -78,7 +66,7 @@ impl Core {
         if session.special && session.out.is_blocked() {
             return;
         }
-        if session.out.is_empty() {
+        if session.out.is_empty() && !session.stream.is_pending() {
             return self.flushed(id);
         }
         if session.special && session.form.is_stream() {
@@ -86,8 +74,8 @@ impl Core {
         }
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let bytes = session.out.gather(&self.encodings, &mut self.scratch);
-        let result = write(&session.stream, bytes);
-        let all = matches!(result, Ok(n) if n == bytes.len());
+        let result = session.stream.try_write(bytes);
+        let all = matches!(result, Ok(n) if n == bytes.len()) && !session.stream.is_pending();
         self.report.sends += 1;
         if let Ok(n) = result {
             session.sent_ms = self.now.ms as u32;
@@ -155,7 +143,7 @@ impl Core {
         session.waiter = Some(waiter.abort_handle());
     }
 
-    fn writable(&mut self, id: u32, stream: &Rc<TcpStream>) {
+    fn writable(&mut self, id: u32, stream: &Rc<Transport>) {
         self.now = clock::now();
         match self.sessions.get_mut(id as usize) {
             Some(session) if Rc::ptr_eq(&session.stream, stream) => session.out.unblock(),
@@ -178,10 +166,7 @@ impl Core {
                 end.shut = true;
                 // The peer reads our close frame, then the end; its own end removes the session.
                 // Dropping the socket with unread bytes would reset it under the close frame.
-                if socket2::SockRef::from(&*session.stream)
-                    .shutdown(std::net::Shutdown::Write)
-                    .is_err()
-                {
+                if session.stream.shutdown_write().is_err() {
                     self.remove(id, Reason::Lost);
                 }
             }

@@ -1,6 +1,5 @@
 //! What a reactor shares with the rest of the process: settings, its mailbox, its bell, its report.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
@@ -14,6 +13,7 @@ use super::wake::Wake;
 use crate::session::Dialect;
 use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report};
+use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
 use crate::wire::request::Target;
 
@@ -91,8 +91,8 @@ pub(crate) enum Command {
 /// A connection after its upgrade.
 #[derive(Debug)]
 pub(crate) struct Adopt {
-    pub(crate) stream: std::net::TcpStream,
-    pub(crate) peer: SocketAddr,
+    pub(crate) stream: Detached,
+    pub(crate) peer: Peer,
     pub(crate) dialect: Dialect,
     /// In which form it is told things.
     pub(crate) form: Form,

@@ -322,6 +322,7 @@ impl Core {
                 reactor: self.link.id,
                 id,
                 peer: session.peer,
+                tls: session.stream.is_tls(),
                 connected_ms: self.now.ms.saturating_sub(session.connected_ms),
                 subscriptions: session.subs.len(),
                 delivered: session.delivered + u64::from(session.fresh_delivered),

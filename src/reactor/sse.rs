@@ -22,7 +22,7 @@ impl Core {
         let settings = &self.hub.settings;
         let silence = Duration::from_millis(settings.ping_interval_ms + settings.ping_timeout_ms);
         // Without it the peer is taken for alive longer, that is all.
-        let _ = socket2::SockRef::from(&*session.stream).set_tcp_user_timeout(Some(silence));
+        let _ = socket2::SockRef::from(session.stream.socket()).set_tcp_user_timeout(Some(silence));
         let retry_ms = limits::SSE_RETRY_MS;
         self.push_own(id, |out| {
             out.extend_from_slice(&stream.head);

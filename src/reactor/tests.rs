@@ -18,6 +18,7 @@ use crate::ring::{self, Producer};
 use crate::session::Dialect;
 use crate::session::end::Reason;
 use crate::session::subs::{Key, Terms};
+use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
 use crate::wire::request::{Channel, Mode};
 
@@ -123,8 +124,8 @@ impl Bench {
         let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, address) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
-        let stream = Rc::new(tokio::net::TcpStream::from_std(stream).unwrap());
-        let session = self.core.session(stream, address, Dialect::Native);
+        let stream = Rc::new(Detached::from(stream).attach().unwrap());
+        let session = self.core.session(stream, Peer::Tcp(address), Dialect::Native);
         let id = self.core.sessions.insert(session) as u32;
         let key = key(Channel::Trade, 0);
         self.core.subscribe(id, key, every(lane), false);

@@ -1,10 +1,7 @@
 //! Why a client is slow: what the kernel knows about its connection, and what follows from it.
 
-use std::net::SocketAddr;
-
-use tokio::net::TcpStream;
-
 use super::sock_diag::{SockDiag, TcpInfo};
+use crate::transport::{Peer, Transport};
 
 /// Why a client's outbox fills up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,22 +32,18 @@ pub(crate) struct Diag(Option<SockDiag>);
 
 impl Diag {
     /// Why this client is slow. Where the kernel does not tell, the client is taken to be the cause.
-    pub(crate) fn cause(
-        &mut self,
-        stream: &TcpStream,
-        peer: SocketAddr,
-        ring_lagging: bool,
-    ) -> LagCause {
+    pub(crate) fn cause(&mut self, stream: &Transport, peer: Peer, ring_lagging: bool) -> LagCause {
         let info = self.info(stream, peer);
         info.map_or(LagCause::PeerWindow, |info| classify(&info, ring_lagging))
     }
 
     /// What the kernel knows of a connection, where it tells.
-    pub(crate) fn info(&mut self, stream: &TcpStream, peer: SocketAddr) -> Option<TcpInfo> {
+    pub(crate) fn info(&mut self, stream: &Transport, peer: Peer) -> Option<TcpInfo> {
+        let Peer::Tcp(peer) = peer else { return None };
         if self.0.is_none() {
             self.0 = SockDiag::open().ok();
         }
-        self.0.as_mut()?.tcp_info(stream.local_addr().ok()?, peer).ok()
+        self.0.as_mut()?.tcp_info(stream.socket().local_addr()?, peer).ok()
     }
 }
 

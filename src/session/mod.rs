@@ -21,11 +21,9 @@ pub(crate) mod symbols;
 pub(crate) mod wanted;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::limits;
@@ -36,6 +34,7 @@ use crate::session::outbox::Outbox;
 use crate::session::reader::Reader;
 use crate::session::resume::Begin;
 use crate::session::subs::{Key, Subs};
+use crate::transport::{Peer, Transport};
 use crate::wire::form::Form;
 use crate::wire::request::Mode;
 
@@ -73,7 +72,7 @@ pub(crate) struct Join {
 /// has nothing but shared ranges in its outbox, is not ending, and takes what it is sent.
 #[repr(align(64))]
 pub(crate) struct Session {
-    pub(crate) stream: Rc<TcpStream>,
+    pub(crate) stream: Rc<Transport>,
     rest: Box<Rest>,
     pub(crate) out: Outbox,
     /// Receive stamp of the oldest pending tick, nanoseconds; 0 while none is pending.
@@ -99,7 +98,7 @@ pub(crate) struct Rest {
     pub(crate) task: Option<AbortHandle>,
     /// Waits for the socket to take bytes again. It holds the socket: it must end with the session.
     pub(crate) waiter: Option<AbortHandle>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) reader: Reader,
     pub(crate) subs: Subs,
     /// Subscriptions whose snapshot is still to be sent; they are not in their topics yet.
@@ -160,8 +159,8 @@ impl DerefMut for Session {
 impl Session {
     /// A session at its beginning, `now_ms`, with so many thousandths of requests to make.
     pub(crate) fn new(
-        stream: Rc<TcpStream>,
-        peer: SocketAddr,
+        stream: Rc<Transport>,
+        peer: Peer,
         dialect: Dialect,
         now_ms: u64,
         tokens: i32,
@@ -256,8 +255,9 @@ impl Session {
             && self.subs.get(key).is_some_and(|sub| sub.terms.mode == Mode::Auto)
     }
 
-    /// Heap bytes held for what waits to be sent.
+    /// Heap bytes held for what waits to be sent, and for TLS.
     pub(crate) fn held(&self) -> usize {
-        self.out.held() + self.held.as_ref().map_or(0, |held| held.bytes())
+        let held = self.held.as_ref().map_or(0, |held| held.bytes());
+        self.out.held() + held + self.stream.held()
     }
 }

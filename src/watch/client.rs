@@ -57,7 +57,7 @@ impl End {
 /// # Errors
 /// A first connection or subscription that does not come about, or a terminal that fails.
 pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
-    let mut connected = Some(first(&watch.url).await?);
+    let mut connected = Some(first(&watch.server).await?);
     let mut model = Model::new(&watch.symbols, Instant::now());
     if let Ok((_, rows)) = ratatui::crossterm::terminal::size() {
         model.resized(rows);
@@ -74,7 +74,7 @@ pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
         let end = match connected.take() {
             Some(socket) => follow(socket, &shared, &mut user, &mut spread).await?,
             None => tokio::select! {
-                connecting = connect(&watch.url) => match connecting {
+                connecting = connect(&watch.server) => match connecting {
                     Ok(socket) => {
                         connected = Some(socket);
                         continue;

@@ -1,6 +1,7 @@
 //! How a connection comes about, and when to try again after one has ended.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::net::TcpStream;
+use tickcast_feeds::dial::{self, DialError, Dialer, Stream};
 use tokio::time::timeout;
 
 use super::url::Url;
@@ -33,6 +34,8 @@ pub(super) type Socket = WebSocket<TokioIo<Upgraded>>;
 pub(super) enum ConnectError {
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Dial(#[from] DialError),
     #[error("no answer for {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     #[error("no HTTP answer to the upgrade ({0})")]
@@ -41,6 +44,32 @@ pub(super) enum ConnectError {
     Refused(StatusCode),
     #[error("not a request: {0}")]
     Request(#[from] hyper::http::Error),
+}
+
+/// Where to connect, and whom to trust there.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    url: Url,
+    /// Where it is by TLS.
+    dialer: Option<Dialer>,
+}
+
+impl Server {
+    /// `ca` is a file of certificates to trust besides the system's.
+    ///
+    /// # Errors
+    /// One line for the user.
+    pub(super) fn new(url: &str, ca: Option<&str>) -> Result<Self, String> {
+        let url: Url = url.parse().map_err(|error| format!("--url {url:?}: {error}"))?;
+        let dialer = match (url.secure, ca) {
+            (true, ca) => Some(Dialer::new(ca.map(Path::new)).map_err(|e| format!("--ca: {e}"))?),
+            (false, None) => None,
+            (false, Some(ca)) => {
+                return Err(format!("--ca {ca:?}: expected --url wss://... with it"));
+            }
+        };
+        Ok(Server { url, dialer })
+    }
 }
 
 /// The time until the next connection: evenly spread over the server's range, or over the upper
@@ -59,8 +88,9 @@ pub(super) fn wait(spread: Option<[u64; 2]>, failures: u32, random: u64) -> Dura
 ///
 /// # Errors
 /// One line for the user.
-pub(super) async fn first(url: &Url) -> anyhow::Result<Socket> {
-    connect(url).await.map_err(|error| {
+pub(super) async fn first(server: &Server) -> anyhow::Result<Socket> {
+    connect(server).await.map_err(|error| {
+        let url = &server.url;
         anyhow::anyhow!(
             "cannot connect to {url}: {error}: start `tickcast`, or name another server by --url"
         )
@@ -88,14 +118,18 @@ pub(super) fn random() -> u64 {
 ///
 /// # Errors
 /// No connection, no answer in time, or another one than an upgrade.
-pub(super) async fn connect(url: &Url) -> Result<Socket, ConnectError> {
-    timeout(CONNECT_TIMEOUT, upgrade(url)).await.map_err(|_| ConnectError::Timeout)?
+pub(super) async fn connect(server: &Server) -> Result<Socket, ConnectError> {
+    timeout(CONNECT_TIMEOUT, upgrade(server)).await.map_err(|_| ConnectError::Timeout)?
 }
 
 /// The opening handshake. Not that of fastwebsockets: it writes failures to stderr by itself.
-async fn upgrade(url: &Url) -> Result<Socket, ConnectError> {
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await?;
-    stream.set_nodelay(true)?;
+async fn upgrade(server: &Server) -> Result<Socket, ConnectError> {
+    let Server { url, dialer } = server;
+    let stream = dial::reach(&url.host, url.port).await?;
+    let stream: Box<dyn Stream> = match dialer {
+        Some(dialer) => dialer.secure(&url.host, stream).await?,
+        None => Box::new(stream),
+    };
     let request = Request::builder()
         .uri(&url.target)
         .header(header::HOST, &url.authority)

@@ -44,14 +44,14 @@ impl End {
 /// # Errors
 /// A first connection or subscription that does not come about, or an stdout that fails.
 pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
-    let first = first(&watch.url).await?;
+    let first = first(&watch.server).await?;
     let mut output = Output::new(watch.count);
     let (mut connected, mut ever, mut failures) = (Some(first), false, 0);
     loop {
         let mut subscribed = 0;
         let end = match connected.take() {
             Some(socket) => follow(socket, watch, &mut output, &mut subscribed).await?,
-            None => match connect(&watch.url).await {
+            None => match connect(&watch.server).await {
                 Ok(socket) => {
                     connected = Some(socket);
                     continue;

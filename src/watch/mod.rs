@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::WatchArgs;
 use crate::derive::Span;
 use crate::limits;
-use url::Url;
+use connection::Server;
 
 /// Where `watch` looks when it is told nothing: a server with its default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:7070/v1/ws";
@@ -36,9 +36,9 @@ pub const DEFAULT_URL: &str = "ws://127.0.0.1:7070/v1/ws";
 const DEFAULT_CHANNELS: [&str; 2] = ["quote", "trade"];
 
 /// What to watch, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Watch {
-    url: Url,
+    server: Server,
     channels: Vec<String>,
     depth: Option<Value>,
     interval: Option<&'static str>,
@@ -54,7 +54,7 @@ impl Watch {
     /// # Errors
     /// The flag, its value and what was expected.
     pub fn new(args: WatchArgs) -> Result<Self, String> {
-        let url = args.url.parse().map_err(|error| format!("--url {:?}: {error}", args.url))?;
+        let server = Server::new(&args.url, args.ca.as_deref())?;
         let depth = args.depth.as_deref().map(depth).transpose()?;
         if depth.is_some() && args.channel.iter().all(|channel| channel != "book") {
             return Err("--depth: only books have one, add --channel book".to_owned());
@@ -73,7 +73,7 @@ impl Watch {
             }
         }
         let count = args.count.as_deref().map(count).transpose()?;
-        Ok(Watch { url, channels, depth, interval, symbols: args.symbols, count, lines })
+        Ok(Watch { server, channels, depth, interval, symbols: args.symbols, count, lines })
     }
 
     /// The subscriptions, numbered by their channel's place.

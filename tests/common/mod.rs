@@ -6,6 +6,7 @@
 pub mod python;
 pub mod stream;
 pub mod terminal;
+pub mod tls;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,6 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A running `tickcast`, ended with the test.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub tls: Option<SocketAddr>,
     child: Child,
 }
 
@@ -63,9 +66,12 @@ impl Server {
         let first = lines.next().expect("a first line").expect("text");
         let address =
             first.strip_prefix("listening on http://").expect("the contract's first line");
+        let second = lines.next().expect("a second line").expect("text");
+        let tls = second.strip_prefix("listening on https://");
+        let tls = tls.map(|address| address.parse().expect("an address"));
         // The rest of the lines must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { address: address.parse().expect("an address"), child }
+        Server { address: address.parse().expect("an address"), tls, child }
     }
 
     pub fn pid(&self) -> u32 {
@@ -171,8 +177,8 @@ pub enum Received {
 }
 
 /// A blocking WebSocket client that does what it is told, also what a good one would not.
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
 }
 
@@ -188,9 +194,16 @@ impl Client {
     }
 
     /// Upgrades a connection.
-    pub fn over(mut stream: TcpStream, path: &str) -> Self {
+    pub fn over(stream: TcpStream, path: &str) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self::upgrade(stream, path)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Upgrades what is connected.
+    pub fn upgrade(mut stream: S, path: &str) -> Self {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -200,7 +213,7 @@ impl Client {
     }
 
     /// Reads the answer to an upgrade that was sent with the key of RFC 6455 section 1.3.
-    pub fn answered(stream: TcpStream) -> Self {
+    pub fn answered(stream: S) -> Self {
         let mut client = Client { stream, buffer: Vec::new() };
         loop {
             if let Some(end) = client.buffer.windows(4).position(|w| w == b"\r\n\r\n") {

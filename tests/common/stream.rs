@@ -1,6 +1,7 @@
 //! What subscribers check of a stream, without the cost of parsing every message whole.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 
 use serde_json::json;
 
@@ -52,7 +53,7 @@ fn number(text: &str, name: &str) -> Option<u64> {
 }
 
 /// The next text, whatever it is; answers pings on the way.
-pub fn next_text(client: &mut Client) -> String {
+pub fn next_text<S: Read + Write>(client: &mut Client<S>) -> String {
     loop {
         match client.frame_in() {
             Received::Text(text) => return text,
@@ -63,7 +64,7 @@ pub fn next_text(client: &mut Client) -> String {
 }
 
 /// The next data message.
-pub fn next_update(client: &mut Client) -> Update {
+pub fn next_update<S: Read + Write>(client: &mut Client<S>) -> Update {
     loop {
         if let Some(update) = Update::parse(&next_text(client)) {
             return update;
@@ -81,7 +82,12 @@ pub struct Links {
 
 impl Links {
     /// Subscribes to more; what comes before the answer is taken in.
-    pub fn subscribe(&mut self, client: &mut Client, channel: &str, symbols: &[&str]) {
+    pub fn subscribe<S: Read + Write>(
+        &mut self,
+        client: &mut Client<S>,
+        channel: &str,
+        symbols: &[&str],
+    ) {
         let params = json!({"channel": channel, "symbol": symbols});
         client.send(&json!({"method": "subscribe", "params": params}));
         loop {
@@ -110,7 +116,7 @@ impl Links {
     }
 
     /// Takes the next message of the client in.
-    pub fn read(&mut self, client: &mut Client) -> &Update {
+    pub fn read<S: Read + Write>(&mut self, client: &mut Client<S>) -> &Update {
         self.take(next_update(client));
         &self.updates[self.updates.len() - 1]
     }

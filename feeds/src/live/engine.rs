@@ -14,13 +14,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::budget::Budget;
-use super::endpoint::{Dialer, Endpoint};
 use super::recovery::Recovery;
 use super::rest;
 use super::shard::{Shard, is_primary};
 use super::stats::{LiveStats, add, bump};
 use super::tap::Tap;
 use crate::clock::{Clock, SystemClock};
+use crate::dial::{Dialer, Endpoint};
 use crate::instrument::{InstrumentId, Instruments};
 use crate::sink::Sink;
 use crate::spec::{Kinds, LiveSpec};

@@ -14,7 +14,6 @@
 mod answers;
 mod backoff;
 mod budget;
-mod endpoint;
 mod engine;
 mod link;
 mod recovery;
@@ -35,11 +34,12 @@ use futures_util::stream::FuturesUnordered;
 use thiserror::Error;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-pub use endpoint::{TlsError, UrlError};
+pub use crate::dial::{TlsError, UrlError};
 pub use stats::LiveStats;
 pub use tap::{MakeTap, Tap, Tapped};
 
 use crate::clock::Clock;
+use crate::dial::{Dialer, Endpoint};
 use crate::feed::{Feed, FeedError, RunContext};
 use crate::instrument::{Instruments, Listing};
 use crate::sink::Sink;
@@ -48,7 +48,6 @@ use crate::venue::rules::{Get, Page};
 use crate::venue::{self, Entry, Input, Rules};
 
 use backoff::{Backoff, Jitter};
-use endpoint::{Dialer, Endpoint};
 use engine::{Engine, Parts, Task};
 use shard::Shard;
 

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::endpoint::{DialError, Dialer, Endpoint};
+use crate::dial::{DialError, Dialer, Endpoint};
 
 /// A request may take so long: Binance's list of instruments is some 15 MB.
 const TIMEOUT: Duration = Duration::from_secs(30);

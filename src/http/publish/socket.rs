@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tickcast_feeds::lines::{MAX_LINE_BYTES, Outcome, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::{Door, text_of};
 use crate::http::Plane;
+use crate::http::socket::Socket;
 use crate::limits;
 use crate::session::reader::{Incoming, ReadLimits, Reader};
 use crate::wire::deflate::Inflater;
@@ -20,7 +20,7 @@ use crate::wire::{frame, native};
 pub(super) struct Connection<'a> {
     plane: &'a Plane,
     door: &'a Door,
-    stream: TcpStream,
+    stream: Socket,
     source: Source,
     /// Each message is answered, not only those with rejected lines.
     acks: bool,
@@ -38,7 +38,7 @@ impl<'a> Connection<'a> {
     pub(super) fn new(
         plane: &'a Plane,
         door: &'a Door,
-        stream: TcpStream,
+        stream: Socket,
         source: Source,
         acks: bool,
     ) -> Self {

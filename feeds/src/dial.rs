@@ -24,13 +24,13 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What bytes go over.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why there is no connection.
 #[derive(Debug, Error)]
-pub(super) enum DialError {
+pub enum DialError {
     /// TCP, or the TLS handshake.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -49,19 +49,19 @@ pub struct UrlError {
 
 /// A base URL taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     host: String,
     port: u16,
     secure: bool,
     /// As the `Host` header has it.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     /// What comes before every path; no slash at its end.
     prefix: String,
 }
 
 impl Endpoint {
     /// Takes `ws`, `wss`, `http` and `https` URLs.
-    pub(super) fn new(url: &str) -> Result<Self, UrlError> {
+    pub(crate) fn new(url: &str) -> Result<Self, UrlError> {
         let bad = || UrlError { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
@@ -85,7 +85,7 @@ impl Endpoint {
     }
 
     /// The target of a request for `path`, which follows the base URL.
-    pub(super) fn target(&self, path: &str) -> String {
+    pub(crate) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
     }
 }
@@ -117,7 +117,7 @@ pub enum TlsError {
 
 /// Connects to endpoints.
 #[derive(Clone)]
-pub(super) struct Dialer {
+pub struct Dialer {
     tls: TlsConnector,
 }
 
@@ -129,7 +129,10 @@ impl fmt::Debug for Dialer {
 
 impl Dialer {
     /// Trusts the system's certificates, and those of a file (PEM) besides.
-    pub(super) fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
+    ///
+    /// # Errors
+    /// A file that has none, and that nobody is trusted.
+    pub fn new(ca: Option<&Path>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         // Some that cannot be read are no reason not to trust the others.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -159,7 +162,7 @@ impl Dialer {
 
     /// Trusts nobody: for tests that connect to nothing.
     #[cfg(test)]
-    pub(super) fn nowhere() -> Self {
+    pub(crate) fn nowhere() -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -169,21 +172,41 @@ impl Dialer {
         Dialer { tls: TlsConnector::from(Arc::new(config)) }
     }
 
-    pub(super) async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
+    pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
         timeout(DIAL_TIMEOUT, self.connect(endpoint)).await.map_err(|_| DialError::Timeout)?
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {
-        let addresses = lookup_host((endpoint.host.as_str(), endpoint.port)).await?;
-        let stream = connect_any(addresses).await?;
-        stream.set_nodelay(true)?;
+        let stream = reach(&endpoint.host, endpoint.port).await?;
         if !endpoint.secure {
             return Ok(Box::new(stream));
         }
-        let name = ServerName::try_from(endpoint.host.clone())
+        self.secure(&endpoint.host, stream).await
+    }
+
+    /// Shakes hands over a connection, with whoever has a trusted certificate of this host.
+    ///
+    /// # Errors
+    /// What the other end says, or its certificate.
+    pub async fn secure(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> Result<Box<dyn Stream>, DialError> {
+        let name = ServerName::try_from(host.to_owned())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(Box::new(self.tls.connect(name, stream).await?))
     }
+}
+
+/// Connects to a host by TCP, at the first of its addresses that takes it.
+///
+/// # Errors
+/// The last of the addresses' reasons.
+pub async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = connect_any(lookup_host((host, port)).await?).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// Connects to the first of the addresses that takes it.

@@ -1,0 +1,188 @@
+//! Where clients come in: what is listened at, said at the start, and accepted.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::config;
+use crate::http::{self, Plane};
+use crate::limits;
+use crate::transport::certificates::{Certificates, Source};
+use crate::transport::listener::Listener;
+use crate::watch;
+
+/// All of them, open.
+pub(super) struct Doors {
+    plain: Option<Listener>,
+    tls: Option<Listener>,
+    unix: Option<(Listener, PathBuf)>,
+    /// What TLS is spoken with, where it is.
+    pub(super) certificates: Option<Arc<Certificates>>,
+    self_signed: bool,
+}
+
+impl Doors {
+    pub(super) fn open(config: &config::Doors) -> anyhow::Result<Self> {
+        let certificates = match &config.certificates[..] {
+            [] => None,
+            sources => Some(Certificates::load(sources.to_vec()).context("--listen-tls")?),
+        };
+        let settings = certificates.as_ref().map(|all| all.config()).transpose()?;
+        let tcp = |flag: &str, address: SocketAddr, tls| {
+            Listener::tcp(address, tls).with_context(|| {
+                format!("cannot listen on {address}: is another tickcast running? `{flag}` takes another address")
+            })
+        };
+        let unix = config.unix.as_ref().map(|path| {
+            let listener = Listener::unix(path).with_context(|| {
+                format!(
+                    "cannot listen at {}: is another tickcast running? `--listen-unix` takes another path",
+                    path.display()
+                )
+            });
+            listener.map(|listener| (listener, path.clone()))
+        });
+        Ok(Doors {
+            plain: config.plain.map(|at| tcp("--listen", at, None)).transpose()?,
+            tls: config.tls.map(|at| tcp("--listen-tls", at, settings)).transpose()?,
+            unix: unix.transpose()?,
+            certificates,
+            self_signed: config.certificates.contains(&Source::SelfSigned),
+        })
+    }
+
+    /// Tells where to look; the first line is what scripts wait for.
+    pub(super) fn announce(&self) {
+        let address = |listener: &Option<Listener>| listener.as_ref().and_then(Listener::address);
+        let (plain, tls) = (address(&self.plain), address(&self.tls));
+        let both = [("http", "ws", plain), ("https", "wss", tls)];
+        for (http, _, address) in both {
+            if let Some(address) = address {
+                println!("listening on {http}://{address}");
+            }
+        }
+        if let Some((_, path)) = &self.unix {
+            println!("listening at {}", path.display());
+        }
+        for (http, ws, address) in both {
+            let Some(near) = address.map(reachable) else { continue };
+            println!("  page       {http}://{near}/");
+            println!("  WebSocket  {ws}://{near}/v1/ws");
+        }
+        if self.self_signed {
+            println!("  (the certificate is made for this run: browsers ask, `curl -k` does not)");
+        }
+        if let Some(address) = plain {
+            println!("  terminal   {}", watch_line(&program(), reachable(address)));
+        }
+    }
+
+    /// Accepts until dropped. Must be called in a `LocalSet`.
+    pub(super) fn accept(self, plane: &Rc<Plane>) -> Accepting {
+        let handshakes = Arc::new(Semaphore::new(plane.max_handshakes));
+        let listeners = [self.plain, self.tls, self.unix.map(|(listener, _)| listener)];
+        let mut tasks: Vec<AbortHandle> = listeners
+            .into_iter()
+            .flatten()
+            .map(|listener| http::accept(plane.clone(), listener, handshakes.clone()))
+            .map(|task| tokio::task::spawn_local(task).abort_handle())
+            .collect();
+        if let Some(certificates) = self.certificates {
+            tasks.push(tokio::task::spawn_local(keep_fresh(certificates)).abort_handle());
+        }
+        Accepting(tasks)
+    }
+}
+
+/// The tasks that accept, which end with it.
+pub(super) struct Accepting(Vec<AbortHandle>);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Reads certificates again when their files change, and on SIGHUP.
+async fn keep_fresh(certificates: Arc<Certificates>) {
+    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
+    // What would not do is not tried again before it changes once more, or somebody asks.
+    let mut refused = None;
+    loop {
+        let by_signal = tokio::select! {
+            _ = asked.recv() => true,
+            () = tokio::time::sleep(limits::CERTIFICATE_POLL) => false,
+        };
+        let stamp = certificates.stamp();
+        if !by_signal && (certificates.is_of(&stamp) || refused.as_ref() == Some(&stamp)) {
+            continue;
+        }
+        match certificates.reload() {
+            Ok(()) => tracing::info!("certificates read again"),
+            Err(error) => tracing::error!(%error, "certificates stay as they are"),
+        }
+        refused = (!certificates.is_of(&stamp)).then_some(stamp);
+    }
+}
+
+/// The address for somebody on this machine: one that stands for all of them is none to connect to.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// This program, to be called from any folder.
+fn program() -> String {
+    std::env::current_exe()
+        .map_or_else(|_| "tickcast".to_owned(), |path| path.display().to_string())
+}
+
+/// A word of a shell's command line; brackets are for matching file names there.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
+    match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// The line to paste into a shell to see ticks.
+fn watch_line(program: &str, near: SocketAddr) -> String {
+    let program = quoted(program);
+    let url = format!("ws://{near}/v1/ws");
+    match url == watch::DEFAULT_URL {
+        true => format!("{program} watch '*'"),
+        false => format!("{program} watch --url {} '*'", quoted(&url)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_to_paste_works_in_a_shell() {
+        let line = |program: &str, address: &str| {
+            watch_line(program, reachable(address.parse().expect("an address")))
+        };
+        assert_eq!(line("/opt/tickcast", "127.0.0.1:7070"), "/opt/tickcast watch '*'");
+        assert_eq!(line("/opt/tickcast", "0.0.0.0:7070"), "/opt/tickcast watch '*'");
+        assert_eq!(
+            line("/my files/it's", "10.0.0.1:80"),
+            r"'/my files/it'\''s' watch --url ws://10.0.0.1:80/v1/ws '*'"
+        );
+        assert_eq!(line("t", "[::]:80"), "t watch --url 'ws://[::1]:80/v1/ws' '*'");
+    }
+}

@@ -1,0 +1,261 @@
+//! Certificates and keys: read from files, chosen by the name that a client asks for, and read again
+//! while clients stay connected.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use thiserror::Error;
+use webpki::EndEntityCert;
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// PEM files: the chain, the server's own certificate first, and its key.
+    Files {
+        /// The chain.
+        chain: PathBuf,
+        /// The key: PKCS#8, PKCS#1 or SEC1.
+        key: PathBuf,
+    },
+    /// Made at the start, for this machine's names, and trusted by nobody.
+    SelfSigned,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Error)]
+pub enum CertificateError {
+    /// A file that cannot be read, or has nothing of the kind in it.
+    #[error("{}: expected {expected} in PEM: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+        /// The reason.
+        why: String,
+    },
+    /// A key that is not the certificate's, or of a kind that is not known.
+    #[error("{} and {}: {why}", chain.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        chain: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// A certificate of one's own that could not be made.
+    #[error("no self-signed certificate: {0}")]
+    SelfSigned(String),
+}
+
+/// See the module.
+pub(crate) struct Certificates {
+    sources: Vec<Source>,
+    provider: Arc<CryptoProvider>,
+    chosen: RwLock<Arc<Chosen>>,
+    /// Times that the files were read again, and times that they would not do.
+    pub(crate) reloads: AtomicU64,
+    pub(crate) reloads_failed: AtomicU64,
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No keys.
+        f.debug_struct("Certificates").field("sources", &self.sources).finish_non_exhaustive()
+    }
+}
+
+/// What is in use.
+struct Chosen {
+    /// By the names in the certificates, in lower case; `*.` begins those that stand for many.
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+    /// For everybody else.
+    first: Arc<CertifiedKey>,
+    stamp: Stamp,
+}
+
+/// Tells whether files have changed: when each was modified, and how long it is.
+pub(crate) type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+impl Certificates {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// The first that will not do.
+    pub(crate) fn load(sources: Vec<Source>) -> Result<Arc<Self>, CertificateError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chosen = Arc::new(read(&sources, &provider)?);
+        Ok(Arc::new(Certificates {
+            sources,
+            provider,
+            chosen: RwLock::new(chosen),
+            reloads: AtomicU64::new(0),
+            reloads_failed: AtomicU64::new(0),
+        }))
+    }
+
+    /// Reads them again, for handshakes from now on. Where that fails, those in use stay.
+    ///
+    /// # Errors
+    /// The first that will not do.
+    pub(crate) fn reload(&self) -> Result<(), CertificateError> {
+        match read(&self.sources, &self.provider) {
+            Ok(chosen) => {
+                *self.chosen.write() = Arc::new(chosen);
+                self.reloads.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                self.reloads_failed.fetch_add(1, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the files are now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        stamp(&self.sources)
+    }
+
+    /// Whether those in use are from files of this stamp.
+    pub(crate) fn is_of(&self, stamp: &Stamp) -> bool {
+        self.chosen.read().stamp == *stamp
+    }
+
+    /// The settings of TLS that go with them: 1.3 and 1.2, with ring's suites, all of which have forward
+    /// secrecy and authenticated encryption.
+    ///
+    /// # Errors
+    /// What rustls says of its own defaults.
+    pub(crate) fn config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(self.clone());
+        // The only one that is spoken here. Who offers others alone is told so in the handshake.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Who comes back after a cut saves the signature, most of a handshake's work. Tickets keep nothing
+        // here: a storm of clients that reconnect needs no memory.
+        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let chosen = self.chosen.read().clone();
+        let found = hello.server_name().and_then(|name| chosen.find(name)).cloned();
+        Some(found.unwrap_or_else(|| chosen.first.clone()))
+    }
+}
+
+impl Chosen {
+    fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        self.by_name.get(&name).or_else(|| {
+            let (_, parent) = name.split_once('.')?;
+            self.by_name.get(&format!("*.{parent}"))
+        })
+    }
+}
+
+fn read(sources: &[Source], provider: &CryptoProvider) -> Result<Chosen, CertificateError> {
+    // Before the files: what is changed meanwhile is read again.
+    let stamp = stamp(sources);
+    let mut by_name = HashMap::new();
+    let mut first = None;
+    for source in sources {
+        let key = Arc::new(source.read(provider)?);
+        for name in names(&key) {
+            by_name.entry(name).or_insert_with(|| key.clone());
+        }
+        first.get_or_insert(key);
+    }
+    let first =
+        first.ok_or_else(|| CertificateError::SelfSigned("no certificate is named".to_owned()))?;
+    Ok(Chosen { by_name, first, stamp })
+}
+
+fn stamp(sources: &[Source]) -> Stamp {
+    let of = |path: &Path| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    };
+    let files = sources.iter().filter_map(|source| match source {
+        Source::Files { chain, key } => Some([of(chain), of(key)]),
+        Source::SelfSigned => None,
+    });
+    files.flatten().collect()
+}
+
+/// The names that a certificate is for.
+fn names(key: &CertifiedKey) -> Vec<String> {
+    let certificate = key.cert.first().and_then(|der| EndEntityCert::try_from(der).ok());
+    certificate
+        .iter()
+        .flat_map(|certificate| certificate.valid_dns_names())
+        .map(str::to_ascii_lowercase)
+        .collect()
+}
+
+impl Source {
+    fn read(&self, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+        match self {
+            Source::Files { chain, key } => {
+                let private = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|error| unreadable(key, "a private key", &error))?;
+                CertifiedKey::from_der(read_chain(chain)?, private, provider).map_err(|error| {
+                    let why = match error {
+                        rustls::Error::InconsistentKeys(_) => {
+                            "the key is not that of the certificate".to_owned()
+                        }
+                        error => error.to_string(),
+                    };
+                    CertificateError::Pair { chain: chain.clone(), key: key.clone(), why }
+                })
+            }
+            Source::SelfSigned => self_signed(provider),
+        }
+    }
+}
+
+fn unreadable(
+    path: &Path,
+    expected: &'static str,
+    error: &rustls::pki_types::pem::Error,
+) -> CertificateError {
+    CertificateError::File { path: path.to_owned(), expected, why: error.to_string() }
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    const EXPECTED: &str = "certificates";
+    let all: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unreadable(path, EXPECTED, &error))?;
+    match all.is_empty() {
+        true => Err(unreadable(path, EXPECTED, &rustls::pki_types::pem::Error::NoItemsFound)),
+        false => Ok(all),
+    }
+}
+
+fn self_signed(provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+    let fault = |error: &dyn fmt::Display| CertificateError::SelfSigned(error.to_string());
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    names.extend(rustix::system::uname().nodename().to_str().map(str::to_owned).ok());
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| fault(&error))?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    CertifiedKey::from_der(vec![made.cert.der().clone()], key.into(), provider)
+        .map_err(|error| fault(&error))
+}
