@@ -186,8 +186,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DURATION", env = "TICKCAST_PING_TIMEOUT",
           help_heading = "Network", default_value_t = Span(limits::PING_TIMEOUT).to_string())]
     pub ping_timeout: String,
-    /// Web origin whose pages may read the market data of /v1 (scheme://host or scheme://host:port),
-    /// repeatable; * for all [default: none]
+    /// Web origin whose pages may read the market data of /v1 and open WebSockets, besides this
+    /// server's own (scheme://host or scheme://host:port), repeatable; * for all [default: none]
     #[arg(long, value_name = "ORIGIN", env = "TICKCAST_CORS_ORIGIN", help_heading = "Network")]
     pub cors_origin: Vec<String>,
     /// Compress messages to clients that offer permessage-deflate: fewer bytes for more CPU

@@ -509,3 +509,34 @@ fn what_is_not_http_is_turned_away() {
     }
     assert_eq!(server.get("/healthz").0, 200);
 }
+
+#[test]
+fn pages_of_other_origins_open_no_websocket() {
+    let server = Server::start(&["--cors-origin", "https://app.example"]);
+    let status = |path: &str, origin: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: feed.example\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade, close\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        );
+        let mut stream = std::net::TcpStream::connect(server.address).expect("connects");
+        stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout");
+        stream.write_all(request.as_bytes()).expect("writes");
+        let mut answer = vec![0; 512];
+        let n = stream.read(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer[..n]).into_owned()
+    };
+    for path in ["/v1/ws", "/ws", "/ws/btcusdt@trade", "/stream?streams=btcusdt@trade", "/v1/echo"]
+    {
+        for origin in ["https://feed.example", "https://app.example"] {
+            let answer = status(path, origin);
+            assert!(answer.starts_with("HTTP/1.1 101 "), "{path} {origin}: {answer}");
+        }
+        for origin in ["https://evil.example", "null", "https://app.example.evil"] {
+            let answer = status(path, origin);
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{path} {origin}: {answer}");
+            assert!(answer.contains(origin) && answer.contains("--cors-origin"), "{answer}");
+        }
+    }
+    assert_eq!(server.metric("tickcast_upgrades_foreign_total", ""), 15.0);
+}

@@ -341,6 +341,8 @@ fn streams_count_as_clients() {
         (0..2).map(|_| Stream::open(&server, "subscribe=trade:*", "")).collect();
     streams.iter_mut().for_each(|stream| drop(stream.of("trade")));
     assert_eq!(server.get("/v1/sse?subscribe=trade:*").0, 503);
+    // Metrics are some time behind: the 0 of before they came would do as well.
+    server.wait_metric("tickcast_sessions", "", |n| n == 2.0);
     streams.clear();
     server.wait_metric("tickcast_sessions", "", |n| n == 0.0);
     let mut stream = Stream::open(&server, "subscribe=trade:*", "");

@@ -140,6 +140,15 @@ pub struct Args {
     )]
     pub storm: usize,
 
+    /// Those who come back (--storm, --churn) say where they were and are owed all since: what they miss
+    /// counts as a gap. Not with --depth or --max-hz
+    #[arg(
+        long,
+        conflicts_with_all = ["depth", "max_hz", "subscribe_text", "idle"],
+        help_heading = "Clients that misbehave (besides --clients, reported apart)"
+    )]
+    pub resume: bool,
+
     /// Receive buffer of the stalled and slow clients, bytes; the system's default when left out
     #[arg(
         long,

@@ -72,6 +72,8 @@ struct Subscribed {
     channel: String,
     symbol: String,
     seq: Option<u64>,
+    #[serde(default)]
+    epoch: String,
     /// Only a wildcard has it; its symbols are learnt as they come.
     matched: Option<u64>,
 }
@@ -98,6 +100,12 @@ pub struct Session {
     closing: bool,
     /// Snapshots that came on this connection.
     pub snapshots: usize,
+    /// Streams that were resumed on this connection, or would have been.
+    pub resumes: usize,
+    /// The run of the server that the numbers of the streams are from.
+    epoch: String,
+    /// The chains of the connection before go on.
+    resuming: bool,
     /// The worst latency since it was last taken, nanoseconds.
     pub worst_ns: u64,
 }
@@ -113,20 +121,33 @@ impl Session {
             mask,
             closing: false,
             snapshots: 0,
+            resumes: 0,
+            epoch: String::new(),
+            resuming: false,
             worst_ns: 0,
         }
     }
 
-    /// Begins again on a new connection; what the streams counted is kept.
-    pub fn restart(&mut self) {
+    /// Begins again on a new connection; what the streams counted is kept. With `resume`, what comes on it is
+    /// to follow what came before.
+    pub fn restart(&mut self, resume: bool) {
         self.phase = Phase::Upgrading;
         self.out.clear();
         self.fragments = None;
         self.closing = false;
-        self.snapshots = 0;
-        if let Some(streams) = &mut self.streams {
+        (self.snapshots, self.resumes) = (0, 0);
+        self.resuming = resume && !self.epoch.is_empty();
+        if let (Some(streams), false) = (&mut self.streams, self.resuming) {
             streams.restart();
         }
+    }
+
+    /// The run of the server and the streams with which it goes on, where it does.
+    pub fn place(&self) -> Option<(&str, &Streams)> {
+        self.streams
+            .as_ref()
+            .filter(|_| self.resuming)
+            .map(|streams| (self.epoch.as_str(), streams))
     }
 
     /// Where the connection stands.
@@ -231,6 +252,7 @@ impl Session {
             scanner.scan_unchecked(payload)
         };
         self.snapshots += usize::from(message.kind == Kind::Snapshot);
+        self.resumes += usize::from(message.kind == Kind::Resume);
         if let Some(latency) = group.message(&message, frame_len, at, self.streams.as_mut()) {
             self.worst_ns = self.worst_ns.max(latency);
         }
@@ -297,7 +319,10 @@ impl Session {
         if !answer.success {
             return failed(format!("no success, and no reason: {}", cut(payload)));
         }
-        if let Some(streams) = &mut self.streams {
+        if let Some(first) = answer.result.first() {
+            self.epoch.clone_from(&first.epoch);
+        }
+        if let Some(streams) = self.streams.as_mut().filter(|_| !self.resuming) {
             for entry in answer.result.iter().filter(|entry| entry.matched.is_none()) {
                 streams.subscribed(
                     stream_key(entry.channel.as_bytes(), entry.symbol.as_bytes()),
@@ -466,7 +491,7 @@ mod tests {
     fn a_restart_keeps_what_was_counted_and_asks_again() {
         let (mut session, mut group, _) =
             run(&[greeting(), served(0x81, trade(5, 4, 0).as_bytes())].concat(), &[1000]);
-        session.restart();
+        session.restart(false);
         assert_eq!(session.phase(), Phase::Upgrading);
         feed(
             &mut session,
@@ -480,5 +505,25 @@ mod tests {
             (2, 0),
             "the new answer says where the stream stands"
         );
+    }
+
+    #[test]
+    fn a_stream_that_resumes_goes_on_and_misses_nothing_unnoticed() {
+        let resume =
+            br#"{"channel":"trade","type":"resume","symbol":"a","recovered":true,"seq":5}"#;
+        for (first, gaps) in [(trade(6, 5, 0), 0), (trade(8, 7, 0), 1)] {
+            let (mut session, mut group, _) =
+                run(&[greeting(), served(0x81, trade(5, 4, 0).as_bytes())].concat(), &[1000]);
+            assert!(session.place().is_none(), "there is nothing to go on from at first");
+            session.restart(true);
+            let (epoch, streams) = session.place().expect("it resumes");
+            assert_eq!((epoch, streams.last(stream_key(b"trade", b"a"))), ("k3", Some(5)));
+            // The answer says where the stream is by now, which is not where it goes on.
+            let answer = ANSWER.replace("\"seq\":4", "\"seq\":9");
+            let answer = [UPGRADE.as_bytes(), &served(0x81, answer.as_bytes())].concat();
+            let rest = [served(0x81, resume), served(0x81, first.as_bytes())].concat();
+            feed(&mut session, &mut group, &[answer, rest].concat(), &[50]).unwrap();
+            assert_eq!((group.resumes, session.resumes, group.gaps), (1, 1, gaps));
+        }
     }
 }

@@ -71,6 +71,8 @@ pub struct Group {
     pub bytes: u64,
     /// Snapshots of the whole run.
     pub snapshots: u64,
+    /// Streams that clients who came back asked to resume, of the whole run.
+    pub resumes: u64,
     /// Heartbeats of the whole run.
     pub heartbeats: u64,
     /// Notices that an eviction follows.
@@ -110,6 +112,7 @@ impl Default for Group {
             updates: 0,
             bytes: 0,
             snapshots: 0,
+            resumes: 0,
             heartbeats: 0,
             lag_notices: 0,
             drain_notices: 0,
@@ -154,6 +157,8 @@ impl Group {
                     streams.snapshot(message);
                 }
             }
+            // A stream that is not resumed begins with a snapshot, or with a gap that counts by itself.
+            Kind::Resume => self.resumes += 1,
             Kind::Heartbeat => self.heartbeats += 1,
             Kind::Lag => self.lag_notices += 1,
             Kind::Drain => self.drain_notices += 1,
@@ -219,6 +224,7 @@ impl Group {
             (&mut self.updates, other.updates),
             (&mut self.bytes, other.bytes),
             (&mut self.snapshots, other.snapshots),
+            (&mut self.resumes, other.resumes),
             (&mut self.heartbeats, other.heartbeats),
             (&mut self.lag_notices, other.lag_notices),
             (&mut self.drain_notices, other.drain_notices),

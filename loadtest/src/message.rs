@@ -46,6 +46,8 @@ pub enum Kind {
     Update,
     /// The state on subscribing, or after a recovery: begins its stream anew, and has no latency worth the name.
     Snapshot,
+    /// `type: resume`: the stream goes on where the client was, or does not.
+    Resume,
     /// `channel: heartbeat`.
     Heartbeat,
     /// `status` of type `lag`: an eviction follows.
@@ -234,6 +236,7 @@ impl Scanner {
             },
             _ => match self.kind.string(payload, at) {
                 Some((b"snapshot", at)) => (Kind::Snapshot, at),
+                Some((b"resume", at)) => (Kind::Resume, at),
                 Some((_, at)) => (Kind::Update, at),
                 None => (Kind::Update, at),
             },
@@ -245,7 +248,7 @@ impl Scanner {
     #[inline]
     pub fn scan(&self, payload: &[u8]) -> Message {
         let (channel, kind, at) = self.kind(payload);
-        if !matches!(kind, Kind::Update | Kind::Snapshot) {
+        if !matches!(kind, Kind::Update | Kind::Snapshot | Kind::Resume) {
             return Message { kind, stream: None, seq: None, prev: None, stamp_ns: None };
         }
         let (stream, at) = match self.symbol.string(payload, at) {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::args::{Args, ArgsError, Channel};
+use crate::message::stream_key;
 use crate::stream::Streams;
 
 /// Symbols in one subscribe request: about 5 KB, within the message size that servers take from a client.
@@ -204,6 +205,14 @@ impl Dialect {
         }
     }
 
+    /// Streams that a client of so many symbols asks for.
+    pub fn streams(&self, symbols: usize) -> usize {
+        match self {
+            Dialect::Idle | Dialect::Text(_) => 0,
+            Dialect::Native { channels, .. } => symbols * channels.len(),
+        }
+    }
+
     /// Snapshots that a client of so many symbols asks for: every channel but trades has a state.
     pub fn snapshots(&self, symbols: usize) -> usize {
         match self {
@@ -214,8 +223,14 @@ impl Dialect {
         }
     }
 
-    /// The requests of one client, and how many answers they get.
-    pub fn requests(&self, symbols: &[String], chosen: &[u32]) -> (Vec<String>, usize) {
+    /// The requests of one client, and how many answers they get; `place` is the run of the server and the
+    /// streams that it goes on with.
+    pub fn requests(
+        &self,
+        symbols: &[String],
+        chosen: &[u32],
+        place: Option<(&str, &Streams)>,
+    ) -> (Vec<String>, usize) {
         let names: Vec<&str> =
             chosen.iter().map(|&index| symbols[index as usize].as_str()).collect();
         match self {
@@ -235,6 +250,17 @@ impl Dialect {
                         }
                         if let Some(max_hz) = max_hz {
                             params["max_hz"] = (*max_hz).into();
+                        }
+                        if let Some((epoch, streams)) = place {
+                            let key =
+                                |name: &str| stream_key(channel.name().as_bytes(), name.as_bytes());
+                            let seqs: serde_json::Map<_, _> = batch
+                                .iter()
+                                .filter_map(|&name| {
+                                    Some((name.to_owned(), streams.last(key(name))?.into()))
+                                })
+                                .collect();
+                            params["since"] = serde_json::json!({ "epoch": epoch, "seq": seqs });
                         }
                         let request = serde_json::json!({ "method": "subscribe", "req_id": requests.len() + 1, "params": params });
                         requests.push(request.to_string());
@@ -336,7 +362,8 @@ mod tests {
     #[test]
     fn requests_follow_the_protocol() {
         let dialect = Dialect::of(&args("--channel trade --channel book --depth 25"));
-        let (requests, answers) = dialect.requests(&numbered(250), &(0..250).collect::<Vec<u32>>());
+        let (requests, answers) =
+            dialect.requests(&numbered(250), &(0..250).collect::<Vec<u32>>(), None);
         assert_eq!(dialect.snapshots(250), 250, "trades have none");
         assert_eq!((requests.len(), answers), (4, 4), "two channels, each in two batches");
         let book: serde_json::Value = serde_json::from_str(&requests[3]).unwrap();
@@ -346,7 +373,10 @@ mod tests {
         let trade: serde_json::Value = serde_json::from_str(&requests[0]).unwrap();
         assert!(trade["params"].get("depth").is_none());
         let text = Dialect::of(&args("--symbols a --subscribe-text [{symbols}]"));
-        assert_eq!(text.requests(&numbered(2), &[0, 1]), (vec!["[\"S0\",\"S1\"]".to_string()], 0));
+        assert_eq!(
+            text.requests(&numbered(2), &[0, 1], None),
+            (vec!["[\"S0\",\"S1\"]".to_string()], 0)
+        );
     }
 
     proptest! {

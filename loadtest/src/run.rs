@@ -146,6 +146,7 @@ impl<'a> Run<'a> {
                 zero_mask: self.args.zero_mask,
                 slow_rcvbuf: self.args.slow_rcvbuf,
                 seed: self.args.seed,
+                resume: self.args.resume,
                 storm: self.args.storm > 0,
             })?;
             let name = format!("load-{index}");

@@ -63,6 +63,11 @@ impl Streams {
         }
     }
 
+    /// Where a stream stands.
+    pub fn last(&self, stream: u64) -> Option<u64> {
+        self.map.get(&stream)?.last
+    }
+
     /// The server confirmed a subscription; `seq` is what the first update's `prev` must be (docs/PROTOCOL.md, subscribe).
     pub fn subscribed(&mut self, stream: u64, seq: Option<u64>) {
         self.map.entry(stream).or_default().last = seq;

@@ -212,6 +212,8 @@ pub struct GroupSummary {
     pub closes: BTreeMap<u16, u64>,
     /// Times that a client came back.
     pub reconnects: u64,
+    /// Streams of theirs that they asked to resume, in the whole run.
+    pub resumes: u64,
     /// Attempts at it that failed and were repeated.
     pub reconnect_failures: u64,
     /// From leaving to being subscribed again, microseconds.
@@ -250,6 +252,7 @@ impl GroupSummary {
             drain_notices: group.drain_notices,
             closes: group.closes.clone(),
             reconnects: group.reconnects,
+            resumes: group.resumes,
             reconnect_failures: group.failures,
             recovery_us: Latency::of(&group.recovery),
         }

@@ -405,6 +405,11 @@ fn control(out: &mut String, plane: &Plane) {
         ("tickcast_upgrades_total", "Upgrades to a WebSocket.", &counters.upgrades),
         ("tickcast_upgrades_refused_total", "Bad upgrades refused.", &counters.upgrades_refused),
         (
+            "tickcast_upgrades_foreign_total",
+            "Upgrades refused because a page of another origin asked.",
+            &counters.foreign,
+        ),
+        (
             "tickcast_upgrades_full_total",
             "Upgrades refused because the server is full or drains.",
             &counters.full,

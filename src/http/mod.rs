@@ -7,6 +7,7 @@ mod body;
 pub(crate) mod cuts;
 pub(crate) mod exchange;
 mod metrics;
+mod origins;
 pub(crate) mod poll;
 mod publish;
 pub(crate) mod rest;
@@ -85,6 +86,8 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     pub(crate) upgrades: AtomicU64,
     pub(crate) upgrades_refused: AtomicU64,
+    /// Upgrades that pages of other origins asked for.
+    pub(crate) foreign: AtomicU64,
     pub(crate) full: AtomicU64,
     pub(crate) tls: TlsCounters,
 }
@@ -262,7 +265,7 @@ async fn answer(
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, request, peer).await,
     };
-    if let Some(response) = full(plane) {
+    if let Some(response) = foreign(plane, &request).or_else(|| full(plane)) {
         return response;
     }
     let choices = upgrade::Choices {
@@ -285,6 +288,17 @@ async fn answer(
             *response
         }
     }
+}
+
+/// What a page of an origin is answered that may not open WebSockets here.
+fn foreign(plane: &Plane, request: &Request<Incoming>) -> Option<Response<Body>> {
+    let origin = plane.rest.origins.may_open(request.headers()).err()?;
+    plane.counters.foreign.fetch_add(1, Ordering::Relaxed);
+    let text = format!(
+        "pages of {} may not open WebSockets here: --cors-origin lists those that may\n",
+        String::from_utf8_lossy(origin.as_bytes())
+    );
+    Some(plain(StatusCode::FORBIDDEN, &text))
 }
 
 /// What a client is answered that there is no room for, or no time.

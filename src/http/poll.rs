@@ -115,9 +115,9 @@ pub(super) async fn answer(
     request: &Request<Incoming>,
     door: &Takeover,
 ) -> Response<Body> {
-    let cors = &plane.rest.cors;
+    let origins = &plane.rest.origins;
     let mut response = match *request.method() {
-        Method::OPTIONS => return sse::preflight(request, cors),
+        Method::OPTIONS => return sse::preflight(request, origins),
         Method::GET | Method::HEAD => {
             if !door.is_seated()
                 && let Some(response) = full(plane)
@@ -128,7 +128,7 @@ pub(super) async fn answer(
         }
         _ => sse::not_allowed(request.method()),
     };
-    cors.apply(request.headers(), response.headers_mut(), false);
+    origins.apply(request.headers(), response.headers_mut(), false);
     response
 }
 

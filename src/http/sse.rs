@@ -12,8 +12,8 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::origins::Origins;
 use super::rest::Error;
-use super::rest::cors::Cors;
 use super::rest::query::Query;
 use super::socket::Takeover;
 use super::{Body, Plane, full, least_busy};
@@ -64,9 +64,9 @@ pub(super) async fn answer(
     request: &Request<Incoming>,
     door: &Takeover,
 ) -> Response<Body> {
-    let cors = &plane.rest.cors;
+    let origins = &plane.rest.origins;
     if *request.method() == Method::OPTIONS {
-        return preflight(request, cors);
+        return preflight(request, origins);
     }
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => match wanted(plane, request).await {
@@ -77,7 +77,7 @@ pub(super) async fn answer(
                 None => {
                     plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
                     let mut headers = HeaderMap::new();
-                    cors.apply(request.headers(), &mut headers, false);
+                    origins.apply(request.headers(), &mut headers, false);
                     let stream = Stream { head: head(&headers), ..stream };
                     let seat = Seat::take(&plane.hub.links);
                     match door.take(Opening { stream, seat }).await {}
@@ -89,17 +89,17 @@ pub(super) async fn answer(
     if response.status() == StatusCode::OK {
         response.headers_mut().extend(fields());
     }
-    cors.apply(request.headers(), response.headers_mut(), false);
+    origins.apply(request.headers(), response.headers_mut(), false);
     response
 }
 
 /// The answer to a browser's question beforehand.
-pub(super) fn preflight<B>(request: &Request<B>, cors: &Cors) -> Response<Body> {
+pub(super) fn preflight<B>(request: &Request<B>, origins: &Origins) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     allow(response.headers_mut());
-    let preflight = Cors::is_preflight(request.headers());
-    cors.apply(request.headers(), response.headers_mut(), preflight);
+    let preflight = Origins::is_preflight(request.headers());
+    origins.apply(request.headers(), response.headers_mut(), preflight);
     response
 }
 

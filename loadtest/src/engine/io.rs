@@ -156,7 +156,8 @@ fn advance(
         if peer.session.phase() != Phase::Upgraded {
             break;
         }
-        let (requests, answers) = setup.dialect.requests(&setup.symbols, &peer.client.symbols);
+        let (requests, answers) =
+            setup.dialect.requests(&setup.symbols, &peer.client.symbols, peer.session.place());
         peer.session.subscribe(&requests, answers);
     }
     peer.carry.extend_from_slice(&bytes[taken..]);

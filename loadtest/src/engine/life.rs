@@ -23,7 +23,10 @@ impl Engine {
             let peer = &mut self.peers[index];
             // A server that sends more of them than were asked for, after a gap, owes only those.
             let asked = self.setup.dialect.snapshots(peer.client.symbols.len());
-            peer.owed = peer.session.snapshots.min(asked);
+            peer.owed = match self.setup.resume {
+                true => self.setup.dialect.streams(peer.client.symbols.len()),
+                false => peer.session.snapshots.min(asked),
+            };
             peer.left_at = Some(now);
             self.to_open.push_back(index);
         }
@@ -58,7 +61,7 @@ impl Engine {
     fn open_one(&mut self, index: usize, now: u64) {
         let peer = &mut self.peers[index];
         peer.carry.clear();
-        peer.session.restart();
+        peer.session.restart(self.setup.resume && peer.known);
         let rcvbuf = match peer.client.profile {
             Profile::Stalled | Profile::Slow(_) => self.setup.slow_rcvbuf,
             _ => None,
@@ -146,11 +149,13 @@ impl Engine {
         }
     }
 
-    /// Whoever left is back once it is subscribed and has as many snapshots as before.
+    /// Whoever left is back once it is subscribed and has as many snapshots as before, or has been told of
+    /// each stream whether it goes on.
     pub(super) fn maybe_back(&mut self, index: usize) {
         let peer = &mut self.peers[index];
         let there = peer.session.phase() == Phase::Live && !peer.session.closing();
-        if !there || peer.session.snapshots < peer.owed {
+        let whole = if self.setup.resume { peer.session.resumes } else { peer.session.snapshots };
+        if !there || whole < peer.owed {
             return;
         }
         let Some(left_at) = peer.left_at.take() else { return };

@@ -105,6 +105,8 @@ pub(crate) struct Setup {
     pub(crate) zero_mask: bool,
     pub(crate) slow_rcvbuf: Option<usize>,
     pub(crate) seed: u64,
+    /// Who comes back resumes.
+    pub(crate) resume: bool,
     /// Whether there will be a storm, in this thread or another.
     pub(crate) storm: bool,
 }

@@ -6,7 +6,6 @@
 //! part by part as the client takes them ([`Body::parts`]).
 
 mod answers;
-pub(crate) mod cors;
 pub(crate) mod encode;
 pub(crate) mod market;
 pub(crate) mod query;
@@ -19,10 +18,10 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tickcast_feeds::FeedState;
 
+use super::origins::Origins;
 use super::{Body, Plane, typed};
 use crate::books::Reader;
 use crate::wire::request::cut;
-use cors::Cors;
 use encode::Object;
 use market::View;
 use query::Query;
@@ -39,7 +38,7 @@ static ASYNCAPI: &[u8] = include_bytes!("../../../docs/asyncapi.json");
 pub(crate) struct Rest {
     pub(crate) names: Directory,
     pub(crate) reader: RefCell<Reader>,
-    pub(crate) cors: Cors,
+    pub(crate) origins: Origins,
     /// Whether trades and bars are kept (`--history`).
     has_history: bool,
     view: RefCell<View>,
@@ -52,7 +51,7 @@ impl Rest {
         Rest {
             names: Directory::default(),
             reader: RefCell::new(reader),
-            cors: Cors::new(cors_origins),
+            origins: Origins::new(cors_origins),
             has_history: history > 0,
             view: RefCell::default(),
             large: Cell::new(0),
@@ -161,7 +160,8 @@ pub(super) async fn answer<B>(
 ) -> Response<Body> {
     // A client that sends many requests at once waits for those of others in between.
     tokio::task::yield_now().await;
-    let preflight = *request.method() == Method::OPTIONS && Cors::is_preflight(request.headers());
+    let preflight =
+        *request.method() == Method::OPTIONS && Origins::is_preflight(request.headers());
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => {
             let query = Query::parse(request.uri().query());
@@ -186,7 +186,7 @@ pub(super) async fn answer<B>(
         let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
         response.headers_mut().insert(header::ALLOW, allow);
     }
-    plane.rest.cors.apply(request.headers(), response.headers_mut(), preflight);
+    plane.rest.origins.apply(request.headers(), response.headers_mut(), preflight);
     response
 }
 
