@@ -143,28 +143,35 @@ async fn poll(
     let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
     let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
     query.finish(&["subscribe", "cursor", "timeout"])?;
-    let wanted = wanted(plane, &targets)?;
+    let mut listed = plane.rest.names.len();
+    let mut all = wanted(plane, &targets)?;
     // From here on it is a client, and no handshake that keeps others from theirs.
     door.sit(|| Seat::take(plane));
     let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
     let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
     let position = match start {
         Some(Start::At(position)) => position,
-        Some(_) => return Ok(anew(plane, &wanted, Some(Loss::Epoch)).await),
-        None => return Ok(anew(plane, &wanted, None).await),
+        Some(_) => return Ok(anew(plane, &all, Some(Loss::Epoch)).await),
+        None => return Ok(anew(plane, &all, None).await),
     };
     if position > plane.polls.tail() {
-        return Ok(anew(plane, &wanted, Some(Loss::Ahead)).await);
+        return Ok(anew(plane, &all, Some(Loss::Ahead)).await);
     }
     let mut here = position;
     loop {
         let tail = plane.polls.tail();
         if tail > here {
             plane.polls.look(tail).await;
+            // What was listed meanwhile, before its first tick.
+            plane.rest.names.catch_up(&plane.hub.instruments).await;
+            if plane.rest.names.len() > listed {
+                listed = plane.rest.names.len();
+                all = wanted(plane, &targets)?;
+            }
             // Up to here there was nothing.
-            let found = since(plane, &wanted, here, tail);
+            let found = since(plane, &all, here, tail);
             let Some(Found { end, messages }) = found else {
-                return Ok(anew(plane, &wanted, Some(Loss::TooOld)).await);
+                return Ok(anew(plane, &all, Some(Loss::TooOld)).await);
             };
             here = tail;
             if !messages.is_empty() {
