@@ -8,7 +8,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Instant;
 
 use common::python::{self, Clients};
@@ -56,7 +56,8 @@ impl Script {
             .spawn()
             .expect("python runs");
         let said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let (tell, lines) = channel();
+        // It says that it is ready, and what it came to.
+        let (tell, lines) = sync_channel(2);
         std::thread::spawn(move || said.map_while(Result::ok).try_for_each(|line| tell.send(line)));
         Script { name, child, lines }
     }

@@ -19,6 +19,7 @@ use super::rest::encode::Object;
 use super::rest::query::Query;
 use super::rest::{Error, Rest};
 use super::socket::Takeover;
+use super::sse::Manner;
 use super::{Body, Plane, full, sse, typed};
 use crate::books::Depth;
 use crate::clock;
@@ -138,7 +139,7 @@ async fn poll(
     door: &Takeover,
 ) -> Result<Response<Body>, Error> {
     let mut query = Query::parse(request.uri().query())?;
-    let targets = sse::targets(plane, &mut query, None).await?;
+    let targets = sse::targets(plane, &mut query, &Manner::default()).await?;
     let cursor = query.take("cursor").unwrap_or_default();
     let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
     let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
