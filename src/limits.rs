@@ -169,6 +169,13 @@ pub const POLL_SECONDS: u64 = 30;
 /// See [`POLL_SECONDS`].
 pub const POLL_SECONDS_MAX: u64 = 60;
 
+/// How long bars and tickers are made for who polled them last, milliseconds: longer than the longest poll
+/// and the pause behind it.
+pub const POLL_BARS_KEPT_MS: u64 = 90_000;
+
+/// How often is looked whether anybody still does.
+pub const POLL_BARS_LOOK: Duration = Duration::from_secs(10);
+
 /// Messages of one answer to a poll, and the bytes from which on no more are added: some milliseconds of
 /// the control plane.
 pub const POLL_MESSAGES: usize = 1_000;
@@ -564,6 +571,8 @@ const _: () = {
     assert!(REST_SNAPSHOT_SYMBOLS * (SYMBOL_BYTES + 3) < HANDSHAKE_HEAD_BYTES);
     assert!(REST_ITEMS <= REST_ITEMS_MAX && HISTORY <= HISTORY_MAX);
     assert!(HISTORY_FIRST > 0);
+
+    assert!(POLL_SECONDS <= POLL_SECONDS_MAX && POLL_BARS_KEPT_MS > POLL_SECONDS_MAX * 1_000);
 
     assert!(contains(&MESSAGE_BYTES_RANGE, MESSAGE_BYTES));
     // The longest useful request: every symbol quoted, with a comma, and the rest of the object.

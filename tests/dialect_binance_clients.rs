@@ -5,24 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Server, captures, pause};
+use common::{Server, captures, pause, python};
 use serde_json::Value;
-
-/// The interpreter with the clients that scripts/test sets up; `None`, said loudly, where it has not run.
-fn interpreter() -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients/bin/python");
-    let import = "import ccxt.pro; from binance import DepthCacheManager";
-    let probe = Command::new(&python).args(["-c", import]).output();
-    if probe.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no clients of Binance in {}", python.display());
-    eprintln!(
-        "SKIPPED: no clients of Binance in {} (scripts/test installs them)",
-        python.display()
-    );
-    None
-}
 
 /// Both Binance captures at ten times their speed, over and over, and what runs clients on it.
 struct Venue {
@@ -32,7 +16,7 @@ struct Venue {
 
 impl Venue {
     fn open() -> Option<Self> {
-        let (data, python) = (captures()?, interpreter()?);
+        let (data, python) = (captures()?, python::with_clients_of_binance()?);
         let file = |symbol: &str| {
             let name = format!("binance_spot/binance_spot_{symbol}_20240808.jsonl.gz");
             data.join(name).display().to_string()

@@ -163,7 +163,7 @@ fn what_is_wrong_with_a_poll_is_named() {
     let server = busy(&[]);
     for (query, status, named) in [
         ("", 400, "`subscribe`"),
-        ("subscribe=bar:S0001-USD", 400, "/v1/bars"),
+        ("subscribe=bar:S0001-USD:2m", 400, "`interval`"),
         ("subscribe=book:S0001-USD", 400, "a depth"),
         ("subscribe=book:S0001-USD:full", 400, "a depth"),
         ("subscribe=trade:NONE-USD", 404, "NONE-USD"),
@@ -195,4 +195,81 @@ fn who_polls_counts_as_a_client() {
         pause();
     }
     drop(stream);
+}
+
+#[test]
+fn bars_and_tickers_come_as_others_get_them() {
+    let server = busy(&[]);
+    server.wait_metric("tickcast_ticks_total", "", |n| n > 500.0);
+    let what = "subscribe=bar:S0001-USD:1s,ticker:S0001-USD,trade:S0001-USD";
+    let first = poll(&server, what);
+    let kinds: Vec<_> = messages(&first)
+        .iter()
+        .map(|message| (text(message, "channel"), text(message, "type")))
+        .collect();
+    assert_eq!(kinds, [("bar", "snapshot"), ("ticker", "snapshot")]);
+    // One who is told the same over a WebSocket from somewhere in between on.
+    let mut witness = Client::native(&server);
+    witness.ask(&json!({"method": "subscribe",
+        "params": {"channel": "bar", "symbol": "S0001-USD", "interval": "1s"}}));
+    let mut cursor = text(&first, "cursor").to_owned();
+    let mut last: HashMap<String, Value> = HashMap::new();
+    let (mut bars, mut finals) = (Vec::new(), 0);
+    while finals < 3 {
+        let answer = poll(&server, &format!("{what}&cursor={cursor}"));
+        assert_eq!(answer["recovered"], true, "{answer}");
+        cursor = text(&answer, "cursor").to_owned();
+        for message in messages(&answer) {
+            let channel = text(message, "channel");
+            // Those that are in the first answer already may come again, as snapshots may.
+            if let (Some(last), "update") = (last.get(channel), text(message, "type")) {
+                assert_eq!(message["prev"], *last, "{message}");
+            }
+            last.insert(channel.to_owned(), message["seq"].clone());
+            if channel == "bar" {
+                finals += usize::from(message["final"] == true);
+                bars.push(message.clone());
+            }
+        }
+    }
+    let seqs = |all: &[Value]| all.iter().map(|bar| bar["seq"].as_u64()).collect::<Vec<_>>();
+    let newest = seqs(&bars).last().copied().flatten();
+    let mut seen = Vec::new();
+    while seqs(&seen).last().copied().flatten() < newest {
+        let bar = witness.until(|message| message["channel"] == "bar");
+        if bar["type"] == "update" {
+            seen.push(bar);
+        }
+    }
+    let begin = seqs(&seen)[0];
+    let same: Vec<_> = bars.iter().skip_while(|bar| bar["seq"].as_u64() < begin).collect();
+    assert!(same.len() > 5, "{}", same.len());
+    assert_eq!(same, seen.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn bars_that_nobody_listened_to_begin_with_a_snapshot() {
+    let server = busy(&[]);
+    server.wait_metric("tickcast_ticks_total", "", |n| n > 500.0);
+    let first = poll(&server, "subscribe=status:S0001-USD");
+    let query = |cursor: &str| format!("subscribe=bar:S0001-USD:1s&cursor={cursor}");
+    let second = poll(&server, &query(text(&first, "cursor")));
+    assert_eq!(second["recovered"], true, "{second}");
+    let [bar] = messages(&second) else { panic!("{second}") };
+    assert_eq!((text(bar, "channel"), text(bar, "type")), ("bar", "snapshot"));
+    // It has not missed any since.
+    let mut cursor = text(&second, "cursor").to_owned();
+    let mut last = bar["seq"].as_u64();
+    for _ in 0..5 {
+        let answer = poll(&server, &query(&cursor));
+        cursor = text(&answer, "cursor").to_owned();
+        for bar in messages(&answer) {
+            let seq = bar["seq"].as_u64();
+            // Those up to a snapshot may come after it.
+            if text(bar, "type") == "update" && seq > last {
+                assert_eq!(bar["prev"].as_u64(), last, "{bar}");
+            }
+            last = seq.max(last);
+        }
+    }
 }

@@ -176,6 +176,11 @@ fn what_is_wrong_with_a_request_is_named() {
         ("subscribe=trade:*&history=2000", 400, "bad_value", "2000"),
         ("subscribe=trade:*&foo=1", 400, "unknown_field", "`foo`"),
         ("subscribe=trade:*&last_event_id=x", 400, "bad_value", "last_event_id"),
+        ("subscribe=quote:*&mode=some", 400, "bad_value", "\"some\" for `mode`"),
+        ("subscribe=quote:*,status:*&mode=conflate", 400, "bad_value", "`mode`"),
+        ("subscribe=quote:*&max_hz=0.01", 400, "bad_value", "0.01 for `max_hz`"),
+        ("subscribe=quote:*&mode=all&max_hz=5", 400, "bad_value", "mode conflate only"),
+        ("subscribe=quote:*&batch_ms=50", 400, "bad_value", "mode batch only"),
         ("subscribe=trade:*,quote:*,book:*,bar:*", 400, "too_many_subscriptions", "3"),
     ] {
         let (got, body) = server.get(&format!("/v1/sse?{query}"));
@@ -347,4 +352,76 @@ fn streams_count_as_clients() {
     server.wait_metric("tickcast_sessions", "", |n| n == 0.0);
     let mut stream = Stream::open(&server, "subscribe=trade:*", "");
     stream.of("trade");
+}
+
+#[test]
+fn a_stream_may_be_told_sums_and_then_begins_anew_when_it_comes_back() {
+    let server = busy(&[]);
+    let query = "subscribe=quote:sim:*,book:S0001-USD:5,trade:S0002-USD&max_hz=20";
+    let mut stream = Stream::open(&server, query, "");
+    for _ in 0..3 {
+        let answer = stream.message();
+        let what = &answer["result"][0];
+        assert_eq!((&what["mode"], &what["max_hz"]), (&json!("conflate"), &json!(20)), "{answer}");
+    }
+    let mut last = HashMap::new();
+    let mut summed = 0;
+    for _ in 0..200 {
+        let message = stream.message();
+        let of = (message["channel"].to_string(), message["symbol"].to_string());
+        // A book that is not known yet may come later than quotes.
+        if let (Some(last), true) = (last.get(&of), message["type"] == "update") {
+            assert_eq!(message["prev"], *last, "{message}");
+        }
+        summed += u64::from(message["count"].as_u64() > Some(1));
+        last.insert(of, message["seq"].clone());
+    }
+    assert_eq!(last.len(), 6, "{:?}", last.keys());
+    assert!(summed > 0, "trades are summed up");
+    assert!(!stream.id.is_empty());
+    let header = format!("Last-Event-ID: {}\r\n", stream.id);
+    let mut again = Stream::open(&server, query, &header);
+    let mut began = HashMap::new();
+    while began.len() < 6 || began.values().any(|kinds: &Vec<_>| kinds.len() < 2) {
+        let message = again.message();
+        if message["type"] == "resume" {
+            assert_eq!(
+                (&message["recovered"], &message["reason"]),
+                (&json!(false), &json!("mode"))
+            );
+        }
+        if let (Some(channel), Some(kind)) = (message["channel"].as_str(), message["type"].as_str())
+        {
+            let of = (channel.to_owned(), message["symbol"].to_string());
+            began.entry(of).or_insert_with(Vec::new).push(kind.to_owned());
+        }
+    }
+    for ((channel, symbol), kinds) in began {
+        let second = if channel == "trade" { "update" } else { "snapshot" };
+        assert_eq!(kinds[..2], ["resume", second], "{channel} {symbol}");
+    }
+}
+
+#[test]
+fn a_stream_may_be_told_every_tick_in_batches() {
+    let server = busy(&[]);
+    let query = "subscribe=trade:sim:*&mode=batch&batch_ms=50";
+    let mut stream = Stream::open(&server, query, "");
+    let what = &stream.message()["result"][0];
+    assert_eq!((&what["mode"], &what["batch_ms"]), (&json!("batch"), &json!(50)), "{what}");
+    let mut last = HashMap::new();
+    let (mut batches, mut trades) = (0, 0);
+    while trades < 2_000 {
+        let batch = stream.message();
+        batches += 1;
+        for trade in batch.as_array().expect("a batch") {
+            trades += 1;
+            let of = trade["symbol"].to_string();
+            if let Some(last) = last.get(&of) {
+                assert_eq!(trade["prev"], *last, "{trade}");
+            }
+            last.insert(of, trade["seq"].clone());
+        }
+    }
+    assert!(batches < trades / 2, "{batches} batches of {trades} trades");
 }

@@ -5,6 +5,8 @@
 //! Where the events of the wanted channels lie on it is found as for clients that resume
 //! ([`Trails`]), once for all who poll.
 
+mod bars;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,18 +17,22 @@ use tickcast_feeds::tick::TICK_WORDS;
 use tickcast_feeds::{Instrument, Tick};
 use tokio::time::Instant;
 
+use self::bars::Heard;
 use super::rest::encode::Object;
 use super::rest::query::Query;
 use super::rest::{Error, Rest};
 use super::socket::Takeover;
+use super::sse::Manner;
 use super::{Body, Plane, full, sse, typed};
 use crate::books::Depth;
 use crate::clock;
+use crate::derive::{Bar, Span};
 use crate::limits;
 use crate::reactor::trails::{Spot, Track, Trails};
 use crate::ring::Consumer;
 use crate::session::resume::{Loss, Start};
 use crate::session::subs::Key;
+use crate::wire::binance::encode::Day;
 use crate::wire::encode::Heads;
 use crate::wire::form::Form;
 use crate::wire::native::BookHead;
@@ -40,13 +46,15 @@ pub(super) const PATH: &str = "/v1/poll";
 pub(crate) struct Polls {
     ring: RefCell<Consumer<TICK_WORDS>>,
     trails: RefCell<Option<Trails>>,
+    heard: Heard,
     /// Connections that poll.
     clients: Cell<usize>,
 }
 
 impl Polls {
     pub(crate) fn new(ring: Consumer<TICK_WORDS>) -> Self {
-        Polls { ring: RefCell::new(ring), trails: RefCell::default(), clients: Cell::new(0) }
+        let (trails, heard, clients) = (RefCell::default(), Heard::default(), Cell::new(0));
+        Polls { ring: RefCell::new(ring), trails, heard, clients }
     }
 
     /// How many connections poll.
@@ -107,6 +115,14 @@ struct Wanted {
     key: Key,
     info: std::sync::Arc<Instrument>,
     heads: Heads,
+    /// Of bars and tickers: the ring position from which on they have been made.
+    from: u64,
+}
+
+impl Wanted {
+    fn span(&self) -> Option<Span> {
+        self.key.channel.span(self.key.depth)
+    }
 }
 
 /// Answers a poll, when there is something to say.
@@ -138,34 +154,52 @@ async fn poll(
     door: &Takeover,
 ) -> Result<Response<Body>, Error> {
     let mut query = Query::parse(request.uri().query())?;
-    let targets = sse::targets(plane, &mut query, None).await?;
+    let targets = sse::targets(plane, &mut query, &Manner::default()).await?;
     let cursor = query.take("cursor").unwrap_or_default();
     let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
     let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
     query.finish(&["subscribe", "cursor", "timeout"])?;
-    let wanted = wanted(plane, &targets)?;
+    let all = wanted(plane, &targets)?;
+    bars::tend(plane);
     // From here on it is a client, and no handshake that keeps others from theirs.
     door.sit(|| Seat::take(plane));
     let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
     let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
     let position = match start {
         Some(Start::At(position)) => position,
-        Some(_) => return Ok(anew(plane, &wanted, Some(Loss::Epoch)).await),
-        None => return Ok(anew(plane, &wanted, None).await),
+        Some(_) => return Ok(anew(plane, &all, Some(Loss::Epoch)).await),
+        None => return Ok(anew(plane, &all, None).await),
     };
     if position > plane.polls.tail() {
-        return Ok(anew(plane, &wanted, Some(Loss::Ahead)).await);
+        return Ok(anew(plane, &all, Some(Loss::Ahead)).await);
     }
-    let mut here = position;
+    news(plane, &targets, all, position, until).await
+}
+
+/// The answer once something has come after a position, or it is time.
+async fn news(
+    plane: &Plane,
+    targets: &[Target],
+    mut all: Vec<Wanted>,
+    mut here: u64,
+    until: Instant,
+) -> Result<Response<Body>, Error> {
+    let names = &plane.rest.names;
+    let mut listed = names.len();
     loop {
         let tail = plane.polls.tail();
         if tail > here {
             plane.polls.look(tail).await;
-            // Up to here there was nothing.
-            let found = since(plane, &wanted, here, tail);
-            let Some(Found { end, messages }) = found else {
-                return Ok(anew(plane, &wanted, Some(Loss::TooOld)).await);
+            // What was listed meanwhile, before its first tick.
+            names.catch_up(&plane.hub.instruments).await;
+            if names.len() > listed {
+                listed = names.len();
+                all = wanted(plane, targets)?;
+            }
+            let Some(Found { end, messages }) = since(plane, &all, here, tail) else {
+                return Ok(anew(plane, &all, Some(Loss::TooOld)).await);
             };
+            // Up to here there was nothing.
             here = tail;
             if !messages.is_empty() {
                 return Ok(body(plane, end, Some(None), &messages));
@@ -184,20 +218,11 @@ fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
     let names = &plane.rest.names;
     let mut all: Vec<Wanted> = Vec::new();
     for target in targets {
-        let depth = match (target.channel, target.depth) {
-            (Channel::Bar | Channel::Ticker, _) => {
-                let channel = target.channel.as_str();
-                let expected =
-                    "trade, quote, book or status (bars are at /v1/bars, tickers at /v1/ticker)";
-                return Err(Error::bad_value("subscribe", channel, expected));
-            }
-            (Channel::Book, Some(1..)) => target.variant(),
-            (Channel::Book, _) => {
-                let book = format!("book:{}", target.symbols[0]);
-                return Err(Error::bad_value("subscribe", &book, "a depth behind it, such as :10"));
-            }
-            _ => 0,
-        };
+        if (target.channel, target.variant()) == (Channel::Book, 0) {
+            let book = format!("book:{}", target.symbols[0]);
+            return Err(Error::bad_value("subscribe", &book, "a depth behind it, such as :10"));
+        }
+        let depth = target.variant();
         let named = target.symbols.iter().map(|name| names.matching(name));
         for info in named.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
             let key =
@@ -212,7 +237,11 @@ fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
                 );
                 return Err(Error::bad("too_many_subscriptions", message));
             }
-            all.push(Wanted { key, heads: Heads::new(&info, ""), info });
+            let from = key.channel.span(depth).map_or(0, |span| {
+                let (polls, reader) = (&plane.polls, &mut plane.rest.reader.borrow_mut());
+                polls.heard.listen(reader, info.id, span, polls.tail())
+            });
+            all.push(Wanted { key, heads: Heads::new(&info, ""), info, from });
         }
     }
     Ok(all)
@@ -251,7 +280,13 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
     let most = limits::POLL_MESSAGES;
     let mut events: Vec<(Spot, usize)> = Vec::new();
     let mut prevs = vec![None; wanted.len()];
+    let mut found = Found { end: to, messages: Vec::new() };
     for (at, one) in wanted.iter().enumerate() {
+        if one.from > from {
+            // Nobody listened, and they were not made.
+            newest_bar(&plane.rest, one, &mut found);
+            continue;
+        }
         let (prev, mut spots) = trails.between(Track::of(&one.key), from, to);
         prevs[at] = prev;
         if one.key.channel == Channel::Book {
@@ -262,7 +297,6 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
         }
     }
     events.sort_by_key(|(spot, _)| spot.end);
-    let mut found = Found { end: to, messages: Vec::new() };
     let mut ticks = Vec::new();
     let mut last_end = from;
     for (count, (spot, at)) in events.into_iter().enumerate() {
@@ -278,7 +312,7 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
         } else if !trails.read(spot, &mut ticks) {
             return None;
         } else if let Some(tick) = ticks.last() {
-            event(plane, one, tick, prevs[at], &mut found);
+            event(plane, one, &ticks, prevs[at], &mut found);
             prevs[at] = Some(tick.seq);
         }
         last_end = spot.end;
@@ -286,9 +320,11 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
     Some(found)
 }
 
-fn event(plane: &Plane, one: &Wanted, tick: &Tick, prev: Option<u64>, found: &mut Found) {
+/// The message of an event, of which these are all ticks.
+fn event(plane: &Plane, one: &Wanted, ticks: &[Tick], prev: Option<u64>, found: &mut Found) {
     use crate::wire::encode as wire;
     let (form, heads) = (one.key.form, &one.heads);
+    let Some(tick) = ticks.last() else { return };
     match one.key.channel {
         Channel::Trade => {
             let prev = prev.or_else(|| before(plane, one, tick.seq)).unwrap_or(0);
@@ -299,7 +335,26 @@ fn event(plane: &Plane, one: &Wanted, tick: &Tick, prev: Option<u64>, found: &mu
             let of = tick.as_status();
             found.push(|out| wire::feed_status(out, form, heads, of.state, of.age_ms));
         }
-        Channel::Book | Channel::Bar | Channel::Ticker => {}
+        Channel::Bar | Channel::Ticker => {
+            if let Some(bar) = Bar::from_ticks(ticks) {
+                // They are counted.
+                found.push(|out| bar_message(out, one, &bar, tick.seq, tick.seq.checked_sub(1)));
+            }
+        }
+        Channel::Book => {}
+    }
+}
+
+fn bar_message(out: &mut Vec<u8>, one: &Wanted, bar: &Bar, seq: u64, prev: Option<u64>) {
+    let day = Day { bar, quote: None, trade: None };
+    crate::wire::encode::bar(out, one.key.form, &one.heads, &day, seq, prev);
+}
+
+/// The bar or ticker as it is, where a trade has come.
+fn newest_bar(rest: &Rest, one: &Wanted, found: &mut Found) {
+    let Some(span) = one.span() else { return };
+    if let Some((bar, seq)) = bars::newest(&mut rest.reader.borrow_mut(), one.info.id, span) {
+        found.push(|out| bar_message(out, one, &bar, seq, None));
     }
 }
 
@@ -366,7 +421,8 @@ async fn anew(plane: &Plane, wanted: &[Wanted], loss: Option<Loss>) -> Response<
                     found.push(|out| crate::wire::encode::quote(out, form, heads, &tick, None));
                 }
             }
-            Channel::Trade | Channel::Bar | Channel::Ticker => {}
+            Channel::Bar | Channel::Ticker => newest_bar(&plane.rest, one, &mut found),
+            Channel::Trade => {}
         }
     }
     body(plane, found.end, loss.map(Some), &found.messages)

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::origins::Origins;
 use super::rest::Error;
@@ -165,10 +165,10 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
 /// What a request asks for.
 async fn wanted(plane: &Rc<Plane>, request: &Request<Incoming>) -> Result<Stream, Error> {
     let mut query = Query::parse(request.uri().query())?;
-    let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
-    let targets = targets(plane, &mut query, history).await?;
+    let manner = Manner::take(&mut query)?;
+    let targets = targets(plane, &mut query, &manner).await?;
     let named = query.take("last_event_id");
-    query.finish(&["subscribe", "history", "last_event_id"])?;
+    query.finish(&["subscribe", "mode", "max_hz", "batch_ms", "history", "last_event_id"])?;
     // The browser's own, of a connection that broke, is newer than what the page's address says.
     let start = match request.headers().get(LAST_EVENT_ID) {
         Some(value) => position(&plane.hub.epoch, "Last-Event-ID", value.to_str().unwrap_or("?"))?,
@@ -177,7 +177,40 @@ async fn wanted(plane: &Rc<Plane>, request: &Request<Incoming>) -> Result<Stream
             .transpose()?
             .flatten(),
     };
-    Ok(Stream { head: Vec::new(), targets, start: start.unwrap_or_default() })
+    let start = match start {
+        // A browser says where it was whatever it follows, and would not come back after an error.
+        Some(Start::At(_)) if !targets.iter().all(Target::is_told_every_tick) => {
+            Start::Lost(Loss::Mode)
+        }
+        start => start.unwrap_or_default(),
+    };
+    Ok(Stream { head: Vec::new(), targets, start })
+}
+
+/// What all subscriptions of an address have in common: fields of a request, by name.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    all: Map<String, Value>,
+    /// Of those alone that have a past.
+    history: Option<u64>,
+}
+
+impl Manner {
+    fn take(query: &mut Query) -> Result<Self, Error> {
+        let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
+        let mut all = Map::new();
+        if let Some(mode) = query.take("mode") {
+            all.insert("mode".to_owned(), json!(mode));
+        }
+        for name in ["max_hz", "batch_ms"] {
+            if let Some(text) = query.take(name) {
+                // What is no number is refused as it was written.
+                let number = serde_json::from_str::<Number>(&text).map(Value::Number);
+                all.insert(name.to_owned(), number.unwrap_or_else(|_| json!(text)));
+            }
+        }
+        Ok(Manner { all, history })
+    }
 }
 
 /// Where somebody was who has this id.
@@ -196,18 +229,18 @@ pub(super) fn position(epoch: &str, name: &str, text: &str) -> Result<Option<Sta
     }
 }
 
-/// What `subscribe` says, with this much of the past.
+/// What `subscribe` says, in this manner.
 ///
 /// # Errors
 /// What is wrong with them, a symbol or venue that there is not, or more than one client may have.
 pub(super) async fn targets(
     plane: &Plane,
     query: &mut Query,
-    history: Option<u64>,
+    manner: &Manner,
 ) -> Result<Vec<Target>, Error> {
     plane.rest.names.catch_up(&plane.hub.instruments).await;
     let text = query.take("subscribe").unwrap_or_default();
-    let targets = parse(&text, history)?;
+    let targets = parse(&text, manner)?;
     let mut names = targets.iter().flat_map(|target| &target.symbols);
     let most = plane.hub.settings.max_subscriptions;
     if names.clone().count() > most {
@@ -231,7 +264,7 @@ pub(super) async fn targets(
 
 /// Reads `channel:symbol[:depth or interval]`, several with commas between; neighbours that differ in
 /// their symbols only are one request.
-fn parse(text: &str, history: Option<u64>) -> Result<Vec<Target>, Error> {
+fn parse(text: &str, manner: &Manner) -> Result<Vec<Target>, Error> {
     let mut requests: Vec<(Map<String, Value>, Vec<Value>)> = Vec::new();
     for item in text.split(',').filter(|item| !item.is_empty()) {
         let (channel, rest) =
@@ -242,7 +275,7 @@ fn parse(text: &str, history: Option<u64>) -> Result<Vec<Target>, Error> {
                     "channel:symbol, such as trade:binance:BTC-USDT",
                 )
             })?;
-        let mut params = Map::new();
+        let mut params = manner.all.clone();
         params.insert("channel".to_owned(), json!(channel));
         let mut symbol = rest;
         if let Some((front, last)) = rest.rsplit_once(':')
@@ -252,7 +285,7 @@ fn parse(text: &str, history: Option<u64>) -> Result<Vec<Target>, Error> {
             params.insert(field.to_owned(), value);
         }
         let past = matches!(channel, "trade" | "bar") && !symbol.ends_with('*');
-        if let Some(history) = history.filter(|_| past) {
+        if let Some(history) = manner.history.filter(|_| past) {
             params.insert("history".to_owned(), json!(history));
         }
         match requests.last_mut() {
@@ -289,11 +322,13 @@ fn variant(channel: &str, text: &str) -> Option<(&'static str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::request::Mode;
 
     #[test]
     fn subscriptions_are_read_from_the_address() {
         let text = "book:binance:BTC-USDT:25,book:ETH-USDT:25,trade:*,bar:a:B-C:5m,bar:a:B-C,quote:a:*,book:x:Y-Z:full";
-        let all = parse(text, Some(3)).unwrap();
+        let manner = Manner { history: Some(3), ..Manner::default() };
+        let all = parse(text, &manner).unwrap();
         let shown: Vec<_> =
             all.iter().map(|t| (t.channel, t.symbols.join(" "), t.depth, t.history)).collect();
         let expected = [
@@ -316,9 +351,43 @@ mod tests {
             ("book:a:B-C:1001", "1001 for `depth`"),
             ("bar:a:B-C:2m", "\"2m\" for `interval`"),
         ] {
-            let error = parse(bad, None).unwrap_err();
+            let error = parse(bad, &Manner::default()).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
             assert!(error.message.contains(named), "{bad}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn the_manner_is_that_of_all_subscriptions_and_judged_as_in_requests() {
+        let read = |query: &str, subscribe: &str| {
+            let mut query = Query::parse(Some(query)).unwrap();
+            parse(subscribe, &Manner::take(&mut query)?)
+        };
+        let two = "quote:a:*,book:a:B-C:5";
+        for (query, mode, period_ms) in [
+            ("", None, None),
+            ("mode=auto", Some(Mode::Auto), None),
+            ("max_hz=2.5", Some(Mode::Conflate), Some(400)),
+            ("mode=conflate&max_hz=100", Some(Mode::Conflate), Some(10)),
+            ("mode=batch&batch_ms=50", Some(Mode::Batch), Some(50)),
+        ] {
+            for target in read(query, two).unwrap() {
+                assert_eq!((target.mode, target.period_ms), (mode, period_ms), "{query}");
+                let every = matches!(mode, None | Some(Mode::Auto));
+                assert_eq!(target.is_told_every_tick(), every);
+            }
+        }
+        for (query, subscribe, named) in [
+            ("mode=some", two, "\"some\" for `mode`"),
+            ("mode=conflate", "bar:a:B-C", "\"conflate\" for `mode`"),
+            ("max_hz=0.01", two, "0.01 for `max_hz`"),
+            ("max_hz=x", two, "\"x\" for `max_hz`"),
+            ("max_hz=5&mode=all", two, "mode conflate only"),
+            ("batch_ms=50", two, "mode batch only"),
+            ("mode=batch&batch_ms=1", two, "1 for `batch_ms`"),
+        ] {
+            let error = read(query, subscribe).unwrap_err();
+            assert!(error.message.contains(named), "{query}: {}", error.message);
         }
     }
 

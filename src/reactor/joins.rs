@@ -15,7 +15,7 @@ use super::ticks::book_head;
 use crate::clock;
 use crate::limits;
 use crate::session::Join;
-use crate::session::resume::{Begin, Start};
+use crate::session::resume::{Begin, Loss, Start};
 use crate::session::subs::{Key, Sub, Terms};
 use crate::wire::encode;
 use crate::wire::request::Channel;
@@ -213,12 +213,16 @@ impl Core {
         if join.key.instrument as usize >= self.market.entries.len() {
             return Step::Done;
         }
-        // What is told in sums is not told again one by one.
-        if join.begin.start == Start::Now || !terms.cadence.is_every() {
-            self.join(id, join, terms);
-            return Step::Done;
+        match join.begin.start {
+            Start::Now => {
+                self.join(id, join, terms);
+                Step::Done
+            }
+            Start::Lost(loss) => self.lost(id, join, terms, loss),
+            // What is told in sums is not told again one by one.
+            _ if !terms.cadence.is_every() => self.lost(id, join, terms, Loss::Mode),
+            _ => self.resume(id, join, terms),
         }
-        self.resume(id, join, terms)
     }
 
     /// Sends a snapshot, with what is to come before it, and takes the session into the topic.

@@ -49,9 +49,6 @@ impl Core {
         let key = join.key;
         let (last, covered) = self.open_topic(&key, terms);
         let told = matches!(join.begin.start, Start::Going(_));
-        if let Start::Lost(loss) = join.begin.start {
-            return self.lost(id, join, terms, loss);
-        }
         if covered > self.consumer.position() {
             return Step::Later;
         }
@@ -99,7 +96,7 @@ impl Core {
     }
 
     /// Begins anew, for what was missed cannot be told.
-    fn lost(&mut self, id: u32, join: Join, terms: Terms, loss: Loss) -> Step {
+    pub(super) fn lost(&mut self, id: u32, join: Join, terms: Terms, loss: Loss) -> Step {
         self.report.not_resumed += 1;
         let mut frames = Vec::new();
         let (last, _) = self.open_topic(&join.key, terms);

@@ -31,6 +31,8 @@ pub(crate) enum Loss {
     Replaced,
     /// The changes of a book to a depth are not known any more.
     Depth,
+    /// It is told in sums or batches, which are not told again one by one.
+    Mode,
 }
 
 impl Loss {
@@ -42,6 +44,7 @@ impl Loss {
             Loss::TooOld => "too_old",
             Loss::Replaced => "replaced",
             Loss::Depth => "depth",
+            Loss::Mode => "mode",
         }
     }
 }

@@ -122,6 +122,11 @@ impl Target {
         let unsaid = if self.channel == Channel::Bar { Span::Minute as u16 } else { 0 };
         self.depth.unwrap_or(unsaid)
     }
+
+    /// Neither in sums nor in batches: what was missed can be told again.
+    pub fn is_told_every_tick(&self) -> bool {
+        !matches!(self.mode, Some(Mode::Conflate | Mode::Batch))
+    }
 }
 
 /// A request that was understood.

@@ -1,4 +1,4 @@
-//! Clients that are not ours: scripts in tests/clients on the Python package `websockets`.
+//! Clients that are not ours: scripts in tests/clients on Python packages.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,21 +7,31 @@ use super::Server;
 
 /// The interpreter that scripts/test sets up; `None`, said loudly, where it has not run.
 pub fn interpreter() -> Option<PathBuf> {
+    with("venv", "import requests, sseclient, websockets")
+}
+
+/// The one with clients of Binance.
+pub fn with_clients_of_binance() -> Option<PathBuf> {
+    with("clients", "import ccxt.pro; from binance import DepthCacheManager")
+}
+
+fn with(folder: &str, import: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join("target/venv/bin/python");
-    let probe = Command::new(&python).args(["-c", "import websockets"]).output();
+    let python = root.join("target").join(folder).join("bin/python");
+    let probe = Command::new(&python).args(["-c", import]).output();
     if probe.is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    assert!(std::env::var_os("CI").is_none(), "no `websockets` in {}", python.display());
-    eprintln!("SKIPPED: no `websockets` in {} (scripts/test installs it)", python.display());
+    let missing = format!("`{import}` fails in {}", python.display());
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    eprintln!("SKIPPED: {missing} (scripts/test installs what it needs)");
     None
 }
 
 /// What a test with third-party clients on real captures needs.
 pub struct Clients {
-    python: PathBuf,
-    data: PathBuf,
+    pub python: PathBuf,
+    pub data: PathBuf,
 }
 
 impl Clients {
