@@ -98,7 +98,7 @@ const ALL: [Texts; 5] = [
         },
         trade: |n| {
             format!(
-                r#"{{"type":"match","trade_id":{},"sequence":{},"maker_order_id":"ac928c66-ca53-498f-9c13-a110027a60e8","taker_order_id":"132fb6ae-456b-4654-b4e0-d681ac05cea1","time":"2024-08-08T23:54:13.028459Z","product_id":"BTC-USD","size":"0.23512","price":"61800.23","side":"sell"}}"#,
+                r#"{{"type":"match","trade_id":{},"maker_order_id":"ac928c66-ca53-498f-9c13-a110027a60e8","taker_order_id":"132fb6ae-456b-4654-b4e0-d681ac05cea1","side":"sell","size":"0.23512","price":"61800.23","product_id":"BTC-USD","sequence":{},"time":"2024-08-08T23:54:13.028459Z"}}"#,
                 10 + n,
                 50 + n
             )
@@ -125,8 +125,8 @@ const ALL: [Texts; 5] = [
         depth: |n| bybit_book("delta", 1_000 + n),
         trade: |n| {
             format!(
-                r#"{{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":[{{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"61800.50","L":"PlusTick","i":"229000000{n:07}","BT":false,"seq":{}}}]}}"#,
-                1_783_284_617 + n
+                r#"{{"topic":"publicTrade.BTCUSDT","ts":1790398535416,"type":"snapshot","data":[{{"i":"221000000{n:010}","T":1790398535414,"p":"61800.50","v":"0.001","S":"Buy","seq":{},"s":"BTCUSDT","BT":false,"RPI":false}}]}}"#,
+                162_270_086_950 + n
             )
         },
     },

@@ -79,20 +79,8 @@ impl Decimal {
     /// also for some that are so near to the end of the text that it cannot be read eight at once.
     #[inline]
     pub(crate) fn parse_until(end: u8, text: &[u8]) -> Option<(Self, usize)> {
-        let (first, rest) = text.split_first_chunk::<8>()?;
-        let first = u64::from_le_bytes(*first);
-        if let Some(len @ 1..) = position(end, first) {
-            let digits = (first ^ ZEROS) << (64 - 8 * len);
-            return Some((of_digits(0, digits)?, len as usize));
-        }
-        let more = u64::from_le_bytes(*rest.first_chunk()?);
-        let len = position(end, more)?;
-        // The last eight, and those before them.
-        let (high, low) = match 8 * len {
-            0 => (0, first ^ ZEROS),
-            bits => ((first ^ ZEROS) << (64 - bits), (first >> bits | more << (64 - bits)) ^ ZEROS),
-        };
-        Some((of_digits(high, low)?, 8 + len as usize))
+        let (high, low, len) = sixteen_digits_until(end, text)?;
+        Some((of_digits(high, low)?, len))
     }
 
     /// Digit by digit: long texts, signs, exponents, and whatever is no number.
@@ -234,13 +222,18 @@ pub fn write_plain(out: &mut Vec<u8>, negative: bool, digits: &[u8], exponent: i
 #[inline]
 pub(crate) fn parse_whole(text: &str) -> Option<u64> {
     match sixteen_digits_of(text.as_bytes()) {
-        Some((high, low)) if are_digits(high) && are_digits(low) => {
-            Some(eight_digits(high) * 100_000_000 + eight_digits(low))
-        }
-        Some(_) => None,
+        Some((high, low)) => of_whole(high, low),
         None if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
         None => None,
     }
+}
+
+/// The same at the front of a text that goes on with this byte; and where that is. See
+/// [`Decimal::parse_until`].
+#[inline]
+pub(crate) fn whole_until(end: u8, text: &[u8]) -> Option<(u64, usize)> {
+    let (high, low, len) = sixteen_digits_until(end, text)?;
+    Some((of_whole(high, low)?, len))
 }
 
 /// Eight characters `0`.
@@ -282,6 +275,35 @@ fn sixteen_digits_of(text: &[u8]) -> Option<(u64, u64)> {
         }
         _ => None,
     }
+}
+
+/// The same of what stands before the byte `end`, and where that is.
+#[inline]
+fn sixteen_digits_until(end: u8, text: &[u8]) -> Option<(u64, u64, usize)> {
+    let (first, rest) = text.split_first_chunk::<8>()?;
+    let first = u64::from_le_bytes(*first);
+    if let Some(len @ 1..) = position(end, first) {
+        let digits = (first ^ ZEROS) << (64 - 8 * len);
+        return Some((0, digits, len as usize));
+    }
+    let more = u64::from_le_bytes(*rest.first_chunk()?);
+    let Some(len) = position(end, more) else {
+        let is_sixteen = text.get(16) == Some(&end);
+        return is_sixteen.then_some((first ^ ZEROS, more ^ ZEROS, 16));
+    };
+    // The last eight, and those before them.
+    let (high, low) = match 8 * len {
+        0 => (0, first ^ ZEROS),
+        bits => ((first ^ ZEROS) << (64 - bits), (first >> bits | more << (64 - bits)) ^ ZEROS),
+    };
+    Some((high, low, 8 + len as usize))
+}
+
+/// The number of sixteen digits.
+#[inline]
+fn of_whole(high: u64, low: u64) -> Option<u64> {
+    (are_digits(high) && are_digits(low))
+        .then(|| eight_digits(high) * 100_000_000 + eight_digits(low))
 }
 
 /// The first byte of eight that is this one, from the lowest.

@@ -1,8 +1,8 @@
 //! JSON in, typed values out, with no allocation per message.
 //!
-//! Messages are read into simd-json's tape. Of the ways measured in `benches/parse.rs` it is the
-//! fastest that does not depend on the order of keys, and it is the one whose buffers survive from
-//! message to message.
+//! Messages are read into simd-json's tape, but for trades in a venue's usual form (`scan.rs`). Of
+//! the ways measured in `benches/parse.rs` it is the fastest that does not depend on the order of
+//! keys, and it is the one whose buffers survive from message to message.
 
 use simd_json::prelude::*;
 use simd_json::tape::{Tape, Value};

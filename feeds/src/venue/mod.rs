@@ -30,6 +30,7 @@ mod names;
 pub mod native;
 mod okx;
 pub mod rules;
+mod scan;
 mod serial;
 mod slots;
 mod time;

@@ -6,7 +6,53 @@ use simd_json::tape::{Object, Value};
 
 use crate::tick::{Side, Trade};
 use crate::venue::json::{Fault, Field, boolean, decimal, integer, text, wrong};
+use crate::venue::scan::Scan;
 use crate::venue::time::from_epoch;
+
+/// A plain trade as read.
+#[derive(Debug)]
+pub(super) struct Print<'i> {
+    pub(super) symbol: &'i str,
+    /// Nanoseconds since the Unix epoch.
+    pub(super) time: u64,
+    pub(super) trade: Trade,
+}
+
+impl<'i> Print<'i> {
+    /// Reads a message in the form in which spot sends trades, raw or of a combined stream.
+    pub(super) fn scan(text: &'i [u8]) -> Option<Self> {
+        let mut scan = Scan::new(text);
+        let is_combined = scan.has(r#"{"stream":""#);
+        if is_combined {
+            scan.skip_string()?;
+            scan.literal(r#","data":"#)?;
+        }
+        scan.literal(r#"{"e":"trade","E":"#)?;
+        scan.whole(b',')?;
+        scan.literal(r#","s":""#)?;
+        let symbol = scan.string()?;
+        scan.literal(r#","t":"#)?;
+        let id = scan.whole(b',')?;
+        scan.literal(r#","p":""#)?;
+        let price = scan.decimal(b'"')?;
+        scan.literal(r#"","q":""#)?;
+        let size = scan.decimal(b'"')?;
+        scan.literal(r#"","T":"#)?;
+        let time = scan.epoch(b',')?;
+        scan.literal(r#","m":"#)?;
+        let side = taker(scan.boolean()?);
+        scan.literal(r#","M":"#)?;
+        scan.boolean()?;
+        scan.literal(if is_combined { "}}" } else { "}" })?;
+        scan.end()?;
+        Some(Print { symbol, time, trade: Trade { price, size, id, side } })
+    }
+}
+
+/// `m`: the buyer was the maker, so the taker sold.
+fn taker(buyer_is_maker: bool) -> Side {
+    if buyer_is_maker { Side::Sell } else { Side::Buy }
+}
 
 /// The fields of a payload that are read, under their own names. A letter means different things
 /// in different messages (`a` is an id, a price or the asks).
@@ -86,9 +132,13 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     pub(super) fn trade(&self, id: u64) -> Result<Trade, Fault> {
-        // `m`: the buyer was the maker, so the taker sold.
-        let side = if boolean("m", self.m)? { Side::Sell } else { Side::Buy };
+        let side = taker(boolean("m", self.m)?);
         Ok(Trade { price: decimal("p", self.p)?, size: decimal("q", self.q)?, id, side })
+    }
+
+    pub(super) fn print(&self) -> Result<Print<'i>, Fault> {
+        let trade = self.trade(integer("t", self.t)?)?;
+        Ok(Print { time: self.time()?, symbol: text("s", self.s)?, trade })
     }
 
     /// Whether a trade is one of the insurance fund or the like, which futures' plain trades tell.
@@ -142,4 +192,17 @@ pub(super) fn decoded(symbol: &str) -> Cow<'_, str> {
         bytes.extend_from_slice(&part.as_bytes()[2..]);
     }
     String::from_utf8(bytes).map_or(Cow::Borrowed(symbol), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::venue::scan::tests::forms;
+
+    #[test]
+    fn the_usual_form_of_a_trade_is_taken() {
+        for text in forms("binance") {
+            assert!(Print::scan(text.as_bytes()).is_some(), "{text}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use simd_json::prelude::*;
 use simd_json::tape::{Object, Value};
 
-use self::fields::{Fields, decoded, set_upper, unwrap_combined};
+use self::fields::{Fields, Print, decoded, set_upper, unwrap_combined};
 use self::symbols::Symbols;
 use super::event::{Event, array};
 use super::json::{Fault, Reader, as_sent, decimal, integer, text, wrong};
@@ -145,12 +145,15 @@ impl Venue for Binance {
         sink: &mut dyn Sink,
     ) -> Heard {
         let Binance { reader, core } = self;
-        let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.exchange(cuts);
-            let heard = core.message(root, recv_ns, context, sink);
-            core.event.exchange(cuts);
-            heard
-        });
+        let heard = match Print::scan(text) {
+            Some(print) => core.trade(&print, recv_ns, context.link, sink),
+            None => reader.read_levels(text, as_sent, |root, cuts| {
+                core.event.exchange(cuts);
+                let heard = core.message(root, recv_ns, context, sink);
+                core.event.exchange(cuts);
+                heard
+            }),
+        };
         match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
@@ -237,7 +240,7 @@ impl Core {
         let done = if fields.e.is_some() {
             match text("e", fields.e)? {
                 "trade" if fields.is_off_market()? => self.ignore("trade outside the market"),
-                "trade" => self.trade(&fields, recv, link, sink),
+                "trade" => return self.trade(&fields.print()?, recv, link, sink),
                 "aggTrade" => self.aggregate(&fields, recv, link, sink),
                 "depthUpdate" => match stream.filter(|stream| is_partial(stream)) {
                     // Of futures; spot's have no `e`.
@@ -296,21 +299,20 @@ impl Core {
 
     fn trade(
         &mut self,
-        fields: &Fields<'_, '_>,
+        print: &Print<'_>,
         recv: u64,
         link: u16,
         sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
-        let id = integer("t", fields.t)?;
-        let trade = fields.trade(id)?;
-        let stamp = Stamp { event: fields.time()?, recv, seq: id };
-        let slot = self.symbols.resolve(text("s", fields.s)?)?;
+    ) -> Result<Heard, Fault> {
+        let id = print.trade.id;
+        let slot = self.symbols.resolve(print.symbol)?;
         slot.state.plain_trades = true;
-        let tick = Tick::trade(slot.id, stamp, &trade);
+        let stamp = Stamp { event: print.time, recv, seq: id };
+        let tick = Tick::trade(slot.id, stamp, &print.trade);
         if !slot.state.trade.take(link, id, &tick, sink) {
-            return self.ignore("duplicate trade");
+            self.ignore("duplicate trade")?;
         }
-        Ok(())
+        Ok(Heard::Alive)
     }
 
     fn aggregate(

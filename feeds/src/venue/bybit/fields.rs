@@ -6,10 +6,12 @@ use foldhash::fast::FixedState;
 use simd_json::tape::{Object, Value};
 
 use super::chain::{MAX_UPDATE_ID, Mark};
+use super::market::Market;
 use crate::decimal::Decimal;
 use crate::tick::{Side, Trade};
 use crate::venue::event::array;
 use crate::venue::json::{Fault, Field, decimal, integer, text, wrong};
+use crate::venue::scan::Scan;
 use crate::venue::time::from_epoch;
 
 /// A trade as read, before it is known to be new.
@@ -19,6 +21,96 @@ pub(super) struct Print {
     pub(super) id: u64,
     pub(super) mark: Mark,
     pub(super) trade: Trade,
+}
+
+impl Print {
+    /// Reads a message in the form in which a market sends trades into `prints`; their symbol.
+    pub(super) fn scan<'i>(
+        market: Market,
+        text: &'i [u8],
+        prints: &mut Vec<Print>,
+    ) -> Option<&'i str> {
+        let mut scan = Scan::new(text);
+        scan.literal(r#"{"topic":"publicTrade."#)?;
+        let symbol = scan.string()?;
+        scan.literal(match market {
+            Market::Spot => r#","ts":"#,
+            Market::Linear => r#","type":"snapshot","ts":"#,
+        })?;
+        scan.whole(b',')?;
+        scan.literal(match market {
+            Market::Spot => r#","type":"snapshot","data":["#,
+            Market::Linear => r#","data":["#,
+        })?;
+        prints.clear();
+        loop {
+            prints.push(match market {
+                Market::Spot => Print::scan_spot(&mut scan, symbol)?,
+                Market::Linear => Print::scan_linear(&mut scan, symbol)?,
+            });
+            if !scan.has(",") {
+                break;
+            }
+        }
+        scan.literal("]}")?;
+        scan.end()?;
+        Some(symbol)
+    }
+
+    fn scan_spot(scan: &mut Scan<'_>, symbol: &str) -> Option<Self> {
+        scan.literal(r#"{"i":""#)?;
+        let id = hash(scan.string()?);
+        scan.literal(r#","T":"#)?;
+        let time = scan.epoch(b',')?;
+        scan.literal(r#","p":""#)?;
+        let price = scan.decimal(b'"')?;
+        scan.literal(r#"","v":""#)?;
+        let size = scan.decimal(b'"')?;
+        scan.literal(r#"","S":""#)?;
+        let side = scan.side("Buy", "Sell")?;
+        scan.literal(r#"","seq":"#)?;
+        let seq = scan.whole(b',')?;
+        scan.literal(r#","s":""#)?;
+        scan.literal(symbol)?;
+        scan.literal(r#"","BT":"#)?;
+        scan.boolean()?;
+        scan.literal(r#","RPI":"#)?;
+        scan.boolean()?;
+        scan.literal("}")?;
+        let trade = Trade { price, size, id: 0, side };
+        Some(Print { id, mark: Mark { seq, time }, trade })
+    }
+
+    fn scan_linear(scan: &mut Scan<'_>, symbol: &str) -> Option<Self> {
+        scan.literal(r#"{"T":"#)?;
+        let time = scan.epoch(b',')?;
+        scan.literal(r#","s":""#)?;
+        scan.literal(symbol)?;
+        scan.literal(r#"","S":""#)?;
+        let side = scan.side("Buy", "Sell")?;
+        scan.literal(r#"","v":""#)?;
+        let size = scan.decimal(b'"')?;
+        scan.literal(r#"","p":""#)?;
+        let price = scan.decimal(b'"')?;
+        scan.literal(r#"","L":""#)?;
+        scan.skip_string()?;
+        scan.literal(r#","i":""#)?;
+        let id = hash(scan.string()?);
+        scan.literal(r#","BT":"#)?;
+        scan.boolean()?;
+        scan.literal(r#","RPI":"#)?;
+        scan.boolean()?;
+        scan.literal(r#","seq":"#)?;
+        let seq = scan.whole(b'}')?;
+        scan.literal("}")?;
+        let trade = Trade { price, size, id: 0, side };
+        Some(Print { id, mark: Mark { seq, time }, trade })
+    }
+}
+
+/// The same in every run, so that a recording gives the same ticks again.
+fn hash(id: &str) -> u64 {
+    FixedState::default().hash_one(id)
 }
 
 /// The fields of a message that are read.
@@ -132,8 +224,7 @@ impl<'t, 'i> Data<'t, 'i> {
         };
         let trade =
             Trade { price: decimal("p", self.p)?, size: decimal("v", self.v)?, id: 0, side };
-        // The hash is the same in every run, so that a recording gives the same ticks again.
-        let id = FixedState::default().hash_one(text("i", self.i)?);
+        let id = hash(text("i", self.i)?);
         Ok(Print {
             id,
             mark: Mark { seq: integer("seq", self.seq)?, time: time("T", self.T)? },
@@ -162,4 +253,19 @@ pub(super) fn time(name: &'static str, field: Field<'_, '_>) -> Result<u64, Faul
 #[cold]
 pub(super) fn unlike(name: &'static str, field: Field<'_, '_>, expected: &'static str) -> Fault {
     field.map_or(Fault::Missing(name), |value| wrong(name, value, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::venue::scan::tests::forms;
+
+    #[test]
+    fn the_usual_form_of_a_trade_is_taken() {
+        for (market, venue) in [(Market::Spot, "bybit"), (Market::Linear, "bybit-linear")] {
+            for text in forms(venue) {
+                assert!(Print::scan(market, text.as_bytes(), &mut Vec::new()).is_some(), "{text}");
+            }
+        }
+    }
 }

@@ -173,12 +173,15 @@ impl Venue for Bybit {
             core.ignored.note("list of instruments");
             return Heard::Alive;
         }
-        let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.exchange(cuts);
-            let heard = core.message(root, context.link, recv_ns, sink);
-            core.event.exchange(cuts);
-            heard
-        });
+        let heard = match Print::scan(core.market, text, &mut core.prints) {
+            Some(symbol) => core.put_prints(symbol, context.link, recv_ns, sink),
+            None => reader.read_levels(text, as_sent, |root, cuts| {
+                core.event.exchange(cuts);
+                let heard = core.message(root, context.link, recv_ns, sink);
+                core.event.exchange(cuts);
+                heard
+            }),
+        };
         match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
@@ -323,6 +326,17 @@ impl Core {
         for element in &array("data", fields.data)? {
             self.prints.push(Data::of(element, symbol)?.print()?);
         }
+        self.put_prints(symbol, link, recv, sink).map(|_| ())
+    }
+
+    /// Puts the trades of the message at hand, unless they are known.
+    fn put_prints(
+        &mut self,
+        symbol: &str,
+        link: u16,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<Heard, Fault> {
         let slot = resolve(&mut self.slots, &self.instruments, self.market, symbol)?;
         for &print in &self.prints {
             let line = &mut slot.state.lines;
@@ -331,7 +345,7 @@ impl Core {
             }
         }
         slot.release(recv, &mut self.ignored, sink);
-        Ok(())
+        Ok(Heard::Alive)
     }
 
     fn quote(

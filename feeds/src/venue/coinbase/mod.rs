@@ -28,7 +28,7 @@ mod rules;
 mod trades;
 
 use check::Check;
-use fields::Fields;
+use fields::{Fields, Print, side};
 pub(super) use rules::rules;
 use trades::{Beat, Links};
 
@@ -169,12 +169,15 @@ impl Venue for Coinbase {
     ) -> Heard {
         let Coinbase { reader, core } = self;
         core.link = context.link;
-        let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.exchange(cuts);
-            let heard = core.message(root, recv_ns, sink);
-            core.event.exchange(cuts);
-            heard
-        });
+        let heard = match Print::scan(text) {
+            Some(print) => core.trade(&print, recv_ns, sink).map(|()| Heard::Alive),
+            None => reader.read_levels(text, as_sent, |root, cuts| {
+                core.event.exchange(cuts);
+                let heard = core.message(root, recv_ns, sink);
+                core.event.exchange(cuts);
+                heard
+            }),
+        };
         match heard {
             Ok(heard) => heard,
             Err(fault) => {
@@ -242,8 +245,8 @@ impl Core {
             return Err(Fault::Unknown);
         }
         match text("type", fields.kind)? {
-            "match" => self.trade(&fields, false, recv, sink),
-            "last_match" => self.trade(&fields, true, recv, sink),
+            "match" => self.trade(&fields.print(false)?, recv, sink),
+            "last_match" => self.trade(&fields.print(true)?, recv, sink),
             "ticker" => self.ticker(&fields, recv, sink),
             "l2update" => {
                 let update = self.update(&fields, recv, sink);
@@ -276,28 +279,15 @@ impl Core {
         self.slots.resolve(text("product_id", fields.product_id)?, split_dashed)
     }
 
-    fn trade(
-        &mut self,
-        fields: &Fields<'_, '_>,
-        first: bool,
-        recv: u64,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Fault> {
-        let id = integer("trade_id", fields.trade_id)?;
-        // The maker's side: the taker did the opposite.
-        let side = match side(fields.side)? {
-            Side::Buy => Side::Sell,
-            Side::Sell => Side::Buy,
-        };
-        let (price, size) = (decimal("price", fields.price)?, decimal("size", fields.size)?);
-        let stamp = fields.stamp(recv, id)?;
+    fn trade(&mut self, print: &Print<'_>, recv: u64, sink: &mut dyn Sink) -> Result<(), Fault> {
+        let id = print.trade.id;
         let Core { slots, ignored, link, .. } = self;
-        let slot = slots.resolve(text("product_id", fields.product_id)?, split_dashed)?;
-        if slot.state.links.trade(*link, id, first) {
+        let slot = slots.resolve(print.product, split_dashed)?;
+        if slot.state.links.trade(*link, id, print.is_first) {
             ignored.note("gap before match");
             distrust_link(slot, *link, recv, sink);
         }
-        let trade = (stamp, Trade { price, size, id, side });
+        let trade = (Stamp { event: print.time, recv, seq: id }, print.trade);
         if let Some(trade) = slot.state.lines.take(*link, id, recv, trade) {
             slot.put(trade, ignored, sink);
         }
@@ -527,12 +517,4 @@ fn quote(event: &[Tick], book: &mut TopBook, stamp: Stamp, sink: &mut dyn Sink) 
         }
     }
     change
-}
-
-fn side(field: Field<'_, '_>) -> Result<Side, Fault> {
-    match text("side", field)? {
-        "buy" => Ok(Side::Buy),
-        "sell" => Ok(Side::Sell),
-        _ => Err(field.map_or(Fault::Missing("side"), |v| wrong("side", v, "buy or sell"))),
-    }
 }

@@ -5,7 +5,41 @@ use simd_json::tape::Value;
 
 use crate::tick::{Quote, Side, Stamp, Trade};
 use crate::venue::json::{Fault, Field, boolean, decimal, integer, text, wrong};
+use crate::venue::scan::Scan;
 use crate::venue::time::from_rfc3339;
+
+/// A trade as read.
+#[derive(Debug)]
+pub(super) struct Print<'i> {
+    pub(super) symbol: &'i str,
+    /// Nanoseconds since the Unix epoch, 0 where it does not say.
+    pub(super) time: u64,
+    pub(super) trade: Trade,
+}
+
+impl<'i> Print<'i> {
+    /// Reads a message in the form in which one new trade comes.
+    pub(super) fn scan(text: &'i [u8]) -> Option<Self> {
+        let mut scan = Scan::new(text);
+        scan.literal(r#"{"channel":"trade","type":"update","data":[{"symbol":""#)?;
+        let symbol = scan.string()?;
+        scan.literal(r#","side":""#)?;
+        let side = scan.side("buy", "sell")?;
+        scan.literal(r#"","price":"#)?;
+        let price = scan.decimal(b',')?;
+        scan.literal(r#","qty":"#)?;
+        let size = scan.decimal(b',')?;
+        scan.literal(r#","ord_type":""#)?;
+        scan.skip_string()?;
+        scan.literal(r#","trade_id":"#)?;
+        let id = scan.whole(b',')?;
+        scan.literal(r#","timestamp":""#)?;
+        let time = scan.rfc3339()?;
+        scan.literal("}]}")?;
+        scan.end()?;
+        Some(Print { symbol, time, trade: Trade { price, size, id, side } })
+    }
+}
 
 /// The fields that are read, of messages, answers and the entries of `data`.
 #[derive(Default)]
@@ -109,7 +143,12 @@ impl<'t, 'i> Fields<'t, 'i> {
     }
 
     /// One trade.
-    pub(super) fn trade(&self) -> Result<Trade, Fault> {
+    pub(super) fn print(&self) -> Result<Print<'i>, Fault> {
+        let trade = self.trade()?;
+        Ok(Print { time: self.stamp(0, 0)?.event, symbol: self.symbol()?, trade })
+    }
+
+    fn trade(&self) -> Result<Trade, Fault> {
         // "The side of the taker order."
         let side = match text("side", self.side)? {
             "buy" => Side::Buy,
@@ -140,4 +179,17 @@ impl<'t, 'i> Fields<'t, 'i> {
 /// The fault of a field whose value is none of those expected.
 fn unexpected(name: &'static str, field: Field<'_, '_>, expected: &'static str) -> Fault {
     field.map_or(Fault::Missing(name), |value| wrong(name, value, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::venue::scan::tests::forms;
+
+    #[test]
+    fn the_usual_form_of_a_trade_is_taken() {
+        for text in forms("kraken") {
+            assert!(Print::scan(text.as_bytes()).is_some(), "{text}");
+        }
+    }
 }

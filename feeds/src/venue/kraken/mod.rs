@@ -25,7 +25,7 @@ mod rules;
 
 use book::{Book, Level};
 use books::Copy;
-use fields::Fields;
+use fields::{Fields, Print};
 pub(super) use rules::rules;
 
 /// The depths that a book can be subscribed to, in levels a side.
@@ -166,12 +166,15 @@ impl Venue for Kraken {
             return Heard::Alive;
         }
         core.link = context.link;
-        let heard = reader.read_levels(text, quoted, |root, cuts| {
-            core.event.exchange(cuts);
-            let heard = core.message(root, recv_ns, sink);
-            core.event.exchange(cuts);
-            heard
-        });
+        let heard = match Print::scan(text) {
+            Some(print) => core.trade(&print, recv_ns, sink).map(|()| Heard::Alive),
+            None => reader.read_levels(text, quoted, |root, cuts| {
+                core.event.exchange(cuts);
+                let heard = core.message(root, recv_ns, sink);
+                core.event.exchange(cuts);
+                heard
+            }),
+        };
         match heard {
             Ok(heard) => heard,
             Err(fault) => {
@@ -306,31 +309,40 @@ impl Core {
         // Of several, all are read before the first is put.
         let is_one = entries.len() == 1;
         for entry in entries.iter().filter(|_| !is_one) {
-            let entry = Fields::of("data", entry)?;
-            entry.trade()?;
-            entry.stamp(recv, 0)?;
-            let state = &mut self.slot(entry.symbol()?)?.state;
+            let print = Fields::of("data", entry)?.print()?;
+            let state = &mut self.slot(print.symbol)?.state;
             state.resumed = state.trade.is_some();
         }
         for entry in &entries {
-            let entry = Fields::of("data", entry)?;
-            let trade = entry.trade()?;
-            let stamp = entry.stamp(recv, trade.id)?;
-            let slot = self.slot(entry.symbol()?)?;
+            let print = Fields::of("data", entry)?.print()?;
+            if !is_snapshot {
+                self.trade(&print, recv, sink)?;
+                continue;
+            }
+            let state = &mut self.slot(print.symbol)?.state;
             if is_one {
-                slot.state.resumed = slot.state.trade.is_some();
+                state.resumed = state.trade.is_some();
             }
-            if slot.state.trade.is_some_and(|last| trade.id <= last) {
-                self.ignore("duplicate trade")?;
-                continue;
-            }
-            slot.state.trade = Some(trade.id);
-            if is_snapshot && !slot.state.resumed {
+            if state.resumed || state.trade.is_some_and(|last| print.trade.id <= last) {
+                self.trade(&print, recv, sink)?;
+            } else {
+                state.trade = Some(print.trade.id);
                 self.ignore("trade before the first subscription")?;
-                continue;
             }
-            sink.put(&Tick::trade(slot.id, stamp, &trade));
         }
+        Ok(())
+    }
+
+    /// Puts a trade, unless it is known.
+    fn trade(&mut self, print: &Print<'_>, recv: u64, sink: &mut dyn Sink) -> Result<(), Fault> {
+        let id = print.trade.id;
+        let slot = self.slot(print.symbol)?;
+        if slot.state.trade.is_some_and(|last| id <= last) {
+            return self.ignore("duplicate trade");
+        }
+        slot.state.trade = Some(id);
+        let stamp = Stamp { event: print.time, recv, seq: id };
+        sink.put(&Tick::trade(slot.id, stamp, &print.trade));
         Ok(())
     }
 

@@ -6,7 +6,66 @@ use crate::decimal::Decimal;
 use crate::tick::{Side, Stamp, Tick, Trade, flags};
 use crate::venue::event::{array, times};
 use crate::venue::json::{Fault, Field, decimal, integer, text, wrong};
+use crate::venue::scan::Scan;
 use crate::venue::time::from_epoch;
+
+/// A trade as read.
+#[derive(Debug)]
+pub(super) struct Print {
+    /// Nanoseconds since the Unix epoch.
+    time: u64,
+    /// Its size is in contracts where it is of one.
+    trade: Trade,
+    /// Whether it sums several.
+    is_sum: bool,
+    /// Whether its makers are ordinary ones.
+    pub(super) is_ordinary: bool,
+}
+
+impl Print {
+    /// Reads a message in the form in which one trade comes, with the symbol's name.
+    pub(super) fn scan(text: &[u8]) -> Option<(&str, Self)> {
+        let mut scan = Scan::new(text);
+        scan.literal(r#"{"arg":{"channel":"trades","instId":""#)?;
+        let native = scan.string()?;
+        scan.literal(r#"},"data":[{"instId":""#)?;
+        scan.skip_string()?;
+        scan.literal(r#","tradeId":""#)?;
+        let id = scan.whole(b'"')?;
+        scan.literal(r#"","px":""#)?;
+        let price = scan.decimal(b'"')?;
+        scan.literal(r#"","sz":""#)?;
+        let size = scan.decimal(b'"')?;
+        scan.literal(r#"","side":""#)?;
+        let side = scan.side("buy", "sell")?;
+        scan.literal(r#"","ts":""#)?;
+        let time = scan.epoch(b'"')?;
+        scan.literal(r#"","count":""#)?;
+        let is_sum = scan.whole(b'"')? > 1;
+        scan.literal(r#"","source":""#)?;
+        let is_ordinary = scan.string()? == ORDINARY;
+        scan.literal(r#","seqId":"#)?;
+        scan.whole(b'}')?;
+        scan.literal("}]}")?;
+        scan.end()?;
+        let trade = Trade { price, size, id, side };
+        Some((native, Print { time, trade, is_sum, is_ordinary }))
+    }
+
+    /// The tick, of no instrument yet; one contract is `unit` of the base currency.
+    pub(super) fn tick(&self, recv: u64, unit: Decimal) -> Result<Tick, Fault> {
+        let trade = Trade { size: times(self.trade.size, unit)?, ..self.trade };
+        let stamp = Stamp { event: self.time, recv, seq: trade.id };
+        let mut tick = Tick::trade(Default::default(), stamp, &trade);
+        if self.is_sum {
+            tick.flags |= flags::AGGREGATE;
+        }
+        Ok(tick)
+    }
+}
+
+/// The `source` of ordinary makers.
+const ORDINARY: &str = "0";
 
 /// The fields of a message that are read.
 #[derive(Default)]
@@ -117,8 +176,8 @@ impl<'t, 'i> Data<'t, 'i> {
         Ok((decimal(name, parts.next())?, decimal(name, parts.next())?))
     }
 
-    /// The trade, its stamp, whether it sums several, and whether its makers are ordinary ones.
-    pub(super) fn trade(&self, recv: u64, unit: Decimal) -> Result<(Tick, bool), Fault> {
+    /// One trade.
+    pub(super) fn print(&self) -> Result<Print, Fault> {
         let id = integer("tradeId", self.trade_id)?;
         // "Trade side of taker".
         let side = match text("side", self.side)? {
@@ -129,14 +188,24 @@ impl<'t, 'i> Data<'t, 'i> {
                 return Err(self.side.map_or(missing, |v| wrong("side", v, "buy or sell")));
             }
         };
-        let (price, size) = (decimal("px", self.px)?, times(decimal("sz", self.sz)?, unit)?);
-        let trade = Trade { price, size, id, side };
-        let mut tick = Tick::trade(Default::default(), self.stamp(recv, id)?, &trade);
+        let (price, size) = (decimal("px", self.px)?, decimal("sz", self.sz)?);
+        let (trade, time) = (Trade { price, size, id, side }, self.stamp(0, id)?.event);
         // Both came later than the rest, and captures may lack them.
-        if self.count.is_some() && integer("count", self.count)? > 1 {
-            tick.flags |= flags::AGGREGATE;
+        let is_sum = self.count.is_some() && integer("count", self.count)? > 1;
+        let is_ordinary = self.source.is_none() || text("source", self.source)? == ORDINARY;
+        Ok(Print { time, trade, is_sum, is_ordinary })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::venue::scan::tests::forms;
+
+    #[test]
+    fn the_usual_form_of_a_trade_is_taken() {
+        for text in forms("okx") {
+            assert!(Print::scan(text.as_bytes()).is_some(), "{text}");
         }
-        let ordinary = self.source.is_none() || text("source", self.source)? == "0";
-        Ok((tick, ordinary))
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use simd_json::tape::{Object, Value};
 
-use self::fields::{Data, Fields};
+use self::fields::{Data, Fields, Print};
 use self::listing::{Instrument, ONE};
 use self::state::{SKEW, State, Taken, Update, rising};
 use super::event::{Event, array, times};
@@ -118,12 +118,15 @@ impl Venue for Okx {
             core.ignored.note("pong");
             return Heard::Alive;
         }
-        let heard = reader.read_levels(text, as_sent, |root, cuts| {
-            core.event.exchange(cuts);
-            let heard = core.message(root, recv_ns, sink);
-            core.event.exchange(cuts);
-            heard
-        });
+        let heard = match Print::scan(text) {
+            Some((native, print)) => core.trade(native, &print, recv_ns, sink),
+            None => reader.read_levels(text, as_sent, |root, cuts| {
+                core.event.exchange(cuts);
+                let heard = core.message(root, recv_ns, sink);
+                core.event.exchange(cuts);
+                heard
+            }),
+        };
         match heard {
             Ok(heard) => heard,
             Err(fault) => fault.reject(text, sink),
@@ -178,7 +181,7 @@ impl Core {
         }
         let (channel, native) = fields.arg()?;
         match channel {
-            "trades" => self.trade(text("instId", native)?, &fields, recv, sink),
+            "trades" => self.trades(text("instId", native)?, &fields, recv, sink),
             "bbo-tbt" => self.quote(text("instId", native)?, &fields.one()?, recv, sink),
             "books" => {
                 let (native, data) = (text("instId", native)?, fields.one()?);
@@ -259,7 +262,7 @@ impl Core {
         resolve(slots, instruments, contracts, native)
     }
 
-    fn trade(
+    fn trades(
         &mut self,
         native: &str,
         fields: &Fields<'_, '_>,
@@ -269,8 +272,28 @@ impl Core {
         let unit = self.unit(native)?;
         self.trades.clear();
         for entry in &array("data", fields.data)? {
-            self.trades.push(Data::of(entry)?.trade(recv, unit)?);
+            let print = Data::of(entry)?.print()?;
+            self.trades.push((print.tick(recv, unit)?, print.is_ordinary));
         }
+        self.put_trades(native, sink)
+    }
+
+    /// A message of one trade that is read already.
+    fn trade(
+        &mut self,
+        native: &str,
+        print: &Print,
+        recv: u64,
+        sink: &mut dyn Sink,
+    ) -> Result<Heard, Fault> {
+        let unit = self.unit(native)?;
+        self.trades.clear();
+        self.trades.push((print.tick(recv, unit)?, print.is_ordinary));
+        self.put_trades(native, sink).map(|()| Heard::Alive)
+    }
+
+    /// Puts the trades of the message at hand, unless they are known.
+    fn put_trades(&mut self, native: &str, sink: &mut dyn Sink) -> Result<(), Fault> {
         let Core { slots, instruments, contracts, trades, ignored, .. } = self;
         let slot = resolve(slots, instruments, contracts, native)?;
         for (tick, ordinary) in trades {
