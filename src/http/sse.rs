@@ -17,7 +17,6 @@ use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
 use super::{Body, Plane, full, least_busy};
-use crate::derive::Span;
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
 use crate::session::Dialect;
@@ -307,16 +306,18 @@ fn parse(text: &str, manner: &Manner) -> Result<Vec<Target>, Error> {
 }
 
 /// What the last part of an item is, where it is not the symbol's: a field of a request. Symbols have at
-/// most one colon, and no venue's pair is a number or an interval.
+/// most one colon, and no venue's pair is a number, or a number and a letter.
 fn variant(channel: &str, text: &str) -> Option<(&'static str, Value)> {
-    let number = text.parse::<u64>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u64>().ok().filter(|_| is_number(text));
     if channel == Channel::Book.as_str() {
         let full = (text == "full").then(|| json!(text));
         return number.map(|levels| json!(levels)).or(full).map(|depth| ("depth", depth));
     }
-    let is_interval = channel == Channel::Bar.as_str()
-        && (Span::interval(text).is_some() || text.starts_with(|c: char| c.is_ascii_digit()));
-    is_interval.then(|| ("interval", json!(text)))
+    // `2m` is refused as an interval; `1INCH-USDT` is a pair.
+    let count = text.strip_suffix(|unit: char| unit.is_ascii_alphabetic());
+    let is_interval = count.is_some_and(|count| !count.is_empty() && is_number(count));
+    (channel == Channel::Bar.as_str() && is_interval).then(|| ("interval", json!(text)))
 }
 
 #[cfg(test)]
@@ -326,7 +327,7 @@ mod tests {
 
     #[test]
     fn subscriptions_are_read_from_the_address() {
-        let text = "book:binance:BTC-USDT:25,book:ETH-USDT:25,trade:*,bar:a:B-C:5m,bar:a:B-C,quote:a:*,book:x:Y-Z:full";
+        let text = "book:binance:BTC-USDT:25,book:ETH-USDT:25,trade:*,bar:a:B-C:5m,bar:a:B-C,quote:a:*,book:x:Y-Z:full,bar:x:1INCH-Z,bar:x:1INCHZ:1h";
         let manner = Manner { history: Some(3), ..Manner::default() };
         let all = parse(text, &manner).unwrap();
         let shown: Vec<_> =
@@ -338,6 +339,8 @@ mod tests {
             (Channel::Bar, "a:B-C", None, 3),
             (Channel::Quote, "a:*", None, 0),
             (Channel::Book, "x:Y-Z", Some(0), 0),
+            (Channel::Bar, "x:1INCH-Z", None, 3),
+            (Channel::Bar, "x:1INCHZ", Some(3), 3),
         ]
         .map(|(channel, symbols, depth, history)| (channel, symbols.to_owned(), depth, history));
         assert_eq!(shown, expected);
