@@ -68,6 +68,8 @@ fn requests_made_up_from_the_description_find_no_fault() {
         // The same requests each time, and no more than a machine of two cores makes in a minute.
         .args(["--generation-deterministic", "--max-examples", "40"])
         .args(["--phases", "examples,coverage,fuzzing", "--no-color"])
+        // An answer that does not end is looked at by the other test.
+        .args(["--exclude-path", "/v1/sse"])
         .current_dir(folder.path())
         .output()
         .expect("schemathesis runs");

@@ -1,4 +1,4 @@
-"""What the server says over HTTP and over the WebSocket against docs/openapi.json and docs/asyncapi.json, and
+"""What the server says over HTTP, in streams of events and over the WebSocket against docs/openapi.json and docs/asyncapi.json, and
 those against the rules of their formats.
 
     descriptions.py URL PID ASYNCAPI_SCHEMA
@@ -20,6 +20,10 @@ from openapi_spec_validator import validate as validate_openapi
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7, DRAFT202012
 from websockets.asyncio.client import connect
+
+# Of everything something.
+POLLED = "trade:*,quote:BTC-USD,book:ETH-USD:5,bar:*:1s,ticker:BTC-USD,status:*"
+STREAMED = "trade:*,quote:*,book:*:5,book:BTC-USD,bar:*:1s,ticker:*,status:*"
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -93,6 +97,9 @@ def http(base):
         ("/v1/bars/{symbol}", "btc-usd", ["", "?interval=1s", "?interval=1h&limit=1", "?interval=1y"]),
         ("/v1/ticker/{symbol}", "BTC-USD", ["", "?x=1"]),
         ("/v1/ticker/{symbol}", "nope", [""]),
+        # What is answered to a good one does not end, see `events`.
+        ("/v1/sse", "", ["", "?subscribe=trade:nope", "?subscribe=bar:*&mode=conflate"]),
+        ("/v1/poll", "", [f"?subscribe={POLLED}", f"?subscribe={POLLED}&cursor=x-1", "?subscribe=book:*", "?subscribe=trade:nope"]),
         ("/v1/openapi.json", "", [""]),
         ("/v1/asyncapi.json", "", [""]),
     ]
@@ -111,7 +118,7 @@ def http(base):
     return checked
 
 
-class WebSocket:
+class Messages:
     """What is said both ways, each message checked against the one description that it must fit."""
 
     def __init__(self, description):
@@ -124,6 +131,8 @@ class WebSocket:
     def may_be(self, message, name):
         """Whether the fields that it must have with but one value (`channel`, `type`, ...) have it."""
         payload = self.asyncapi.document["components"]["messages"][name]["payload"]
+        if payload["type"] == "array" or isinstance(message, list):
+            return payload["type"] == "array" and isinstance(message, list)
         fields = ((field, payload["properties"][field]) for field in payload["required"])
         return all(message.get(field) == one["const"] for field, one in fields if "const" in one)
 
@@ -131,13 +140,44 @@ class WebSocket:
         errors = {
             name: self.asyncapi.errors(message, "components", "messages", name, "payload")
             for name in sorted(names)
-            if isinstance(message, dict) and self.may_be(message, name)
+            if self.may_be(message, name)
         }
         fits = [name for name, wrong in errors.items() if not wrong]
         assert len(fits) == 1, f"{message} fits {fits}: " + "; ".join(
             f"{name}: {wrong[0].message}" for name, wrong in errors.items() if wrong
         )
         self.seen[fits[0]] = self.seen.get(fits[0], 0) + 1
+
+    def over_http(self, base):
+        """The same messages in a stream of events, from its beginning and from an id on, and in polls."""
+        address = f"{base}/v1/sse?subscribe={STREAMED}&history=3"
+        last = self.events(address, {}, 300)
+        self.events(address, {"Last-Event-ID": last}, 100)
+        self.events(f"{base}/v1/sse?subscribe=trade:*&max_hz=20", {}, 20)
+        self.events(f"{base}/v1/sse?subscribe=trade:*&mode=batch&batch_ms=50", {}, 20)
+        address = f"{base}/v1/poll?subscribe={POLLED}"
+        cursor, polled = "", 0
+        while polled < 200:
+            _, answer = fetch(address + cursor)
+            cursor = f"&cursor={answer['cursor']}"
+            polled += len(answer["messages"])
+            for message in answer["messages"]:
+                self.check(message, self.server)
+
+    def events(self, address, headers, count):
+        """Checks so many events and those up to the next id, which it returns."""
+        request = urllib.request.Request(address, headers=headers)
+        with urllib.request.urlopen(request, timeout=60) as stream:
+            assert stream.headers["Content-Type"] == "text/event-stream"
+            for line in stream:
+                field, _, value = line.decode().rstrip("\n").partition(": ")
+                if field == "data":
+                    self.check(json.loads(value), self.server)
+                    count -= 1
+                elif field == "id" and count <= 0:
+                    return value
+                assert field in ("data", "id", "retry", "", ":"), line
+        raise AssertionError("the stream ended")
 
     async def converse(self, url, pid):
         async with connect(url, max_size=None, compression=None, ping_interval=None) as socket:
@@ -152,20 +192,21 @@ class WebSocket:
                 while True:
                     message = json.loads(await socket.recv())
                     self.check(message, self.server)
+                    message = message if isinstance(message, dict) else {"batch": message}
                     if until(message):
-                        return
+                        return message
 
             async def answered(method):
-                await hear(lambda message: message.get("method") == method)
+                return await hear(lambda message: message.get("method") == method)
 
             # Before there is anything else to send.
             await hear(lambda message: message.get("channel") == "heartbeat")
             for channel, more in [
-                ("trade", {}),
+                ("trade", {"history": 5}),
                 ("quote", {"mode": "conflate"}),
                 ("book", {"depth": 5}),
                 ("book", {"depth": "full", "max_age_ms": 50}),
-                ("bar", {"interval": "1s"}),
+                ("bar", {"interval": "1s", "history": 2}),
                 ("bar", {}),
                 ("ticker", {}),
                 ("status", {}),
@@ -177,6 +218,16 @@ class WebSocket:
             for _ in range(500):
                 await hear(lambda _: True)
             await hear(lambda message: message.get("final") is True)
+            last = await hear(lambda message: message.get("channel") == "trade")
+            await say("subscribe", channel="status", symbol="*")
+            epoch = (await answered("subscribe"))["result"][0]["epoch"]
+            for since in ({"epoch": epoch, "seq": last["seq"]}, {"epoch": "x", "seq": {last["symbol"]: 1}}):
+                await say("subscribe", channel="trade", symbol=last["symbol"], since=since)
+                await hear(lambda message: message.get("recovered") is (since["epoch"] == epoch))
+            for way, told in (({"mode": "batch"}, "batch"), ({"max_hz": 10}, "count")):
+                await say("subscribe", channel="trade", symbol="sim:BTC-USD", **way)
+                await answered("subscribe")
+                await hear(lambda message: told in message)
             for method, params in [
                 ("list_subscriptions", {}),
                 ("list_symbols", {"venue": "sim"}),
@@ -215,7 +266,8 @@ def main(base, pid, schema):
         for example in message["examples"]:
             wrong = asyncapi.errors(example["payload"], "components", "messages", name, "payload")
             assert not wrong, f"example of {name}: {wrong[0].message}"
-    said = WebSocket(asyncapi)
+    said = Messages(asyncapi)
+    said.over_http(base)
     asyncio.run(said.converse(base.replace("http:", "ws:") + "/v1/ws", pid))
     # A client that reads is not told that it lags.
     assert set(messages) - set(said.seen) == {"lag"}, set(messages) - set(said.seen)
