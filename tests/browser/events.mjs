@@ -5,9 +5,11 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { openBrowser } from './browser.mjs';
+import { root } from './deps.mjs';
 
 const PATIENCE = 20000;
 const CUTS = 5;
@@ -115,6 +117,22 @@ const until = (what, condition, argument) => page.waitForFunction(condition, arg
 const sentId = () => /^last-event-id: (\S+)/im.exec(relay.heads.at(-1))?.[1];
 
 const checks = {
+  async 'the examples in docs/PROTOCOL.md for a browser run as printed'() {
+    const examples = [...readFileSync(`${root}docs/PROTOCOL.md`, 'utf8').matchAll(/```js\n(.*?)```/gs)].map(([, printed]) => printed);
+    assert.equal(examples.length, 2);
+    for (const printed of examples) {
+      await page.goto(`${relay.url}/`);
+      const told = (text) => page.waitForEvent('console', (message) => message.text().includes(text));
+      const answered = told('"method":"subscribe","success":true');
+      const traded = told('"channel":"trade","type":"update","symbol":"sim:S0000-USD"');
+      // As in the console, which the page's policy does not hold for; as it is, but for the symbol.
+      const session = await browser.context.newCDPSession(page);
+      const { exceptionDetails } = await session.send('Runtime.evaluate', { expression: printed.replace('sim:BTC-USD', 'sim:S0000-USD'), replMode: true });
+      assert.equal(exceptionDetails, undefined);
+      await Promise.all([answered, traded]);
+    }
+  },
+
   async 'a page of the server opens a stream: answers, snapshots, updates'() {
     await page.goto(`${relay.url}/`);
     await page.evaluate(follow, PATH);
