@@ -196,6 +196,11 @@ pub struct ServeArgs {
           require_equals = true, value_parser = Choice(BOOL))]
     pub compress: String,
 
+    /// TOML file that says who may see what, by token (docs/ACCESS.md); without it all may see
+    /// everything. Read again when it changes, and on SIGHUP
+    #[arg(long, value_name = "FILE", env = "TICKCAST_ACCESS", help_heading = "Network")]
+    pub access: Option<String>,
+
     /// A source of ticks, repeatable.
     #[arg(
         long,

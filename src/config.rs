@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Clients that offer permessage-deflate get it.
     pub compress: bool,
+    /// The file that says who may see what; all may see everything where there is none.
+    pub access: Option<PathBuf>,
     /// The sources of ticks, at least one.
     pub feeds: Vec<FeedSpec>,
     /// What publishers must give; `None`: there is no `/v1/publish`. With one, there is exactly
@@ -251,6 +254,7 @@ impl Reader<'_> {
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
             cors_origins: self.cors_origins()?,
             compress: self.required("compress", |text| one_of(text, cli::BOOL, &[true, false]))?,
+            access: self.or("access", None, |text| doors::path(text).map(Some))?,
             record: self.record(&feeds)?,
             feeds,
             publish_token,
@@ -563,6 +567,10 @@ impl Loaded {
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
             ("cors-origin", listed(&config.cors_origins)),
             ("compress", config.compress.to_string()),
+            (
+                "access",
+                config.access.as_deref().map_or(String::new(), |path| quoted(doors::text(path))),
+            ),
             ("feed", format!("[{}]", feeds.join(", "))),
             ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
             (
@@ -626,7 +634,13 @@ impl Loaded {
             None if name == "publish-token-file" => "not given".to_owned(),
             None if matches!(
                 name,
-                "record" | "cors-origin" | "listen-tls" | "listen-unix" | "tls-cert" | "tls-key"
+                "record"
+                    | "access"
+                    | "cors-origin"
+                    | "listen-tls"
+                    | "listen-unix"
+                    | "tls-cert"
+                    | "tls-key"
             ) =>
             {
                 "not given".to_owned()

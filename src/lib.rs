@@ -10,6 +10,7 @@ pub mod logging;
 pub mod clock;
 pub mod server;
 
+pub mod access;
 pub mod books;
 pub mod derive;
 mod ingest;

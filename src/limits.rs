@@ -483,8 +483,14 @@ pub const TLS_PARTIAL_BYTES: usize = 32 * KIB;
 /// more: four records in one write. Larger flushes go in several writes.
 pub const TLS_WRITE_BYTES: usize = 64 * KIB;
 
-/// Between two looks at whether a certificate's files have changed.
-pub const CERTIFICATE_POLL: Duration = Duration::from_secs(2);
+/// Between two looks at whether files of certificates and of access have changed.
+pub const FILE_POLL: Duration = Duration::from_secs(2);
+
+/// Before the end of its token a client is told of it: time to get another.
+pub const GRANT_WARNING: Duration = Duration::from_secs(60);
+
+/// Requests that a wrong token counts as: with the default rate, some ten a second can be tried.
+pub const REQUESTS_PER_GUESS: usize = 10;
 
 /// Connections that wait in the kernel to be accepted; Linux caps it at `net.core.somaxconn`, 4,096.
 pub const LISTEN_BACKLOG: u32 = 4_096;

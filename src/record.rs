@@ -9,6 +9,7 @@ use tickcast_feeds::feed::Feed;
 use tickcast_feeds::record::{RecordError, Recorder, State};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Access;
 use crate::books;
 use crate::clock;
 use crate::config::{Config, Record};
@@ -74,7 +75,7 @@ async fn run_feeds(
     let recorder = start(&config.record)?;
     let Some(recorder) = recorder else { anyhow::bail!("no directory to record into") };
     let stats = recorder.stats();
-    let hub = server::new_hub(config, instruments, Vec::new());
+    let hub = server::new_hub(config, &Access::open(), instruments, Vec::new());
     let (producer, _ring) = ring::channel(*limits::RING_SLOTS_RANGE.start())?;
     let state = Arc::new(books::State::new());
     let taps = recorder.taps();

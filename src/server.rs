@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use parking_lot::Mutex;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tickcast_feeds::feed::Feed;
@@ -18,6 +19,7 @@ use tickcast_feeds::{FeedSpec, Instruments, LinesSpec};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::access::Access;
 use crate::books::State;
 use crate::clock;
 use crate::config::{Config, SlowConsumer};
@@ -75,11 +77,15 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Signals count from here on: one during the start is not lost.
     let mut stop = stop_signals()?;
-    let doors = Doors::open(&config.doors)?;
+    let access = match &config.access {
+        Some(path) => Access::load(path).context("--access")?,
+        None => Access::open(),
+    };
+    let doors = Doors::open(&config.doors, &access)?;
     let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::with_history(config.history));
-    let mut reactors = start_reactors(&config, &instruments, &state, &ring)?;
+    let mut reactors = start_reactors(&config, &access, &instruments, &state, &ring)?;
     let taps = recorder.as_ref().map(Recorder::taps);
     let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref())?;
     let plane = Rc::new(Plane {
@@ -145,12 +151,13 @@ async fn serve(
 
 fn start_reactors(
     config: &Config,
+    access: &Arc<Access>,
     instruments: &Arc<Instruments>,
     state: &Arc<State>,
     ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
 ) -> anyhow::Result<Reactors> {
     let links = (0..config.reactors).map(|id| Arc::new(Link::new(id))).collect();
-    let hub = new_hub(config, instruments, links);
+    let hub = new_hub(config, access, instruments, links);
     let mut threads = Vec::new();
     let (alive, ended) = mpsc::channel(1);
     for link in &hub.links {
@@ -172,10 +179,12 @@ fn start_reactors(
 /// What all threads share, before these reactors.
 pub(crate) fn new_hub(
     config: &Config,
+    access: &Arc<Access>,
     instruments: &Arc<Instruments>,
     links: Vec<Arc<Link>>,
 ) -> Arc<Hub> {
     Arc::new(Hub {
+        access: access.clone(),
         settings: settings(config),
         epoch: epoch(),
         instruments: instruments.clone(),

@@ -34,6 +34,13 @@ pub struct Changes {
     pub asks: Vec<PriceSize>,
 }
 
+impl Depth {
+    /// Levels a side as requests have it: 0 for all.
+    pub fn asked(self) -> u16 {
+        u16::try_from(self.0).unwrap_or(0)
+    }
+}
+
 impl Changes {
     /// No changes.
     pub fn new() -> Self {

@@ -113,7 +113,7 @@ pub(super) fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     match text.trim() {
         "" => Err("expected a file".to_owned()),
         text => Ok(PathBuf::from(text)),

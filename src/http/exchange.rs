@@ -11,6 +11,7 @@ use tickcast_feeds::{FeedState, Instrument, InstrumentId, Instruments, Tick};
 
 use super::cuts::Cuts;
 use super::{Body, typed};
+use crate::access::Grant;
 use crate::books::{InstrumentState, Reader};
 use crate::clock;
 use crate::derive::{Bar, Span};
@@ -19,6 +20,7 @@ use crate::wire::binance::encode::Day;
 use crate::wire::binance::names::Names;
 use crate::wire::binance::query::{self, Call, Fault, Which};
 use crate::wire::binance::rest::{self, Listed};
+use crate::wire::request::Channel;
 
 /// What the endpoints are answered from.
 #[derive(Debug)]
@@ -49,7 +51,11 @@ impl Exchange {
     }
 
     /// Answers a request of the dialect; `None` where the path is not below its own.
-    pub(super) async fn answer(&self, request: &Request<Incoming>) -> Option<Response<Body>> {
+    pub(super) async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        grant: &Grant,
+    ) -> Option<Response<Body>> {
         let uri = request.uri();
         let call = query::parse(uri.path(), uri.query().unwrap_or(""))?;
         if request.method() != Method::GET && call.is_ok() {
@@ -63,7 +69,7 @@ impl Exchange {
             .get("X-MBX-TIME-UNIT")
             .map_or(Some(Unit::Milli), |value| value.to_str().ok().and_then(Unit::parse));
         let result = match (call, unit) {
-            (Ok(call), Some(unit)) => self.carry_out(call, unit).await,
+            (Ok(call), Some(unit)) => self.carry_out(call, unit, grant).await,
             (_, None) => Err(Fault::time_unit()),
             (Err(fault), _) => Err(fault),
         };
@@ -85,7 +91,10 @@ impl Exchange {
         })
     }
 
-    async fn carry_out(&self, call: Call, unit: Unit) -> Result<Bytes, Fault> {
+    async fn carry_out(&self, call: Call, unit: Unit, grant: &Grant) -> Result<Bytes, Fault> {
+        if let Some((channel, depth)) = shown(&call) {
+            grant.allows_kind(channel, depth).map_err(|denied| Fault::forbidden(&denied))?;
+        }
         let mut out = Vec::new();
         let now_ns = clock::real_ns();
         self.inner.borrow_mut().list_new(&self.instruments);
@@ -93,7 +102,7 @@ impl Exchange {
             Call::Ping => rest::ping(&mut out),
             Call::Time => rest::time(&mut out, now_ns, unit),
             Call::ExchangeInfo(which) => {
-                let (ids, _) = self.inner.borrow().ids(which)?;
+                let (ids, _) = self.inner.borrow().ids(which, grant)?;
                 let halted = self.inner.borrow_mut().halted(&ids);
                 let inner = self.inner.borrow();
                 let listed = ids.into_iter().map(|id| {
@@ -108,13 +117,13 @@ impl Exchange {
                 rest::exchange_info(&mut out, now_ns, listed, unit);
             }
             Call::Depth { symbol, limit } => {
-                let id = self.inner.borrow().id(&symbol)?;
+                let id = self.inner.borrow().id(&symbol, grant)?;
                 let cut = self.cuts.snapshot(id).await.ok_or_else(Fault::not_now)?;
                 let body = cut.body(limit, |out, book| rest::depth(out, book, limit));
                 return body.ok_or_else(Fault::not_now);
             }
             Call::Ticker { which, mini } => {
-                self.each(&mut out, which, |out, symbol, newest| {
+                self.each(&mut out, which, grant, |out, symbol, newest| {
                     let Some(bar) = &newest.bar else { return false };
                     let (quote, trade) = (newest.quote.as_ref(), newest.trade.as_ref());
                     let day = Day { bar, quote, trade };
@@ -126,25 +135,25 @@ impl Exchange {
                 })?;
             }
             Call::Price(which) => {
-                self.each(&mut out, which, |out, symbol, newest| {
+                self.each(&mut out, which, grant, |out, symbol, newest| {
                     let Some(trade) = &newest.trade else { return false };
                     rest::price(out, symbol, trade.as_trade().price);
                     true
                 })?;
             }
             Call::BookTicker(which) => {
-                self.each(&mut out, which, |out, symbol, newest| {
+                self.each(&mut out, which, grant, |out, symbol, newest| {
                     let Some(quote) = &newest.quote else { return false };
                     rest::book_ticker(out, symbol, quote);
                     true
                 })?;
             }
             Call::Trades { symbol, limit } => {
-                let trades = self.trades(&symbol, |all| part(all, limit, false))?;
+                let trades = self.trades(&symbol, grant, |all| part(all, limit, false))?;
                 rest::trades(&mut out, trades.iter(), unit);
             }
             Call::AggTrades { symbol, limit, from_id, range } => {
-                let trades = self.trades(&symbol, |mut all| {
+                let trades = self.trades(&symbol, grant, |mut all| {
                     all.retain(|tick| {
                         range.holds(time_of(tick))
                             && from_id.is_none_or(|id| tick.as_trade().id >= id)
@@ -155,7 +164,7 @@ impl Exchange {
                 rest::agg_trades(&mut out, trades.iter(), unit);
             }
             Call::Klines { symbol, span, limit, range } => {
-                let bars = self.bars(&symbol, span)?;
+                let bars = self.bars(&symbol, span, grant)?;
                 let bars: Vec<Bar> = bars
                     .into_iter()
                     .filter(|bar| range.holds(bar.start_s * 1_000_000_000))
@@ -170,10 +179,11 @@ impl Exchange {
     fn trades(
         &self,
         symbol: &str,
+        grant: &Grant,
         wanted: impl FnOnce(Vec<Tick>) -> Vec<Tick>,
     ) -> Result<Vec<Tick>, Fault> {
         let mut inner = self.inner.borrow_mut();
-        let id = inner.id(symbol)?;
+        let id = inner.id(symbol, grant)?;
         let mut all = Vec::new();
         if let Some(history) = inner.state.get(id).and_then(|state| state.lock().history.clone()) {
             history.trades(None, query::ROWS_MAX, &mut all);
@@ -182,9 +192,9 @@ impl Exchange {
     }
 
     /// The bars that are kept of a symbol, and the open one.
-    fn bars(&self, symbol: &str, span: Span) -> Result<Vec<Bar>, Fault> {
+    fn bars(&self, symbol: &str, span: Span, grant: &Grant) -> Result<Vec<Bar>, Fault> {
         let mut inner = self.inner.borrow_mut();
-        let id = inner.id(symbol)?;
+        let id = inner.id(symbol, grant)?;
         let mut all = Vec::new();
         if let Some(state) = inner.state.get(id) {
             let state = state.lock();
@@ -203,10 +213,11 @@ impl Exchange {
         &self,
         out: &mut Vec<u8>,
         which: Which,
+        grant: &Grant,
         mut write: impl FnMut(&mut Vec<u8>, &str, &Newest) -> bool,
     ) -> Result<(), Fault> {
         let mut inner = self.inner.borrow_mut();
-        let (ids, is_one) = inner.ids(which)?;
+        let (ids, is_one) = inner.ids(which, grant)?;
         if let (&[id], true) = (&ids[..], is_one) {
             let newest = inner.newest(id);
             let written = write(out, inner.names.symbol_of(id.0), &newest);
@@ -243,7 +254,26 @@ fn part<T>(mut all: Vec<T>, limit: usize, from_start: bool) -> Vec<T> {
     all.split_off(all.len().saturating_sub(limit))
 }
 
-const JSON: &str = "application/json;charset=UTF-8";
+/// What a call shows of its symbols; the levels of books as a grant counts them.
+fn shown(call: &Call) -> Option<(Channel, u16)> {
+    Some(match call {
+        Call::Ping | Call::Time | Call::ExchangeInfo(_) => return None,
+        Call::Depth { limit, .. } => (Channel::Book, u16::try_from(*limit).unwrap_or(0)),
+        Call::Trades { .. } | Call::AggTrades { .. } | Call::Price(_) => (Channel::Trade, 0),
+        Call::BookTicker(_) => (Channel::Quote, 0),
+        Call::Ticker { .. } => (Channel::Ticker, 0),
+        Call::Klines { .. } => (Channel::Bar, 0),
+    })
+}
+
+/// What a request without a token that will do is answered.
+pub(super) fn unauthorized() -> Vec<u8> {
+    let mut body = Vec::new();
+    Fault::unauthorized().write_to(&mut body);
+    body
+}
+
+pub(super) const JSON: &str = "application/json;charset=UTF-8";
 
 impl Inner {
     fn list_new(&mut self, instruments: &Instruments) {
@@ -253,19 +283,26 @@ impl Inner {
         }
     }
 
-    fn id(&self, symbol: &str) -> Result<InstrumentId, Fault> {
-        self.names.resolve(symbol).map(InstrumentId).ok_or_else(Fault::symbol)
+    fn id(&self, symbol: &str, grant: &Grant) -> Result<InstrumentId, Fault> {
+        let id = self.names.resolve(symbol).map(InstrumentId).ok_or_else(Fault::symbol)?;
+        let info = &self.listed[id.index()];
+        let allowed = grant.allows(info, Channel::Status, 0);
+        allowed.map_err(|denied| Fault::forbidden(&denied)).map(|()| id)
     }
 
     /// The instruments, and whether it is one that was asked for as one.
-    fn ids(&self, which: Which) -> Result<(Vec<InstrumentId>, bool), Fault> {
+    fn ids(&self, which: Which, grant: &Grant) -> Result<(Vec<InstrumentId>, bool), Fault> {
         match which {
-            Which::One(symbol) => Ok((vec![self.id(&symbol)?], true)),
+            Which::One(symbol) => Ok((vec![self.id(&symbol, grant)?], true)),
             Which::Several(symbols) => {
-                let ids: Result<Vec<_>, _> = symbols.iter().map(|symbol| self.id(symbol)).collect();
+                let ids: Result<Vec<_>, _> =
+                    symbols.iter().map(|symbol| self.id(symbol, grant)).collect();
                 Ok((ids?, false))
             }
-            Which::All => Ok((self.listed.iter().map(|info| info.id).collect(), false)),
+            Which::All => {
+                let granted = self.listed.iter().filter(|info| grant.has(info));
+                Ok((granted.map(|info| info.id).collect(), false))
+            }
         }
     }
 

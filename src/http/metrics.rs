@@ -418,6 +418,14 @@ fn control(out: &mut String, plane: &Plane) {
         family(out, name, help, "counter");
         line(out, name, "", value.load(Ordering::Relaxed));
     }
+    let access = &plane.hub.access;
+    if access.is_kept() {
+        let name = "tickcast_access_total";
+        family(out, name, "Requests and tokens of clients, by whether they got in.", "counter");
+        for (result, count) in [("granted", &access.granted), ("refused", &access.refused)] {
+            line(out, name, &label("result", result), count.load(Ordering::Relaxed));
+        }
+    }
     if let Some(certificates) = &plane.certificates {
         tls(out, &counters.tls, certificates);
     }

@@ -8,6 +8,7 @@ pub(crate) mod cuts;
 pub(crate) mod exchange;
 mod metrics;
 mod origins;
+mod pass;
 pub(crate) mod poll;
 mod publish;
 pub(crate) mod rest;
@@ -31,6 +32,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::access::Grant;
 use crate::ingest::FeedStats;
 use crate::limits;
 use crate::reactor::{Adopt, Command, Hub, Link};
@@ -43,6 +45,7 @@ use crate::wire::binance;
 use crate::wire::form::{Form, Framing};
 
 pub(crate) use body::Body;
+use pass::Pass;
 pub(crate) use publish::Door;
 use rest::{Rest, Route};
 use socket::{Socket, Takeover};
@@ -254,16 +257,24 @@ async fn answer(
     door: &Takeover,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
+    let pass = match pass::pass(plane, &request, peer) {
+        Ok(pass) => pass,
+        Err(mut response) => {
+            let origins = &plane.rest.origins;
+            origins.apply(request.headers(), response.headers_mut(), false);
+            return *response;
+        }
+    };
     if request.uri().path() == sse::PATH {
-        return sse::answer(plane, &request, door).await;
+        return sse::answer(plane, &request, pass.grant, door).await;
     }
     if request.uri().path() == poll::PATH {
-        return poll::answer(plane, &request, door).await;
+        return poll::answer(plane, &request, &pass.grant, door).await;
     }
     let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
-        None => return plain_answer(plane, request, peer).await,
+        None => return plain_answer(plane, request, peer, &pass.grant).await,
     };
     if let Some(response) = foreign(plane, &request).or_else(|| full(plane)) {
         return response;
@@ -280,7 +291,7 @@ async fn answer(
             if deflate {
                 opening.form = opening.form.framed(Framing::Deflated);
             }
-            tokio::task::spawn_local(hand_over(link, upgraded, peer, opening));
+            tokio::task::spawn_local(hand_over(link, upgraded, peer, pass, opening));
             response
         }
         Err(response) => {
@@ -316,14 +327,19 @@ fn full(plane: &Plane) -> Option<Response<Body>> {
 }
 
 /// Answers what is no WebSocket for ticks.
-async fn plain_answer(plane: &Rc<Plane>, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+async fn plain_answer(
+    plane: &Rc<Plane>,
+    request: Request<Incoming>,
+    peer: Peer,
+    grant: &Grant,
+) -> Response<Body> {
     if request.uri().path() == "/v1/publish" {
         return publish::answer(plane, request, peer).await;
     }
     if let Some(route) = Route::of(request.uri().path()) {
-        return rest::answer(plane, &request, route).await;
+        return rest::answer(plane, &request, route, grant).await;
     }
-    match plane.exchange.answer(&request).await {
+    match plane.exchange.answer(&request, grant).await {
         Some(response) => response,
         None => api::answer(plane, &request).await,
     }
@@ -373,13 +389,25 @@ async fn hand_over(
     link: Arc<Link>,
     upgraded: fastwebsockets::upgrade::UpgradeFut,
     peer: Peer,
+    pass: Pass,
     opening: Opening,
 ) {
     let adopt = async {
         let (socket, early) = socket_of(upgraded).await?;
         let Opening { dialect, form, streams } = opening;
         let stream = Arc::into_inner(socket.0)?.detach().ok()?;
-        Some(Adopt { stream, peer, dialect, form, streams, early, events: None })
+        let Pass { grant, anonymous_ms } = pass;
+        Some(Adopt {
+            stream,
+            peer,
+            grant,
+            anonymous_ms,
+            dialect,
+            form,
+            streams,
+            early,
+            events: None,
+        })
     };
     match adopt.await {
         Some(adopt) => link.send(Command::Adopt(Box::new(adopt))),

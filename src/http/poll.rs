@@ -24,6 +24,7 @@ use super::rest::{Error, Rest};
 use super::socket::Takeover;
 use super::sse::Manner;
 use super::{Body, Plane, full, sse, typed};
+use crate::access::Grant;
 use crate::books::Depth;
 use crate::clock;
 use crate::derive::{Bar, Span};
@@ -129,6 +130,7 @@ impl Wanted {
 pub(super) async fn answer(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
+    grant: &Grant,
     door: &Takeover,
 ) -> Response<Body> {
     let origins = &plane.rest.origins;
@@ -140,7 +142,7 @@ pub(super) async fn answer(
             {
                 return response;
             }
-            poll(plane, request, door).await.unwrap_or_else(Error::into_response)
+            poll(plane, request, grant, door).await.unwrap_or_else(Error::into_response)
         }
         _ => sse::not_allowed(request.method()),
     };
@@ -151,15 +153,21 @@ pub(super) async fn answer(
 async fn poll(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
+    grant: &Grant,
     door: &Takeover,
 ) -> Result<Response<Body>, Error> {
+    if grant.max_hz().is_some() {
+        let message =
+            format!("{} is held to a rate, which polls have not: use /v1/sse", grant.name);
+        return Err(Error::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
     let mut query = Query::parse(request.uri().query())?;
-    let targets = sse::targets(plane, &mut query, &Manner::default()).await?;
+    let targets = sse::targets(plane, &mut query, &Manner::default(), grant).await?;
     let cursor = query.take("cursor").unwrap_or_default();
     let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
     let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
     query.finish(&["subscribe", "cursor", "timeout"])?;
-    let all = wanted(plane, &targets)?;
+    let all = wanted(plane, &targets, grant)?;
     bars::tend(plane);
     // From here on it is a client, and no handshake that keeps others from theirs.
     door.sit(|| Seat::take(plane));
@@ -173,12 +181,13 @@ async fn poll(
     if position > plane.polls.tail() {
         return Ok(anew(plane, &all, Some(Loss::Ahead)).await);
     }
-    news(plane, &targets, all, position, until).await
+    news(plane, grant, &targets, all, position, until).await
 }
 
 /// The answer once something has come after a position, or it is time.
 async fn news(
     plane: &Plane,
+    grant: &Grant,
     targets: &[Target],
     mut all: Vec<Wanted>,
     mut here: u64,
@@ -194,7 +203,7 @@ async fn news(
             names.catch_up(&plane.hub.instruments).await;
             if names.len() > listed {
                 listed = names.len();
-                all = wanted(plane, targets)?;
+                all = wanted(plane, targets, grant)?;
             }
             let Some(Found { end, messages }) = since(plane, &all, here, tail) else {
                 return Ok(anew(plane, &all, Some(Loss::TooOld)).await);
@@ -205,6 +214,10 @@ async fn news(
                 return Ok(body(plane, end, Some(None), &messages));
             }
         }
+        if grant.is_over(clock::real_ns() / 1_000_000) {
+            let message = "the token is over".to_owned();
+            return Err(Error::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+        }
         let draining = plane.draining.load(std::sync::atomic::Ordering::Relaxed);
         if Instant::now() >= until || draining {
             return Ok(body(plane, here, Some(None), &[]));
@@ -214,7 +227,7 @@ async fn news(
 }
 
 /// What the targets stand for: each symbol, and all that wildcards match now.
-fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
+fn wanted(plane: &Plane, targets: &[Target], grant: &Grant) -> Result<Vec<Wanted>, Error> {
     let names = &plane.rest.names;
     let mut all: Vec<Wanted> = Vec::new();
     for target in targets {
@@ -223,10 +236,11 @@ fn wanted(plane: &Plane, targets: &[Target]) -> Result<Vec<Wanted>, Error> {
             return Err(Error::bad_value("subscribe", &book, "a depth behind it, such as :10"));
         }
         let depth = target.variant();
-        let named = target.symbols.iter().map(|name| names.matching(name));
+        let named = target.symbols.iter().map(|name| names.matching(name, grant));
         for info in named.collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
-            let key =
-                Key { channel: target.channel, instrument: info.id.0, depth, form: Form::NATIVE };
+            let channel = target.channel;
+            grant.allows(&info, channel, depth).map_err(|denied| Error::denied(&denied))?;
+            let key = Key { channel, instrument: info.id.0, depth, form: Form::NATIVE };
             if all.iter().any(|known| known.key == key) {
                 continue;
             }

@@ -17,6 +17,7 @@ use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
 use super::{Body, Plane, full, least_busy};
+use crate::access::{Grant, Held};
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
 use crate::session::Dialect;
@@ -34,6 +35,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug)]
 pub(super) struct Opening {
     stream: Stream,
+    grant: Held,
     seat: Seat,
 }
 
@@ -61,6 +63,7 @@ impl Drop for Seat {
 pub(super) async fn answer(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
+    grant: Held,
     door: &Takeover,
 ) -> Response<Body> {
     let origins = &plane.rest.origins;
@@ -68,7 +71,7 @@ pub(super) async fn answer(
         return preflight(request, origins);
     }
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => match wanted(plane, request).await {
+        Method::GET | Method::HEAD => match wanted(plane, request, &grant).await {
             Err(error) => error.into_response(),
             Ok(stream) => match full(plane) {
                 Some(response) => response,
@@ -79,7 +82,7 @@ pub(super) async fn answer(
                     origins.apply(request.headers(), &mut headers, false);
                     let stream = Stream { head: head(&headers), ..stream };
                     let seat = Seat::take(&plane.hub.links);
-                    match door.take(Opening { stream, seat }).await {}
+                    match door.take(Opening { stream, grant, seat }).await {}
                 }
             },
         },
@@ -142,13 +145,15 @@ fn head(more: &HeaderMap) -> Vec<u8> {
 
 /// Gives the socket to a reactor; hyper is gone by now.
 pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
-    let Opening { stream: events, mut seat } = opening;
+    let Opening { stream: events, grant, mut seat } = opening;
     let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.detach().ok()) else {
         return;
     };
     let adopt = Adopt {
         stream,
         peer,
+        grant,
+        anonymous_ms: None,
         dialect: Dialect::Native,
         form: Form::NATIVE.framed(Framing::Sse),
         streams: Vec::new(),
@@ -162,10 +167,14 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
 }
 
 /// What a request asks for.
-async fn wanted(plane: &Rc<Plane>, request: &Request<Incoming>) -> Result<Stream, Error> {
+async fn wanted(
+    plane: &Rc<Plane>,
+    request: &Request<Incoming>,
+    grant: &Grant,
+) -> Result<Stream, Error> {
     let mut query = Query::parse(request.uri().query())?;
     let manner = Manner::take(&mut query)?;
-    let targets = targets(plane, &mut query, &manner).await?;
+    let targets = targets(plane, &mut query, &manner, grant).await?;
     let named = query.take("last_event_id");
     query.finish(&["subscribe", "mode", "max_hz", "batch_ms", "history", "last_event_id"])?;
     // The browser's own, of a connection that broke, is newer than what the page's address says.
@@ -236,6 +245,7 @@ pub(super) async fn targets(
     plane: &Plane,
     query: &mut Query,
     manner: &Manner,
+    grant: &Grant,
 ) -> Result<Vec<Target>, Error> {
     plane.rest.names.catch_up(&plane.hub.instruments).await;
     let text = query.take("subscribe").unwrap_or_default();
@@ -255,7 +265,7 @@ pub(super) async fn targets(
         match name.strip_suffix(":*") {
             Some(venue) => known.venue(venue).map(|_| ()),
             None if name == "*" => Ok(()),
-            None => known.resolve(name, true).map(|_| ()),
+            None => known.resolve(name, true, grant).map(|_| ()),
         }
     })?;
     Ok(targets)

@@ -28,6 +28,9 @@ const PERIOD_MS: u64 = 1_000;
 impl Core {
     /// Takes a session in; false where it is in already.
     pub(crate) fn join_array(&mut self, id: u32, form: Form) -> bool {
+        if !self.may_see_all(id) {
+            return false;
+        }
         let at = self.market.arrays.iter().position(|array| array.form == form);
         let at = at.unwrap_or_else(|| {
             self.market.arrays.push(Array { form, subs: Vec::new(), told: Vec::new() });
@@ -42,6 +45,13 @@ impl Core {
         joins
     }
 
+    /// Whether a session may see the tickers of everything: they are in one message for all.
+    pub(crate) fn may_see_all(&self, id: u32) -> bool {
+        self.sessions.get(id as usize).is_some_and(|session| {
+            session.grant.has_all() && session.grant.allows_channel(Channel::Ticker).is_ok()
+        })
+    }
+
     /// Takes a session out; false where it is not in.
     pub(crate) fn leave_array(&mut self, id: u32, form: Form) -> bool {
         let Some(array) = self.market.arrays.iter_mut().find(|array| array.form == form) else {
@@ -52,7 +62,7 @@ impl Core {
         before != array.subs.len()
     }
 
-    pub(super) fn leave_arrays(&mut self, id: u32) {
+    pub(crate) fn leave_arrays(&mut self, id: u32) {
         for array in &mut self.market.arrays {
             array.subs.retain(|&session| session != id);
         }

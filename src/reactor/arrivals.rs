@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::{Adopt, Command, Core, Reactor};
+use crate::access::Held;
 use crate::clock;
 use crate::limits;
 use crate::session::end::Reason;
@@ -159,8 +160,9 @@ impl Core {
                 return;
             }
         };
-        let mut session = self.session(stream.clone(), adopt.peer, adopt.dialect);
+        let mut session = self.session(stream.clone(), adopt.peer, adopt.grant, adopt.dialect);
         session.form = adopt.form;
+        session.anonymous_until_ms = adopt.anonymous_ms.map(|ms| self.now.ms + ms);
         let id = self.sessions.insert(session) as u32;
         self.report.accepted += 1;
         if let Some(me) = self.me.upgrade() {
@@ -186,8 +188,14 @@ impl Core {
     }
 
     /// A session at its beginning.
-    pub(super) fn session(&self, stream: Rc<Transport>, peer: Peer, dialect: Dialect) -> Session {
-        let mut session = Session::new(stream, peer, dialect, self.now.ms, self.burst());
+    pub(super) fn session(
+        &self,
+        stream: Rc<Transport>,
+        peer: Peer,
+        grant: Held,
+        dialect: Dialect,
+    ) -> Session {
+        let mut session = Session::new(stream, peer, grant, dialect, self.now.ms, self.burst());
         session.ping_ms = self.now.ms + self.ping_interval_ms(dialect);
         session
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::pace::{Observed, Pace};
 use super::{Adopt, Core};
+use crate::access::Held;
 use crate::bench::FeedSide;
 use crate::clock;
 use crate::limits;
@@ -44,6 +45,8 @@ impl Reactor {
         let adopt = Adopt {
             peer: Peer::Tcp(stream.peer_addr()?),
             stream: stream.into(),
+            grant: Held::everything(),
+            anonymous_ms: None,
             dialect: Dialect::Native,
             form: Form::NATIVE,
             streams: Vec::new(),
@@ -70,7 +73,7 @@ impl Reactor {
         let stream = Rc::new(Detached::from(stream).attach()?);
         let mut core = self.reactor.core.borrow_mut();
         let ids = (0..clients).map(|_| {
-            let session = core.session(stream.clone(), peer, Dialect::Native);
+            let session = core.session(stream.clone(), peer, Held::everything(), Dialect::Native);
             core.sessions.insert(session) as u32
         });
         Ok(ids.collect())

@@ -10,6 +10,7 @@ use tickcast_feeds::Instruments;
 use tokio::sync::oneshot;
 
 use super::wake::Wake;
+use crate::access::{Access, Held};
 use crate::session::Dialect;
 use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report};
@@ -42,6 +43,8 @@ pub(crate) struct Hub {
     /// Changes when the server restarts: sequences of another epoch do not go on.
     pub(crate) epoch: String,
     pub(crate) instruments: Arc<Instruments>,
+    /// Who may see what.
+    pub(crate) access: Arc<Access>,
     /// A feed paces itself on the reactors: they in turn wait for clients that keep reading.
     pub(crate) paced: AtomicBool,
     /// Clients with at least one subscription, on all reactors.
@@ -93,6 +96,10 @@ pub(crate) enum Command {
 pub(crate) struct Adopt {
     pub(crate) stream: Detached,
     pub(crate) peer: Peer,
+    /// What it may see.
+    pub(crate) grant: Held,
+    /// It has not said who it is, and has so many milliseconds to do so.
+    pub(crate) anonymous_ms: Option<u64>,
     pub(crate) dialect: Dialect,
     /// In which form it is told things.
     pub(crate) form: Form,

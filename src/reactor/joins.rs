@@ -35,6 +35,9 @@ impl Core {
         wild: bool,
         begin: Begin,
     ) {
+        if !self.may(id, &key) {
+            return;
+        }
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.subs.insert(key, Sub { terms, wild, waits: false });
         self.report.subscriptions += 1;
@@ -48,6 +51,16 @@ impl Core {
         } else {
             self.join_later(id, Join { key, fresh: true, begin });
         }
+    }
+
+    /// Whether a session may see this. Every subscription of every dialect is asked for here, so that none
+    /// can forget to.
+    pub(crate) fn may(&self, id: u32, key: &Key) -> bool {
+        let entry = self.market.entries.get(key.instrument as usize);
+        let session = self.sessions.get(id as usize);
+        session.zip(entry).is_some_and(|(session, entry)| {
+            session.grant.allows(&entry.info, key.channel, key.depth).is_ok()
+        })
     }
 
     /// Joins a book's stream that begins without a snapshot. At once: its client gets the snapshot by

@@ -54,6 +54,9 @@ impl Core {
             let id = self.tended as u32;
             self.tended = (self.tended + 1) % slots.max(1);
             self.note_rate(id);
+            if !self.see_to_standing(id) {
+                continue;
+            }
             match self.due(id) {
                 Due::Nothing => {}
                 Due::Comment => {

@@ -12,6 +12,7 @@ use tickcast_feeds::{
 use super::cadence::Cadence;
 use super::lanes::Lane;
 use super::{Core, Hub, Link, Settings};
+use crate::access::Held;
 use crate::books::{State, Writer};
 use crate::derive::{Bar, Span, Turn};
 use crate::ring::{self, Producer};
@@ -62,6 +63,7 @@ impl Bench {
         };
         let link = Arc::new(Link::default());
         let hub = Arc::new(Hub {
+            access: crate::access::Access::open(),
             settings,
             epoch: String::new(),
             instruments,
@@ -125,7 +127,8 @@ impl Bench {
         let (stream, address) = listener.accept().unwrap();
         stream.set_nonblocking(true).unwrap();
         let stream = Rc::new(Detached::from(stream).attach().unwrap());
-        let session = self.core.session(stream, Peer::Tcp(address), Dialect::Native);
+        let session =
+            self.core.session(stream, Peer::Tcp(address), Held::everything(), Dialect::Native);
         let id = self.core.sessions.insert(session) as u32;
         let key = key(Channel::Trade, 0);
         self.core.subscribe(id, key, every(lane), false);

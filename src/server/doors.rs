@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use crate::access::Access;
 use crate::config;
 use crate::http::{self, Plane};
 use crate::limits;
@@ -25,10 +26,11 @@ pub(super) struct Doors {
     /// What TLS is spoken with, where it is.
     pub(super) certificates: Option<Arc<Certificates>>,
     self_signed: bool,
+    access: Arc<Access>,
 }
 
 impl Doors {
-    pub(super) fn open(config: &config::Doors) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &config::Doors, access: &Arc<Access>) -> anyhow::Result<Self> {
         let certificates = match &config.certificates[..] {
             [] => None,
             sources => Some(Certificates::load(sources.to_vec()).context("--listen-tls")?),
@@ -53,6 +55,7 @@ impl Doors {
             tls: config.tls.map(|at| tcp("--listen-tls", at, settings)).transpose()?,
             unix: unix.transpose()?,
             certificates,
+            access: access.clone(),
             self_signed: config.certificates.contains(&Source::SelfSigned),
         })
     }
@@ -93,9 +96,8 @@ impl Doors {
             .map(|listener| http::accept(plane.clone(), listener, handshakes.clone()))
             .map(|task| tokio::task::spawn_local(task).abort_handle())
             .collect();
-        if let Some(certificates) = self.certificates {
-            tasks.push(tokio::task::spawn_local(keep_fresh(certificates)).abort_handle());
-        }
+        let fresh = keep_fresh(self.certificates, self.access);
+        tasks.push(tokio::task::spawn_local(fresh).abort_handle());
         Accepting(tasks)
     }
 }
@@ -111,25 +113,26 @@ impl Drop for Accepting {
     }
 }
 
-/// Reads certificates again when their files change, and on SIGHUP.
-async fn keep_fresh(certificates: Arc<Certificates>) {
+/// Reads certificates and who may see what again when their files change, and on SIGHUP.
+async fn keep_fresh(certificates: Option<Arc<Certificates>>, access: Arc<Access>) {
     let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
-    // What would not do is not tried again before it changes once more, or somebody asks.
-    let mut refused = None;
     loop {
         let by_signal = tokio::select! {
             _ = asked.recv() => true,
-            () = tokio::time::sleep(limits::CERTIFICATE_POLL) => false,
+            () = tokio::time::sleep(limits::FILE_POLL) => false,
         };
-        let stamp = certificates.stamp();
-        if !by_signal && (certificates.is_of(&stamp) || refused.as_ref() == Some(&stamp)) {
-            continue;
+        if let Some(certificates) = &certificates {
+            match certificates.reload(by_signal) {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("certificates read again"),
+                Err(error) => tracing::error!(%error, "certificates stay as they are"),
+            }
         }
-        match certificates.reload() {
-            Ok(()) => tracing::info!("certificates read again"),
-            Err(error) => tracing::error!(%error, "certificates stay as they are"),
+        match access.reload(by_signal) {
+            Ok(false) => {}
+            Ok(true) => tracing::info!(target: "audit", "access read again"),
+            Err(error) => tracing::error!(%error, "access stays as it is"),
         }
-        refused = (!certificates.is_of(&stamp)).then_some(stamp);
     }
 }
 

@@ -1,9 +1,12 @@
 //! What a request is answered: a result or an error for each symbol.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::subs::Terms;
 use super::symbols::{Names, Unknown};
+use crate::access::Grant;
 use crate::derive::Span;
 use crate::limits;
 use crate::wire::native::push_int;
@@ -37,14 +40,16 @@ pub(super) fn opening(method: &str, req_id: Option<&str>) -> Vec<u8> {
 
 /// The answer to `subscribe` and `unsubscribe`: a result or an error per symbol.
 pub(super) struct Answer {
+    /// Other symbols are not suggested.
+    grant: Arc<Grant>,
     result: Vec<u8>,
     errors: Vec<u8>,
     pub(super) suggested: usize,
 }
 
 impl Answer {
-    pub(super) fn new() -> Self {
-        Answer { result: Vec::new(), errors: Vec::new(), suggested: 0 }
+    pub(super) fn new(grant: &Arc<Grant>) -> Self {
+        Answer { grant: grant.clone(), result: Vec::new(), errors: Vec::new(), suggested: 0 }
     }
 
     pub(super) fn entry(&mut self, symbol: &str, channel: Channel, depth: Option<u16>) {
@@ -108,6 +113,7 @@ impl Answer {
             self.suggested += 1;
             unknown.near = names.near(symbol);
         }
+        unknown.near.retain(|near| self.grant.has_name(near));
         self.error(symbol, &unknown);
     }
 

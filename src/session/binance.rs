@@ -2,6 +2,7 @@
 
 use super::end::{CLOSE_POLICY, Reason};
 use super::subs::{Key, Terms};
+use super::symbols::Unknown;
 use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
@@ -31,7 +32,7 @@ impl Core {
     /// does.
     pub(crate) fn binance_open(&mut self, id: u32, streams: Vec<String>) {
         self.list_new();
-        let most = self.hub.settings.max_subscriptions;
+        let most = self.max_subscriptions(id);
         for name in streams.into_iter().take(most) {
             // A URL cannot be answered.
             let _ = self.open_stream(id, &name);
@@ -128,10 +129,30 @@ impl Core {
                 Err(NotServed::Malformed) => return Some(Refusal::no_stream(of.to_owned())),
                 Err(NotServed::Missing) => return Some(Refusal::not_served(of.to_owned(), name)),
             }
+            if let Some(denied) = self.denied_stream(id, name) {
+                return Some(Refusal::forbidden(of.to_owned(), name, &denied.message));
+            }
         }
-        let most = self.hub.settings.max_subscriptions;
+        let most = self.max_subscriptions(id);
         let have = self.streams_count(id);
         (have + names.len() > most).then(|| Refusal::too_many_streams(of.to_owned(), most))
+    }
+
+    /// Why a stream may not be opened, where that is so.
+    fn denied_stream(&self, id: u32, name: &str) -> Option<Unknown> {
+        let stream = Stream::parse(name).ok()?;
+        let grant = &self.sessions.get(id as usize)?.grant;
+        let served = Served::of(stream.kind);
+        let denied = match self.wanted(id, &stream)? {
+            Wanted::One(key, _) => {
+                let info = &self.market.entries.get(key.instrument as usize)?.info;
+                grant.allows(info, key.channel, key.depth)
+            }
+            Wanted::Quotes(_) | Wanted::Later => grant.allows_kind(served.channel, served.depth),
+            Wanted::Array(_) => grant.allows_all(served.channel),
+        };
+        let denied = denied.and_then(|()| grant.allows_unsummed(served.channel));
+        denied.err().map(|denied| self.denied(id, &denied))
     }
 
     fn streams_count(&self, id: u32) -> usize {
@@ -140,7 +161,8 @@ impl Core {
 
     /// What serves a stream of this connection.
     fn wanted(&self, id: u32, stream: &Stream<'_>) -> Option<Wanted> {
-        let form = self.sessions.get(id as usize)?.form;
+        let session = self.sessions.get(id as usize)?;
+        let (form, grant) = (session.form, &session.grant);
         let served = Served::of(stream.kind);
         let form = form.with(served.stream | if stream.long { form::LONG } else { 0 });
         Some(match (stream.symbol, stream.kind) {
@@ -149,7 +171,8 @@ impl Core {
             (Some(symbol), _) => match self.market.binance.resolve(symbol) {
                 Some(instrument) => {
                     let Served { channel, depth, .. } = served;
-                    let cadence = Cadence::of_ms(served.period_ms);
+                    let least = grant.period_ms().unwrap_or(0);
+                    let cadence = Cadence::of_ms(served.period_ms.max(least));
                     let terms = Terms { mode: Mode::Auto, cadence, lane: Lane::SERVERS };
                     Wanted::One(Key { channel, instrument, depth, form }, terms)
                 }
@@ -160,6 +183,9 @@ impl Core {
 
     fn open_stream(&mut self, id: u32, name: &str) -> Result<(), NotServed> {
         let stream = Stream::parse(name)?;
+        if self.denied_stream(id, name).is_some() {
+            return Ok(());
+        }
         match self.wanted(id, &stream) {
             Some(Wanted::One(key, _)) if self.is_subscribed(id, &key) => {}
             Some(Wanted::One(key, terms)) => self.subscribe_anew(id, key, terms, false),
@@ -221,7 +247,7 @@ impl Core {
         }
     }
 
-    fn end_sub(&mut self, id: u32, key: &Key) {
+    pub(super) fn end_sub(&mut self, id: u32, key: &Key) {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let Some(sub) = session.subs.remove(key) else { return };
         session.joins.retain(|join| join.key != *key);

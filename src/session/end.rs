@@ -22,11 +22,15 @@ pub enum Reason {
     RequestRate,
     /// The server drained.
     Drain,
+    /// It did not say who it is.
+    Unauthorized,
+    /// Its token expired, or was taken back.
+    Forbidden,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 11] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
@@ -36,6 +40,8 @@ impl Reason {
         Reason::PingTimeout,
         Reason::RequestRate,
         Reason::Drain,
+        Reason::Unauthorized,
+        Reason::Forbidden,
     ];
 
     /// The label in metrics.
@@ -50,12 +56,17 @@ impl Reason {
             Reason::PingTimeout => "ping_timeout",
             Reason::RequestRate => "request_rate",
             Reason::Drain => "drain",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
         }
     }
 }
 
 /// The close code for a slow consumer: from the range for private use (RFC 6455 section 7.4.2).
 pub(crate) const CLOSE_SLOW: u16 = 4008;
+/// No token where one is needed, and one that is over: from the same range.
+pub(crate) const CLOSE_UNKNOWN: u16 = 4001;
+pub(crate) const CLOSE_FORBIDDEN: u16 = 4003;
 /// Policy violation (RFC 6455 section 7.4.1).
 pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// Service restart (IANA's WebSocket close code registry).

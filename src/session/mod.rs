@@ -10,6 +10,7 @@ pub mod cause;
 pub(crate) mod end;
 pub mod guard;
 pub(crate) mod held;
+pub(crate) mod identity;
 pub(crate) mod outbox;
 pub mod reader;
 pub(crate) mod requests;
@@ -26,6 +27,7 @@ use std::rc::Rc;
 
 use tokio::task::AbortHandle;
 
+use crate::access::Held as Granted;
 use crate::limits;
 use crate::reactor::lanes::Lane;
 use crate::session::end::End;
@@ -99,6 +101,12 @@ pub(crate) struct Rest {
     /// Waits for the socket to take bytes again. It holds the socket: it must end with the session.
     pub(crate) waiter: Option<AbortHandle>,
     pub(crate) peer: Peer,
+    /// What it may see.
+    pub(crate) grant: Granted,
+    /// Until when it has to say who it is.
+    pub(crate) anonymous_until_ms: Option<u64>,
+    /// It was told that its grant ends soon.
+    pub(crate) forewarned: bool,
     pub(crate) reader: Reader,
     pub(crate) subs: Subs,
     /// Subscriptions whose snapshot is still to be sent; they are not in their topics yet.
@@ -161,6 +169,7 @@ impl Session {
     pub(crate) fn new(
         stream: Rc<Transport>,
         peer: Peer,
+        grant: Granted,
         dialect: Dialect,
         now_ms: u64,
         tokens: i32,
@@ -169,6 +178,9 @@ impl Session {
             task: None,
             waiter: None,
             peer,
+            grant,
+            anonymous_until_ms: None,
+            forewarned: false,
             reader: Reader::new(),
             subs: Subs::default(),
             joins: VecDeque::new(),

@@ -128,6 +128,7 @@ impl Core {
                     self.list_symbols(id, req_id.as_deref(), venue.as_deref());
                 }
                 Call::Ping { t } => self.pong(id, req_id.as_deref(), t, time_in),
+                Call::Auth { token } => self.authenticate(id, req_id.as_deref(), &token),
             },
         }
     }
@@ -157,7 +158,7 @@ impl Core {
         session.tokens = session.tokens.saturating_sub(cost).max(owed.min(session.tokens));
     }
 
-    fn refuse(&mut self, id: u32, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, id: u32, refusal: &Refusal) {
         self.report.refused += 1;
         let mut answer =
             opening(refusal.method.as_deref().unwrap_or(""), refusal.req_id.as_deref());
@@ -209,8 +210,10 @@ impl Core {
 
     fn list_symbols(&mut self, id: u32, req_id: Option<&str>, venue: Option<&str>) {
         self.list_new();
+        let Some(session) = self.sessions.get(id as usize) else { return };
         let entries = self.market.entries.iter().map(|entry| &entry.info);
         let result: Vec<_> = entries
+            .filter(|info| session.grant.has(info))
             .filter(|info| venue.is_none_or(|venue| venue.eq_ignore_ascii_case(&info.venue)))
             .map(|info| {
                 let mut symbol = json!({"symbol": info.symbol, "venue": info.venue,

@@ -72,6 +72,18 @@ pub(crate) struct Starts {
 }
 
 impl Starts {
+    /// Whoever says where it was is told that it cannot go on from there: its updates are sums.
+    pub(crate) fn summed(mut self) -> Self {
+        let lose = |start: &mut Start| {
+            if matches!(start, Start::After(_)) {
+                *start = Start::Lost(Loss::TooOld);
+            }
+        };
+        self.each.values_mut().for_each(lose);
+        lose(&mut self.others);
+        self
+    }
+
     pub(crate) fn of(&self, instrument: u32) -> Begin {
         let start = self.each.get(&instrument).copied().unwrap_or(self.others);
         Begin { start, history: self.history }

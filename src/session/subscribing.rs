@@ -7,11 +7,12 @@ use super::answer::{Answer, too_many};
 use super::resume::{Begin, Loss, Start, Starts};
 use super::subs::{Key, Terms};
 use super::symbols::{Symbols, Unknown};
+use crate::access::{Denied, Grant};
 use crate::limits;
 use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
-use crate::reactor::market::Wildcard;
+use crate::reactor::market::{Entry, Wildcard};
 use crate::wire::frame;
 use crate::wire::request::{self, Channel, Mode, Seqs, Since, Target};
 
@@ -46,14 +47,16 @@ impl Core {
     ) {
         self.list_new();
         let depth = target.variant();
-        let terms = self.terms(target);
-        let Some(form) = self.sessions.get(id as usize).map(|session| session.form) else {
-            return;
-        };
-        let mut answer = Answer::new();
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let (form, grant) = (session.form, session.grant.shared());
+        let terms = self.terms(target, &grant);
+        let mut answer = Answer::new(&grant);
         let mut starts = Starts { others, history: target.history, ..Starts::default() };
         if let Some(since) = &target.since {
             self.starts_of(since, target, &mut starts, &mut answer);
+        }
+        if grant.max_hz().is_some() {
+            starts = starts.summed();
         }
         let mut asked = Asked {
             have: self.explicit_subscriptions(id),
@@ -105,9 +108,15 @@ impl Core {
         terms: Terms,
         asked: &mut Asked,
     ) -> Result<(String, (&'static str, u64)), Unknown> {
+        let Some(session) = self.sessions.get(id as usize) else {
+            return Err(too_many(0, "subscriptions"));
+        };
+        let info = &self.market.entries[key.instrument as usize].info;
+        let allowed = session.grant.allows(info, key.channel, key.depth);
+        allowed.map_err(|denied| self.denied(id, &denied))?;
         let is_asked = asked.todo.contains(&key);
         if !is_asked && !self.is_subscribed(id, &key) {
-            asked.count(self.hub.settings.max_subscriptions)?;
+            asked.count(self.max_subscriptions(id))?;
         }
         if !is_asked {
             asked.todo.push(key);
@@ -123,22 +132,44 @@ impl Core {
         wildcard: Wildcard,
         asked: &mut Asked,
     ) -> Result<(String, (&'static str, u64)), Unknown> {
+        let Some(session) = self.sessions.get(wildcard.session as usize) else {
+            return Err(too_many(0, "subscriptions"));
+        };
+        let allowed = session.grant.allows_kind(wildcard.channel, wildcard.depth);
+        allowed.map_err(|denied| self.denied(wildcard.session, &denied))?;
+        let most = self.max_subscriptions(wildcard.session);
         let known = asked.wildcards.iter().chain(self.wildcards_of(wildcard.session));
         let is_known = known.into_iter().any(|known| known.same(&wildcard));
         if !is_known {
-            if asked.have < self.hub.settings.max_subscriptions && asked.wild >= limits::WILDCARDS {
+            if asked.have < most && asked.wild >= limits::WILDCARDS {
                 return Err(too_many(limits::WILDCARDS, "wildcards"));
             }
-            asked.count(self.hub.settings.max_subscriptions)?;
+            asked.count(most)?;
             asked.wild += 1;
         }
         let entries = self.market.entries.iter();
-        let matched = entries.filter(|entry| wildcard.matches(&entry.info)).count();
+        let may = |entry: &&Entry| session.grant.has(&entry.info);
+        let matched = entries.filter(may).filter(|entry| wildcard.matches(&entry.info)).count();
         let pattern = wildcard.pattern();
         if !asked.wildcards.contains(&wildcard) {
             asked.wildcards.push(wildcard);
         }
         Ok((pattern, ("matched", matched as u64)))
+    }
+
+    /// A subscription that is refused, for the client and for the log.
+    pub(super) fn denied(&self, id: u32, denied: &Denied) -> Unknown {
+        if let Some(session) = self.sessions.get(id as usize) {
+            tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, %denied, "refused");
+        }
+        Unknown { code: "forbidden", message: denied.to_string(), near: Vec::new() }
+    }
+
+    /// Subscriptions that a client may have.
+    pub(super) fn max_subscriptions(&self, id: u32) -> usize {
+        let servers = self.hub.settings.max_subscriptions;
+        let session = self.sessions.get(id as usize);
+        session.map_or(servers, |session| session.grant.max_subscriptions(servers))
     }
 
     /// Where a client's subscriptions begin that says where it was.
@@ -268,7 +299,7 @@ impl Core {
     }
 
     /// On which terms a subscription is served that asks for this.
-    fn terms(&self, target: &Target) -> Terms {
+    fn terms(&self, target: &Target, grant: &Grant) -> Terms {
         let unsaid = if self.hub.settings.conflate { Mode::Auto } else { Mode::All };
         let mode = target.mode.unwrap_or(unsaid);
         let cadence = match (mode, target.period_ms) {
@@ -279,6 +310,13 @@ impl Core {
                 Cadence::of_ms(limits::TRADES_SUMMED_MS)
             }
             (_, None) => Cadence::EVERY,
+        };
+        let (mode, cadence) = match grant.period_ms() {
+            Some(least) if cadence.period_ms() < least => match mode {
+                Mode::Batch => (mode, Cadence::gathered_ms(least)),
+                _ => (Mode::Conflate, Cadence::of_ms(least)),
+            },
+            _ => (mode, cadence),
         };
         Terms { mode, cadence, lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of) }
     }
@@ -302,7 +340,8 @@ impl Core {
     }
 
     pub(super) fn unsubscribe_from(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
-        let mut answer = Answer::new();
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let mut answer = Answer::new(&session.grant.shared());
         let mut any_gone = false;
         for name in &target.symbols {
             let resolved = match self.market.symbols.resolve(name) {

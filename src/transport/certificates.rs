@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -65,6 +65,8 @@ pub(crate) struct Certificates {
     sources: Vec<Source>,
     provider: Arc<CryptoProvider>,
     chosen: RwLock<Arc<Chosen>>,
+    /// What would not do is not tried again before it changes once more, or somebody asks.
+    seen: Mutex<Stamp>,
     /// Times that the files were read again, and times that they would not do.
     pub(crate) reloads: AtomicU64,
     pub(crate) reloads_failed: AtomicU64,
@@ -87,7 +89,7 @@ struct Chosen {
 }
 
 /// Tells whether files have changed: when each was modified, and how long it is.
-pub(crate) type Stamp = Vec<Option<(SystemTime, u64)>>;
+type Stamp = Vec<Option<(SystemTime, u64)>>;
 
 impl Certificates {
     /// Reads them all.
@@ -98,6 +100,7 @@ impl Certificates {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chosen = Arc::new(read(&sources, &provider)?);
         Ok(Arc::new(Certificates {
+            seen: Mutex::new(chosen.stamp.clone()),
             sources,
             provider,
             chosen: RwLock::new(chosen),
@@ -106,32 +109,27 @@ impl Certificates {
         }))
     }
 
-    /// Reads them again, for handshakes from now on. Where that fails, those in use stay.
+    /// Reads them again where a file has changed, or in any case, for handshakes from now on; whether that
+    /// was so. Where it fails, those in use stay.
     ///
     /// # Errors
     /// The first that will not do.
-    pub(crate) fn reload(&self) -> Result<(), CertificateError> {
+    pub(crate) fn reload(&self, always: bool) -> Result<bool, CertificateError> {
+        let stamp = stamp(&self.sources);
+        if std::mem::replace(&mut *self.seen.lock(), stamp.clone()) == stamp && !always {
+            return Ok(false);
+        }
         match read(&self.sources, &self.provider) {
             Ok(chosen) => {
                 *self.chosen.write() = Arc::new(chosen);
                 self.reloads.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.reloads_failed.fetch_add(1, Ordering::Relaxed);
                 Err(error)
             }
         }
-    }
-
-    /// What the files are now.
-    pub(crate) fn stamp(&self) -> Stamp {
-        stamp(&self.sources)
-    }
-
-    /// Whether those in use are from files of this stamp.
-    pub(crate) fn is_of(&self, stamp: &Stamp) -> bool {
-        self.chosen.read().stamp == *stamp
     }
 
     /// The settings of TLS that go with them: 1.3 and 1.2, with ring's suites, all of which have forward

@@ -25,6 +25,16 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// All of them.
+    pub const ALL: [Channel; 6] = [
+        Channel::Trade,
+        Channel::Quote,
+        Channel::Book,
+        Channel::Status,
+        Channel::Bar,
+        Channel::Ticker,
+    ];
+
     const NAMES: [(&'static str, Channel); 6] = [
         ("trade", Channel::Trade),
         ("quote", Channel::Quote),
@@ -37,6 +47,11 @@ impl Channel {
     /// The name on the wire.
     pub const fn as_str(self) -> &'static str {
         Self::NAMES[self as usize].0
+    }
+
+    /// The channel of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == name)
     }
 
     /// For channels that are derived from trades, what they span; `variant` as in [`Target`].
@@ -157,6 +172,21 @@ pub enum Call {
         /// Echoed.
         t: Option<i64>,
     },
+    /// Who the client is.
+    Auth {
+        /// What it has.
+        token: Secret,
+    },
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
 }
 
 impl Call {
@@ -168,6 +198,7 @@ impl Call {
             Call::ListSubscriptions => "list_subscriptions",
             Call::ListSymbols { .. } => "list_symbols",
             Call::Ping { .. } => "ping",
+            Call::Auth { .. } => "auth",
         }
     }
 }
@@ -187,8 +218,8 @@ pub struct Refusal {
 
 type Error = (&'static str, String);
 
-const METHODS: [&str; 5] =
-    ["subscribe", "unsubscribe", "list_subscriptions", "list_symbols", "ping"];
+const METHODS: [&str; 6] =
+    ["subscribe", "unsubscribe", "list_subscriptions", "list_symbols", "ping", "auth"];
 
 /// Reads one request.
 ///
@@ -271,6 +302,15 @@ fn call(method: &str, mut params: Map<String, Value>) -> Result<Call, Error> {
             no_more("params", &params, &["t"])?;
             Call::Ping { t }
         }
+        "auth" => {
+            let token = match params.remove("token") {
+                Some(Value::String(token)) => Secret(token),
+                // What was given may be a token all the same.
+                _ => return Err(("bad_value", "expected `token`, a string".to_owned())),
+            };
+            no_more("params", &params, &["token"])?;
+            Call::Auth { token }
+        }
         other => {
             let message =
                 format!("unknown method `{}`, expected one of {}", cut(other), METHODS.join(", "));
@@ -286,14 +326,10 @@ fn call(method: &str, mut params: Map<String, Value>) -> Result<Call, Error> {
 /// One of the codes of docs/PROTOCOL.md, and what is wrong.
 pub(crate) fn target(mut params: Map<String, Value>) -> Result<Target, Error> {
     let channel = match params.remove("channel") {
-        Some(Value::String(name)) => Channel::NAMES
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|&(_, channel)| channel)
-            .ok_or_else(|| {
-                let expected = "one of trade, quote, book, status, bar, ticker";
-                bad_value("channel", &Value::from(name), expected)
-            })?,
+        Some(Value::String(name)) => Channel::parse(&name).ok_or_else(|| {
+            let expected = "one of trade, quote, book, status, bar, ticker";
+            bad_value("channel", &Value::from(name), expected)
+        })?,
         Some(other) => return Err(bad_value("channel", &other, "a string")),
         None => return Err(("missing_field", "missing field `channel`".to_owned())),
     };

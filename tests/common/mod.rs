@@ -212,6 +212,11 @@ impl<S: Read + Write> Client<S> {
         Self::answered(stream)
     }
 
+    /// A connection that is upgraded, and of which nothing was read since.
+    pub fn upgraded(stream: S) -> Self {
+        Client { stream, buffer: Vec::new() }
+    }
+
     /// Reads the answer to an upgrade that was sent with the key of RFC 6455 section 1.3.
     pub fn answered(stream: S) -> Self {
         let mut client = Client { stream, buffer: Vec::new() };

@@ -10,21 +10,30 @@ use tickcast_feeds::Instrument;
 use super::encode::{self, Object};
 use super::query::{Query, decode};
 use super::{Error, JSON, market};
+use crate::access::Grant;
 use crate::books::Depth;
 use crate::clock;
 use crate::derive::Span;
 use crate::http::{Body, Plane, typed};
 use crate::limits;
-use crate::wire::request::cut;
+use crate::wire::request::{Channel, cut};
 
-/// The instrument that a path names.
-fn of_path(plane: &Plane, symbol: &str) -> Result<Arc<Instrument>, Error> {
+/// The instrument that a path names, of which this is granted; `depth` is 0 for all levels.
+fn of_path(
+    plane: &Plane,
+    symbol: &str,
+    grant: &Grant,
+    channel: Channel,
+    depth: u16,
+) -> Result<Arc<Instrument>, Error> {
     if symbol.is_empty() {
         let message =
             "missing symbol, expected one such as /binance:BTC-USDT at the end of the path";
         return Err(Error::bad("missing_field", message.to_owned()));
     }
-    plane.rest.names.resolve(&decode(symbol)?, true)
+    let info = plane.rest.names.resolve(&decode(symbol)?, true, grant)?;
+    grant.allows(&info, channel, depth).map_err(|denied| Error::denied(&denied))?;
+    Ok(info)
 }
 
 /// An answer of one object, which begins with the server's epoch.
@@ -55,14 +64,18 @@ fn depth(query: &mut Query, default: u64, full: bool) -> Result<Depth, Error> {
     })
 }
 
-pub(super) fn list(plane: &Rc<Plane>, mut query: Query) -> Result<Response<Body>, Error> {
+pub(super) fn list(
+    plane: &Rc<Plane>,
+    mut query: Query,
+    grant: &Grant,
+) -> Result<Response<Body>, Error> {
     let venue = query.take("venue");
     query.finish(&["venue"])?;
     let names = &plane.rest.names;
     let venue = venue.map(|venue| names.venue(&venue)).transpose()?;
     let (mut at, end) = (0, names.len());
     let (mut begun, mut first) = (false, true);
-    let plane = plane.clone();
+    let (plane, patterns) = (plane.clone(), grant.patterns());
     let next = move || {
         let mut out = Vec::new();
         if !std::mem::replace(&mut begun, true) {
@@ -72,7 +85,8 @@ pub(super) fn list(plane: &Rc<Plane>, mut query: Query) -> Result<Response<Body>
         }
         let count = limits::REST_SYMBOLS_PER_PART.min(end - at);
         for info in plane.rest.names.range(at, count) {
-            if venue.as_ref().is_none_or(|venue| *venue == info.venue) {
+            let granted = patterns.iter().any(|pattern| pattern.matches(&info.symbol));
+            if granted && venue.as_ref().is_none_or(|venue| *venue == info.venue) {
                 if !std::mem::take(&mut first) {
                     out.push(b',');
                 }
@@ -98,7 +112,11 @@ fn streamed(next: impl FnMut() -> Option<Bytes> + 'static) -> Response<Body> {
     response
 }
 
-pub(super) fn snapshot(plane: &Rc<Plane>, mut query: Query) -> Result<Response<Body>, Error> {
+pub(super) fn snapshot(
+    plane: &Rc<Plane>,
+    mut query: Query,
+    grant: &Grant,
+) -> Result<Response<Body>, Error> {
     let symbols = query.take("symbols").unwrap_or_default();
     let depth = depth(&mut query, limits::REST_SNAPSHOT_DEPTH, false)?;
     query.finish(&["symbols", "depth"])?;
@@ -115,7 +133,8 @@ pub(super) fn snapshot(plane: &Rc<Plane>, mut query: Query) -> Result<Response<B
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for name in names {
         // A hundred typos in one request get a few suggestions.
-        match plane.rest.names.resolve(name, errors.len() < limits::SUGGESTIONS_PER_REQUEST) {
+        let suggest = errors.len() < limits::SUGGESTIONS_PER_REQUEST;
+        match plane.rest.names.resolve(name, suggest, grant) {
             Ok(info) => found.push(info),
             Err(error) => errors.push((name.to_owned(), error)),
         }
@@ -123,7 +142,9 @@ pub(super) fn snapshot(plane: &Rc<Plane>, mut query: Query) -> Result<Response<B
     if found.is_empty() {
         return Err(errors.swap_remove(0).1);
     }
-    Ok(streamed(snapshots(plane.clone(), found, errors, depth)))
+    let levels = depth.asked();
+    let shown = Channel::ALL.map(|channel| grant.allows_kind(channel, levels).is_ok());
+    Ok(streamed(snapshots(plane.clone(), found, errors, depth, shown)))
 }
 
 /// The parts of an answer with the newest of several symbols: each is taken when its part is due.
@@ -132,6 +153,7 @@ fn snapshots(
     found: Vec<Arc<Instrument>>,
     errors: Vec<(String, Error)>,
     depth: Depth,
+    shown: [bool; Channel::ALL.len()],
 ) -> impl FnMut() -> Option<Bytes> + 'static {
     let mut found = found.into_iter().enumerate();
     let mut errors = Some(errors);
@@ -149,7 +171,7 @@ fn snapshots(
             view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);
             let mut object = Object::open(&mut out);
             object.text("symbol", &info.symbol);
-            view.all(&mut object, depth);
+            view.all(&mut object, depth, |channel| shown[channel as usize]);
             object.close();
             if out.len() >= limits::REST_PART_BYTES {
                 return Some(Bytes::from(out));
@@ -175,10 +197,11 @@ pub(super) fn book(
     plane: &Rc<Plane>,
     symbol: &str,
     mut query: Query,
+    grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     let depth = depth(&mut query, limits::REST_BOOK_DEPTH, true)?;
     query.finish(&["depth"])?;
-    let info = of_path(plane, symbol)?;
+    let info = of_path(plane, symbol, grant, Channel::Book, depth.asked())?;
     let rest = &plane.rest;
     let mut view = rest.view.borrow_mut();
     view.take(&mut rest.reader.borrow_mut(), info.id, depth);
@@ -245,12 +268,13 @@ pub(super) fn trades(
     plane: &Rc<Plane>,
     symbol: &str,
     mut query: Query,
+    grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     let limit = limit(&mut query)?;
     let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
     query.finish(&["limit", "before"])?;
     with_history(plane)?;
-    let info = of_path(plane, symbol)?;
+    let info = of_path(plane, symbol, grant, Channel::Trade, 0)?;
     let (ticks, mut prev) =
         market::trades(&mut plane.rest.reader.borrow_mut(), info.id, before, limit);
     let body = object(plane, |object| {
@@ -268,6 +292,7 @@ pub(super) fn bars(
     plane: &Rc<Plane>,
     symbol: &str,
     mut query: Query,
+    grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     let span = match query.take("interval") {
         None => Span::Minute,
@@ -280,7 +305,7 @@ pub(super) fn bars(
     let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
     query.finish(&["interval", "limit", "before"])?;
     with_history(plane)?;
-    let info = of_path(plane, symbol)?;
+    let info = of_path(plane, symbol, grant, Channel::Bar, 0)?;
     let before_s = before.map(|micros| micros.div_ceil(1_000_000));
     let reader = &mut plane.rest.reader.borrow_mut();
     let (bars, open) = market::bars(reader, info.id, span, before_s, limit);
@@ -305,9 +330,10 @@ pub(super) fn ticker(
     plane: &Rc<Plane>,
     symbol: &str,
     query: Query,
+    grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     query.finish(&[])?;
-    let info = of_path(plane, symbol)?;
+    let info = of_path(plane, symbol, grant, Channel::Ticker, 0)?;
     let mut view = plane.rest.view.borrow_mut();
     let depth = Depth::top(1).map_err(|error| Error::bad("bad_value", error.to_string()))?;
     view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);

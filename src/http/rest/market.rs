@@ -10,6 +10,7 @@ use crate::clock;
 use crate::derive::{Bar, Span};
 use crate::limits;
 use crate::wire::native::push_int;
+use crate::wire::request::Channel;
 
 /// The newest of one instrument, all of one moment.
 #[derive(Debug)]
@@ -151,29 +152,34 @@ impl View {
     }
 
     /// Adds a field for each channel of which something is known.
-    pub(crate) fn all(&self, object: &mut Object<'_>, depth: Depth) {
+    pub(crate) fn all(
+        &self,
+        object: &mut Object<'_>,
+        depth: Depth,
+        shown: impl Fn(Channel) -> bool,
+    ) {
         let age_ms = match self.feed_since_ns {
             0 => 0,
             since => clock::real_ns().saturating_sub(since) / 1_000_000,
         };
         let mut status = Object::open(object.field("status"));
         status.text("state", self.feed.as_str()).int("age_ms", age_ms).close();
-        if let Some(tick) = &self.quote {
+        if let Some(tick) = self.quote.as_ref().filter(|_| shown(Channel::Quote)) {
             let mut quote = Object::open(object.field("quote"));
             encode::quote(&mut quote, tick);
             quote.close();
         }
-        if let Some(tick) = &self.trade {
+        if let Some(tick) = self.trade.as_ref().filter(|_| shown(Channel::Trade)) {
             let mut trade = Object::open(object.field("trade"));
             encode::trade(&mut trade, tick, None);
             trade.close();
         }
-        if self.has_book {
+        if self.has_book && shown(Channel::Book) {
             let mut book = Object::open(object.field("book"));
             self.book(&mut book, depth);
             book.close();
         }
-        if self.ticker.is_some() {
+        if self.ticker.is_some() && shown(Channel::Ticker) {
             let mut ticker = Object::open(object.field("ticker"));
             self.ticker(&mut ticker);
             ticker.close();

@@ -20,6 +20,7 @@ use tickcast_feeds::FeedState;
 
 use super::origins::Origins;
 use super::{Body, Plane, typed};
+use crate::access::{Denied, Grant};
 use crate::books::Reader;
 use crate::wire::request::cut;
 use encode::Object;
@@ -75,6 +76,11 @@ pub(crate) struct Error {
 impl Error {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: String) -> Self {
         Error { status, code, message, near: Vec::new(), state: None }
+    }
+
+    /// What is not granted to the one who asks.
+    pub(crate) fn denied(denied: &Denied) -> Self {
+        Error::new(StatusCode::FORBIDDEN, "forbidden", denied.to_string())
     }
 
     pub(crate) fn bad(code: &'static str, message: String) -> Self {
@@ -157,6 +163,7 @@ pub(super) async fn answer<B>(
     plane: &Rc<Plane>,
     request: &Request<B>,
     route: Route<'_>,
+    grant: &Grant,
 ) -> Response<Body> {
     // A client that sends many requests at once waits for those of others in between.
     tokio::task::yield_now().await;
@@ -166,7 +173,7 @@ pub(super) async fn answer<B>(
         Method::GET | Method::HEAD => {
             let query = Query::parse(request.uri().query());
             match query {
-                Ok(query) => carry_out(plane, route, query).await,
+                Ok(query) => carry_out(plane, route, query, grant).await,
                 Err(error) => Err(error),
             }
             .unwrap_or_else(Error::into_response)
@@ -194,15 +201,16 @@ async fn carry_out(
     plane: &Rc<Plane>,
     route: Route<'_>,
     query: Query,
+    grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     plane.rest.names.catch_up(&plane.hub.instruments).await;
     match route {
-        Route::Symbols => answers::list(plane, query),
-        Route::Snapshot => answers::snapshot(plane, query),
-        Route::Book(symbol) => answers::book(plane, symbol, query),
-        Route::Trades(symbol) => answers::trades(plane, symbol, query),
-        Route::Bars(symbol) => answers::bars(plane, symbol, query),
-        Route::Ticker(symbol) => answers::ticker(plane, symbol, query),
+        Route::Symbols => answers::list(plane, query, grant),
+        Route::Snapshot => answers::snapshot(plane, query, grant),
+        Route::Book(symbol) => answers::book(plane, symbol, query, grant),
+        Route::Trades(symbol) => answers::trades(plane, symbol, query, grant),
+        Route::Bars(symbol) => answers::bars(plane, symbol, query, grant),
+        Route::Ticker(symbol) => answers::ticker(plane, symbol, query, grant),
         Route::OpenApi => query.finish(&[]).map(|()| typed(StatusCode::OK, JSON, OPENAPI)),
         Route::AsyncApi => query.finish(&[]).map(|()| typed(StatusCode::OK, JSON, ASYNCAPI)),
     }

@@ -7,9 +7,10 @@ use hyper::StatusCode;
 use tickcast_feeds::{Instrument, Instruments};
 
 use super::Error;
+use crate::access::Grant;
 use crate::limits;
 use crate::session::symbols::{Names, Symbols};
-use crate::wire::request::cut;
+use crate::wire::request::{Channel, cut};
 
 /// Symbols that are taken over before others get a turn.
 const LISTED_PER_TURN: usize = 1_000;
@@ -85,14 +86,19 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::resolve`].
-    pub(crate) fn matching(&self, name: &str) -> Result<Vec<Arc<Instrument>>, Error> {
+    pub(crate) fn matching(
+        &self,
+        name: &str,
+        grant: &Grant,
+    ) -> Result<Vec<Arc<Instrument>>, Error> {
         let venue = match self.0.borrow().names.resolve(name) {
             Ok(Symbols::All(venue)) => venue,
-            _ => return self.resolve(name, true).map(|one| vec![one]),
+            _ => return self.resolve(name, true, grant).map(|one| vec![one]),
         };
         let inner = self.0.borrow();
         let matched = |info: &&Arc<Instrument>| venue.as_ref().is_none_or(|v| *v == info.venue);
-        Ok(inner.all.iter().filter(matched).cloned().collect())
+        let granted = |info: &&Arc<Instrument>| grant.has(info);
+        Ok(inner.all.iter().filter(matched).filter(granted).cloned().collect())
     }
 
     /// The instrument that is meant. `suggest`: whether to search for what may have been meant
@@ -100,10 +106,20 @@ impl Directory {
     ///
     /// # Errors
     /// None has that name, several have, or it is a wildcard.
-    pub(crate) fn resolve(&self, name: &str, suggest: bool) -> Result<Arc<Instrument>, Error> {
+    pub(crate) fn resolve(
+        &self,
+        name: &str,
+        suggest: bool,
+        grant: &Grant,
+    ) -> Result<Arc<Instrument>, Error> {
         let inner = self.0.borrow();
         let unknown = match inner.names.resolve(name) {
-            Ok(Symbols::One(id)) => return Ok(inner.all[id as usize].clone()),
+            Ok(Symbols::One(id)) => {
+                let info = &inner.all[id as usize];
+                // What state it is in goes with everything that is granted.
+                grant.allows(info, Channel::Status, 0).map_err(|denied| Error::denied(&denied))?;
+                return Ok(info.clone());
+            }
             Ok(Symbols::All(_)) => {
                 let message = format!("{} is for subscriptions, expected a symbol", cut(name));
                 return Err(Error::bad("bad_value", message));
@@ -121,6 +137,7 @@ impl Directory {
             error.near = inner.names.near(name);
             error.near.retain(|near| !near.ends_with('*'));
         }
+        error.near.retain(|near| grant.has_name(near));
         Err(error)
     }
 }
@@ -164,16 +181,25 @@ mod tests {
             directory.range(2_499, 2).iter().map(|info| info.symbol.clone()).collect();
         assert_eq!(symbols, ["binance:B2499-USD", "kraken:B0-USD"]);
         assert!(directory.range(5_000, 2).is_empty());
-        let found = directory.resolve("KRAKEN:b7/usd", true).unwrap();
+        let found = directory.resolve("KRAKEN:b7/usd", true, &Grant::everything()).unwrap();
         assert_eq!(found.symbol, "kraken:B7-USD");
-        let two = directory.resolve("B7-USD", true).unwrap_err();
+        let two = directory.resolve("B7-USD", true, &Grant::everything()).unwrap_err();
         assert_eq!((two.status, two.code), (StatusCode::BAD_REQUEST, "ambiguous_symbol"));
         assert_eq!(two.near.len(), 2);
-        let none = directory.resolve("kraken:B7-UDS", true).unwrap_err();
+        let none = directory.resolve("kraken:B7-UDS", true, &Grant::everything()).unwrap_err();
         assert_eq!((none.status, none.code), (StatusCode::NOT_FOUND, "unknown_symbol"));
         assert!(!none.near.is_empty());
-        assert!(directory.resolve("kraken:B7-UDS", false).unwrap_err().near.is_empty());
-        assert_eq!(directory.resolve("kraken:*", true).unwrap_err().code, "bad_value");
+        assert!(
+            directory
+                .resolve("kraken:B7-UDS", false, &Grant::everything())
+                .unwrap_err()
+                .near
+                .is_empty()
+        );
+        assert_eq!(
+            directory.resolve("kraken:*", true, &Grant::everything()).unwrap_err().code,
+            "bad_value"
+        );
     }
 
     #[test]

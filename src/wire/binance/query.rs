@@ -111,6 +111,17 @@ impl Fault {
         Fault { status: 400, code, message: message.into() }
     }
 
+    /// No token, or none that is known: Binance's words for it.
+    pub fn unauthorized() -> Self {
+        let fault = Self::new(-2015, "Invalid API-key, IP, or permissions for action.");
+        Fault { status: 401, ..fault }
+    }
+
+    /// Something that the one who asks may not see.
+    pub fn forbidden(why: &dyn std::fmt::Display) -> Self {
+        Fault { status: 403, ..Self::new(-2015, why.to_string()) }
+    }
+
     /// No instrument of that name.
     pub fn symbol() -> Self {
         Self::new(-1121, "Invalid symbol.")

@@ -165,6 +165,11 @@ impl Refusal {
         invalid(Some(id), &format!("stream {} is not served", cut(stream)))
     }
 
+    /// A stream that its client may not have.
+    pub fn forbidden(id: String, stream: &str, why: &str) -> Self {
+        invalid(Some(id), &format!("stream {} is not granted: {why}", cut(stream)))
+    }
+
     /// More streams than a connection may have.
     pub fn too_many_streams(id: String, most: usize) -> Self {
         invalid(Some(id), &format!("too many streams, at most {most} per connection"))

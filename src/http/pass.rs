@@ -1,0 +1,126 @@
+//! Who is asking, and whether what is asked is theirs to ask: what [`access`](crate::access) says, for each
+//! path.
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::rest::Error;
+use super::{Body, Plane, exchange, typed};
+use crate::access::{Held, Refused};
+use crate::clock;
+use crate::transport::Peer;
+
+/// What a request may see.
+pub(super) struct Pass {
+    pub(super) grant: Held,
+    /// It has yet to say who it is, and has so many milliseconds to do so.
+    pub(super) anonymous_ms: Option<u64>,
+}
+
+/// What a path is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Of no market and no client: the page, health, descriptions, and what has a token of its own.
+    Open,
+    /// Of the server: who is connected, and what it does.
+    Operators,
+    /// A WebSocket whose client may say later who it is.
+    Native,
+    /// Binance's.
+    Exchange,
+    Market,
+}
+
+fn kind(path: &str) -> Kind {
+    match path {
+        "/v1/ws" => Kind::Native,
+        "/metrics" | "/v1/stats" | "/v1/feeds" | "/v1/connections" => Kind::Operators,
+        "/v1/openapi.json" | "/v1/asyncapi.json" | "/v1/publish" => Kind::Open,
+        _ if path.starts_with("/api/") => Kind::Exchange,
+        // Whatever may come to be there is not open by being forgotten here.
+        _ if path.starts_with("/v1/") || path.starts_with("/ws") || path.starts_with("/stream") => {
+            Kind::Market
+        }
+        _ => Kind::Open,
+    }
+}
+
+/// Looks at who is asking.
+///
+/// # Errors
+/// The answer to who may not ask that.
+pub(super) fn pass<B>(
+    plane: &Plane,
+    request: &Request<B>,
+    peer: Peer,
+) -> Result<Pass, Box<Response<Body>>> {
+    let access = &plane.hub.access;
+    let kind = kind(request.uri().path());
+    // A browser's question beforehand comes without a token.
+    if kind == Kind::Open || *request.method() == Method::OPTIONS {
+        return Ok(Pass { grant: Held::nothing(), anonymous_ms: None });
+    }
+    let now_ms = clock::real_ns() / 1_000_000;
+    let refused = match access.of_request(request.headers(), now_ms) {
+        Ok(grant) if kind == Kind::Operators && !grant.is_operator() => {
+            audit(access.is_kept(), peer, "not an operator");
+            let message = format!("{} is not an operator, who alone may see this", grant.name);
+            return Err(Error::new(StatusCode::FORBIDDEN, "forbidden", message)
+                .into_response()
+                .into());
+        }
+        Ok(grant) => return Ok(Pass { grant, anonymous_ms: None }),
+        Err(Refused::NoToken) if kind == Kind::Native => {
+            let ms = plane.handshake_timeout.as_millis() as u64;
+            return Ok(Pass { grant: Held::nothing(), anonymous_ms: Some(ms) });
+        }
+        Err(refused) => refused,
+    };
+    audit(access.is_kept(), peer, &refused.to_string());
+    Err(Box::new(match kind {
+        Kind::Exchange => typed(StatusCode::UNAUTHORIZED, exchange::JSON, exchange::unauthorized()),
+        _ => unauthorized(refused),
+    }))
+}
+
+fn audit(is_kept: bool, peer: Peer, why: &str) {
+    if is_kept {
+        tracing::info!(target: "audit", %peer, why, "refused");
+    }
+}
+
+fn unauthorized(refused: Refused) -> Response<Body> {
+    let error = Error::new(StatusCode::UNAUTHORIZED, "unauthorized", refused.to_string());
+    let mut response = error.into_response();
+    let challenge = HeaderValue::from_static("Bearer realm=\"tickcast\"");
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_of_a_kind() {
+        for path in ["/", "/main.js", "/healthz", "/readyz", "/v1/openapi.json", "/v1/publish"] {
+            assert_eq!(kind(path), Kind::Open, "{path}");
+        }
+        for path in [
+            "/v1/symbols",
+            "/v1/book/x",
+            "/v1/sse",
+            "/v1/poll",
+            "/v1/echo",
+            "/v1/anything",
+            "/ws",
+            "/ws/btcusdt@trade",
+            "/stream",
+        ] {
+            assert_eq!(kind(path), Kind::Market, "{path}");
+        }
+        assert_eq!(kind("/api/v3/depth"), Kind::Exchange);
+        assert_eq!(kind("/v1/ws"), Kind::Native);
+        assert_eq!(kind("/metrics"), Kind::Operators);
+    }
+}

@@ -1,0 +1,140 @@
+//! Who a client is, and what becomes of it when that changes while it is connected.
+
+use serde_json::json;
+
+use super::answer::opening;
+use super::end::{CLOSE_FORBIDDEN, CLOSE_UNKNOWN, Reason};
+use super::subs::Key;
+use crate::access::Refused;
+use crate::limits;
+use crate::reactor::Core;
+use crate::wire::frame;
+use crate::wire::request::{Refusal, Secret};
+
+/// What becomes of a client by the clock.
+pub(crate) enum Standing {
+    Fine,
+    /// It is to be told that its grant ends.
+    EndsSoon(u64),
+    /// It has not said who it is.
+    Unknown,
+    Expired,
+    Revoked,
+}
+
+impl Core {
+    /// How a session stands with what it was granted.
+    pub(crate) fn standing(&self, id: u32) -> Standing {
+        let Some(session) = self.sessions.get(id as usize) else { return Standing::Fine };
+        if session.is_ending() {
+            return Standing::Fine;
+        }
+        if session.anonymous_until_ms.is_some_and(|until| self.now.ms >= until) {
+            return Standing::Unknown;
+        }
+        let now_ms = self.now.ns / 1_000_000;
+        if session.grant.is_over(now_ms) {
+            let revoked = session.grant.is_revoked();
+            return if revoked { Standing::Revoked } else { Standing::Expired };
+        }
+        let soon_ms = limits::GRANT_WARNING.as_millis() as u64;
+        match session.grant.expires_ms() {
+            Some(at) if !session.forewarned && at <= now_ms + soon_ms => Standing::EndsSoon(at),
+            _ => Standing::Fine,
+        }
+    }
+
+    /// Does what follows from that; false where the session ends.
+    pub(crate) fn see_to_standing(&mut self, id: u32) -> bool {
+        let (reason, code, text) = match self.standing(id) {
+            Standing::Fine => return true,
+            Standing::EndsSoon(at_ms) => {
+                self.forewarn(id, at_ms);
+                return true;
+            }
+            Standing::Unknown => (Reason::Unauthorized, CLOSE_UNKNOWN, "no token in time"),
+            Standing::Expired => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token has expired"),
+            Standing::Revoked => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token was changed"),
+        };
+        if let Some(session) = self.sessions.get(id as usize) {
+            tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, text, "closed");
+        }
+        self.close(id, reason, Some(code), text);
+        false
+    }
+
+    fn forewarn(&mut self, id: u32, at_ms: u64) {
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        session.forewarned = true;
+        if !session.dialect.is_native() {
+            return;
+        }
+        let form = session.form;
+        let message = json!({"channel": "status", "type": "token", "expires": at_ms * 1_000});
+        let message = message.to_string().into_bytes();
+        self.push_own(id, |out| form.frame(&message, out));
+    }
+
+    /// Carries out an `auth`: the client is another from here on.
+    pub(super) fn authenticate(&mut self, id: u32, req_id: Option<&str>, token: &Secret) {
+        let now_ms = self.now.ns / 1_000_000;
+        let granted = match self.hub.access.of_token(Some(token.0.as_bytes()), now_ms) {
+            Ok(granted) => granted,
+            Err(refused) => return self.unauthenticated(id, req_id, refused),
+        };
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        tracing::info!(target: "audit", peer = %session.peer, who = granted.name, "granted");
+        let mut result = json!({"name": granted.name, "symbols": granted.symbols(),
+            "channels": granted.channels()});
+        if let Some(at_ms) = granted.expires_ms() {
+            result["expires"] = json!(at_ms * 1_000);
+        }
+        session.grant = granted;
+        session.anonymous_until_ms = None;
+        session.forewarned = false;
+        self.drop_forbidden(id);
+        let mut answer = opening("auth", req_id);
+        answer.extend_from_slice(format!(",\"success\":true,\"result\":{result}}}").as_bytes());
+        self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    fn unauthenticated(&mut self, id: u32, req_id: Option<&str>, refused: Refused) {
+        if let Some(session) = self.sessions.get(id as usize) {
+            tracing::info!(target: "audit", peer = %session.peer, %refused, "refused");
+        }
+        // Guessing costs as many requests as this.
+        self.charge(id, limits::REQUESTS_PER_GUESS);
+        let refusal = Refusal {
+            method: Some("auth".to_owned()),
+            req_id: req_id.map(str::to_owned),
+            code: "unauthorized",
+            message: refused.to_string(),
+        };
+        self.refuse(id, &refusal);
+    }
+
+    /// Ends subscriptions that the client may not have any more.
+    fn drop_forbidden(&mut self, id: u32) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let keys: Vec<Key> = session.subs.iter().map(|(key, _)| key).collect();
+        for key in &keys {
+            if !self.may(id, key) {
+                self.end_sub(id, key);
+            }
+        }
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let grant = session.grant.shared();
+        self.market.wildcards.retain(|wildcard| {
+            wildcard.session != id || grant.allows_kind(wildcard.channel, wildcard.depth).is_ok()
+        });
+        if !self.may_see_all(id) {
+            self.leave_arrays(id);
+        }
+        // Those that wildcards match and that were not granted before.
+        let wildcards: Vec<_> = self.wildcards_of(id).cloned().collect();
+        for wildcard in wildcards {
+            self.add_wildcard(wildcard);
+        }
+        self.count_subscriber(id);
+    }
+}
