@@ -1,7 +1,8 @@
 #!/bin/sh
 # The page's tests: its logic in Node, then the page itself in a headless Chromium.
 # Arguments go to run.mjs (a URL, --spawn, --screenshot). Without any, it is run twice: a stand-in plays the server, which
-# does on demand what a real one seldom does; then the real server, stopped and started again. Last, the browser's EventSource.
+# does on demand what a real one seldom does; then the real server, stopped and started again. Last, the
+# browser's EventSource, and who gets in.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -31,4 +32,6 @@ cargo build --quiet --locked --bin tickcast
 port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
 node tests/browser/run.mjs "http://127.0.0.1:$port" --spawn "target/debug/tickcast --listen 127.0.0.1:$port --log-level warn"
 echo "--- server-sent events in the browser"
-exec node tests/browser/events.mjs target/debug/tickcast
+node tests/browser/events.mjs target/debug/tickcast
+echo "--- who gets in from a browser"
+exec node tests/browser/doors.mjs target/debug/tickcast
