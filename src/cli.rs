@@ -12,12 +12,14 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use clap_complete::Shell;
 use thiserror::Error;
 
+mod man;
 mod recordings;
 
 use crate::config::units::{Bytes, Span, Spread};
 use crate::inspect::Inspect;
 use crate::limits;
 use crate::watch::{self, Watch};
+pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
 
@@ -39,7 +41,8 @@ Examples:
   tickcast watch 'sim:*'                            shows a running server's market
   tickcast inspect rec                              what a recording holds, its gaps and rates
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
-  tickcast completions bash > /etc/bash_completion.d/tickcast";
+  tickcast completions bash > /etc/bash_completion.d/tickcast
+  tickcast man > /usr/local/share/man/man1/tickcast.1";
 
 /// The command line's definition.
 #[derive(Debug, Parser)]
@@ -80,6 +83,11 @@ pub enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Print the manual page, or that of a command
+    Man {
+        /// The command [default: all of tickcast]
+        command: Option<String>,
     },
 }
 
@@ -392,6 +400,8 @@ pub enum Action {
     Inspect(Inspect),
     /// Print a completion script.
     Completions(Shell),
+    /// Print this manual page, which is made already.
+    Man(Vec<u8>),
     /// Print the help or the version that clap has made.
     Show(clap::Error),
 }
@@ -442,6 +452,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
             Some(shell) => Ok(Action::Completions(*shell)),
             None => Err(UsageError("completions needs the name of a shell".to_owned())),
         },
+        Some(("man", sub)) => {
+            page(sub.get_one::<String>("command").map(String::as_str)).map(Action::Man)
+        }
         Some(("watch", sub)) => {
             let args =
                 WatchArgs::from_arg_matches(sub).map_err(|error| UsageError(one_line(&error)))?;

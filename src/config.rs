@@ -528,7 +528,7 @@ fn one_of<T: Copy>(text: &str, names: &[&str], values: &[T]) -> Result<T, String
 }
 
 /// A text cut to what an error repeats.
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(limits::LOG_TEXT_BYTES);
     if end < text.len() { format!("{}...", &text[..end]) } else { text.to_owned() }
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Action::Inspect(what) => inspect::run(&what),
         Action::Watch(what) => watch::run(&what),
         Action::Completions(shell) => print(&cli::completions(shell)),
+        Action::Man(page) => print(&page),
         Action::Show(text) => unless_closed(text.print()),
     };
     match done {

@@ -155,6 +155,7 @@ fn a_command_line_that_is_not_understood_is_one_line() {
         (&["--pin", "true", "--pin", "false"], &["--pin", "only once"]),
         (&["completions", "tcsh"], &["\"tcsh\"", "bash", "zsh", "fish"]),
         (&["completions"], &["SHELL"]),
+        (&["man", "nothing"], &["\"nothing\"", "serve", "watch"]),
         (&["check-config", "extra\nline"], &["extra"]),
     ] {
         let line = refusal(&tickcast(args, &[]));
@@ -265,6 +266,57 @@ fn completions_know_the_flags() {
         for word in ["tickcast", "slow-consumer", "conflate", "check-config"] {
             assert!(script.contains(word), "{shell}: no {word}");
         }
+    }
+}
+
+/// What bash would complete the last word to.
+fn completed(words: &[&str]) -> String {
+    let script = stdout(&tickcast(&["completions", "bash"], &[]));
+    let [.., before, last] = words else { panic!("two words at least") };
+    let line = words.join(" ");
+    let at = words.len() - 1;
+    let asked = format!(
+        "{script}\nCOMP_WORDS=({line}); COMP_CWORD={at}; _tickcast tickcast '{last}' '{before}'; echo \"${{COMPREPLY[*]}}\""
+    );
+    let output = std::process::Command::new("bash").args(["-c", &asked]).output().expect("bash");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    stdout(&output).trim_end().to_owned()
+}
+
+#[test]
+fn bash_completes_flags_values_and_commands() {
+    assert_eq!(completed(&["tickcast", "--slow-con"]), "--slow-consumer");
+    assert_eq!(completed(&["tickcast", "serve", "--slow-consumer", "c"]), "conflate");
+    assert_eq!(completed(&["tickcast", "check-c"]), "check-config");
+    assert_eq!(completed(&["tickcast", "completions", "z"]), "zsh");
+}
+
+#[test]
+fn manual_pages_have_every_flag_of_the_help() {
+    for command in
+        [None, Some("serve"), Some("check-config"), Some("watch"), Some("record"), Some("inspect")]
+    {
+        let output = tickcast(&["man"].into_iter().chain(command).collect::<Vec<_>>(), &[]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        // A hyphen that is one is written `\-`.
+        let page = stdout(&output).replace(r"\-", "-");
+        let title = command.map_or("tickcast".to_owned(), |command| format!("tickcast-{command}"));
+        assert!(page.contains(&format!(".TH {title} 1")), "{page}");
+        let help = tickcast(&command.into_iter().chain(["--help"]).collect::<Vec<_>>(), &[]);
+        let help = stdout(&help);
+        // `      --listen <ADDRESS:PORT>`, `  -h, --help`
+        let flags = help.lines().filter_map(|line| {
+            let line = line.trim_start().trim_start_matches("-h, ").trim_start_matches("-V, ");
+            line.strip_prefix("--")?.split(|c: char| c != '-' && !c.is_ascii_alphanumeric()).next()
+        });
+        let flags: Vec<&str> = flags.collect();
+        assert!(flags.len() > 1, "{help}");
+        for flag in flags {
+            assert!(page.contains(&format!("--{flag}")), "{title}: no --{flag}");
+        }
+        // Examples are not joined to paragraphs.
+        let example = "\n\\&  tickcast watch 'sim:*'   ";
+        assert_eq!(page.contains(example), help.contains("tickcast watch 'sim:*'   "), "{title}");
     }
 }
 

@@ -4,7 +4,6 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use common::{Capture, Client, PATIENCE, Server, pause};
@@ -111,7 +110,7 @@ fn metrics_satisfy_the_format_s_own_checker() {
     client.until(|message| message["channel"] == "trade");
     let (status, text) = server.get("/metrics");
     assert_eq!(status, 200);
-    let Some(promtool) = promtool() else { return };
+    let Some(promtool) = common::promtool() else { return };
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -125,19 +124,6 @@ fn metrics_satisfy_the_format_s_own_checker() {
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{text}");
     assert_eq!(said.trim(), "", "not even advice");
-}
-
-/// Prometheus' checker; `None`, said loudly, where it is missing.
-fn promtool() -> Option<PathBuf> {
-    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/promtool");
-    let found = [ours, PathBuf::from("promtool")]
-        .into_iter()
-        .find(|path| Command::new(path).arg("--version").output().is_ok());
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "no promtool: scripts/test installs it");
-        eprintln!("SKIPPED: no promtool (scripts/test installs it)");
-    }
-    found
 }
 
 #[test]

@@ -428,3 +428,16 @@ impl Drop for Capture {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
+
+/// Prometheus' checker; `None`, said loudly, where it is missing.
+pub fn promtool() -> Option<PathBuf> {
+    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/promtool");
+    let found = [ours, PathBuf::from("promtool")]
+        .into_iter()
+        .find(|path| Command::new(path).arg("--version").output().is_ok());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "no promtool: scripts/test installs it");
+        eprintln!("SKIPPED: no promtool (scripts/test installs it)");
+    }
+    found
+}

@@ -1,0 +1,164 @@
+//! What is in ops/: alerts, dashboard, unit and configuration fit the server and its documentation.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+mod common;
+use common::Server;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What follows a word at the beginning of a line.
+fn after<'t>(text: &'t str, word: &str) -> BTreeSet<&'t str> {
+    text.lines().filter_map(|line| Some(line.trim_start().strip_prefix(word)?.trim())).collect()
+}
+
+fn alerts(text: &str) -> BTreeSet<&str> {
+    let alerts = after(text, "- alert: ");
+    assert!(alerts.len() > 10, "{alerts:?}");
+    alerts
+}
+
+/// All names of our metrics in a text.
+fn metrics(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let words = text.split(|c: char| !is_part(c));
+    let names: BTreeSet<&str> = words.filter(|word| word.starts_with("tickcast_")).collect();
+    assert!(!names.is_empty());
+    names
+}
+
+/// The expressions of the dashboard.
+fn expressions(value: &Value, out: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str() {
+                    Some(text) if key == "expr" || key == "query" => out.push(text.to_owned()),
+                    _ => expressions(value, out),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, out)),
+        _ => {}
+    }
+}
+
+/// A server that has every metric there is: with a live feed (of nobody), a recording and a door for publishers.
+fn everything(folder: &Path) -> Server {
+    let token = folder.join("token");
+    fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    let live = "binance:BTCUSDT,url=ws://127.0.0.1:1,rest=http://127.0.0.1:1";
+    let [token, record] = [token, folder.join("recordings")].map(|p| p.display().to_string());
+    let feeds = ["--feed", "synthetic:symbols=2", "--feed", live];
+    Server::start(&[&feeds[..], &["--publish-token-file", &token, "--record", &record]].concat())
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (status, text) = everything(folder.path()).get("/metrics");
+    assert_eq!(status, 200);
+    let families: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let dashboard: Value = serde_json::from_str(&read("ops/grafana.json")).unwrap();
+    let mut asked = Vec::new();
+    expressions(&dashboard, &mut asked);
+    assert!(asked.len() > 20);
+    asked.push(read("ops/alerts.yml"));
+    for text in &asked {
+        for name in text.contains("tickcast_").then(|| metrics(text)).into_iter().flatten() {
+            let family = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(families.contains(family), "{name}: the server has no such metric");
+        }
+    }
+    // And what is told of a metric is told of one that there is.
+    let operating = read("docs/OPERATING.md");
+    for name in metrics(&operating).into_iter().filter(|name| !name.ends_with('_')) {
+        assert!(families.contains(name), "docs/OPERATING.md: {name}");
+    }
+}
+
+#[test]
+fn each_alert_has_an_entry_in_the_runbook_and_cases() {
+    let (rules, cases, operating) =
+        (read("ops/alerts.yml"), read("ops/alerts_test.yml"), read("docs/OPERATING.md"));
+    let alerts = alerts(&rules);
+    let (_, runbook) = operating.split_once("\n## Runbook\n").expect("a runbook");
+    let runbook = runbook.split("\n## ").next().unwrap();
+    assert_eq!(after(runbook, "### "), alerts);
+    assert_eq!(after(&cases, "- name: "), alerts);
+    for alert in &alerts {
+        let entry = runbook.split(&format!("### {alert}\n\n")).nth(1).expect("an entry");
+        let severity = if entry.starts_with("page. ") { "page" } else { "ticket" };
+        assert!(entry.starts_with(&format!("{severity}. ")), "{alert}");
+        let rule = rules.split(&format!("- alert: {alert}\n")).nth(1).expect("a rule");
+        let rule = rule.split("- alert: ").next().unwrap();
+        assert!(rule.contains(&format!("{{severity: {severity}}}")), "{alert}: {severity}");
+        // One case in which it keeps quiet, one in which it does not.
+        assert!(cases.contains(&format!("- {{alertname: {alert}, eval_time: ")), "{alert}");
+        assert!(cases.contains(&format!("- alertname: {alert}\n")), "{alert}");
+    }
+    // Entries name each other.
+    for word in operating.split(|c: char| !c.is_ascii_alphanumeric()) {
+        let is_alert = word.len() > "Tickcast".len() && word.starts_with("Tickcast");
+        assert!(!is_alert || alerts.contains(word), "{word} is no alert");
+    }
+}
+
+#[test]
+fn alerts_do_what_their_cases_say() {
+    let Some(promtool) = common::promtool() else { return };
+    for what in [&["check", "rules", "alerts.yml"], &["test", "rules", "alerts_test.yml"]] {
+        let output =
+            Command::new(&promtool).args(what).current_dir(root().join("ops")).output().unwrap();
+        assert!(output.status.success(), "{what:?}: {output:?}");
+    }
+}
+
+#[test]
+fn the_configuration_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        let file = folder.path().join("tickcast.toml");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickcast"));
+        let output = command.args(["check-config", "--config"]).arg(&file).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = read("ops/tickcast.toml");
+    assert!(check(&text).contains("0.0.0.0:7070"));
+    // And with what is commented out in place of what it would take the place of.
+    let other = text.replace("\nfeed = ", "\n# was = ").replace("\n# feed = ", "\nfeed = ");
+    let other = other.replace("\n# record = ", "\nrecord = ");
+    let shown = check(&other);
+    assert!(shown.contains("binance:BTCUSDT") && shown.contains("/var/lib/tickcast"), "{shown}");
+    for user in ["ops/tickcast.service", "ops/Dockerfile"] {
+        assert!(read(user).contains("/etc/tickcast/tickcast.toml"), "{user}");
+    }
+}
+
+/// `systemd-analyze security` rates what a service may do from 0 (nothing) to 10.
+#[test]
+fn the_service_may_do_little() {
+    let unit = root().join("ops/tickcast.service");
+    let run = |args: &[&str]| Command::new("systemd-analyze").args(args).arg(&unit).output();
+    let Ok(output) = run(&["security", "--offline=true", "--threshold=20"]) else {
+        eprintln!("SKIPPED: no systemd-analyze");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.contains("Overall exposure level"), "{output:?}");
+}
