@@ -1,7 +1,7 @@
 //! Who may connect, and what they may see: the file of `--access`, and the tokens in it.
 //!
 //! Tokens are kept as SHA-256 hashes: whoever reads the file cannot use them, and what is compared does
-//! not depend on how much of a token is right. A [`Grant`] says what its holder may see. It is looked up
+//! not depend on how much of a token is right. A `Grant` says what its holder may see. It is looked up
 //! once, when a client comes, and asked when something is subscribed to: the path of a tick knows
 //! nothing of it.
 
