@@ -82,6 +82,9 @@ pub const SNAPSHOTS_BYTES_PER_WRITE: usize = 32 * KIB;
 /// How often, in milliseconds, a reactor looks after its sessions' clocks and publishes its report.
 pub const TEND_MS: u64 = 100;
 
+/// A time without tending that is no work but a standstill: a turn takes a few milliseconds.
+pub const PAUSE: Duration = Duration::from_secs(1);
+
 /// Shares of the sessions, one of which is looked after each time: all of them once a second.
 pub const TEND_SHARES: usize = 10;
 

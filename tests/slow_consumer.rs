@@ -294,6 +294,40 @@ fn a_paced_replay_waits_for_the_slow_only_until_they_are_closed_or_gone() {
 }
 
 #[test]
+fn a_server_that_stood_still_blames_nobody() {
+    let server = start(
+        &[
+            ["--feed", FEED],
+            ["--slow-grace", "2s"],
+            ["--outbox-bytes", "64MiB"],
+            ["--ping-interval", "1s"],
+            ["--ping-timeout", "2s"],
+        ]
+        .as_flattened(),
+    );
+    let (mut slow, mut chains) = greedy(&server);
+    let mut quiet = Client::native(&server);
+    quiet.subscribe("status", &["sim:S0000-USD"]);
+    // One is held up, but not for long yet; pings of both are due.
+    server.wait_metric("tickcast_sends_blocked_total", "", |blocked| blocked > 0.0);
+    server.signal("STOP");
+    for _ in 0..400 {
+        pause();
+    }
+    server.signal("CONT");
+    for _ in 0..5_000 {
+        let message = slow.message();
+        match message.get("method") {
+            Some(_) => begin(&mut chains, &message),
+            None => drop(follow(&mut chains, &message)),
+        }
+    }
+    quiet.until(|message| message["channel"] == "heartbeat");
+    assert_eq!(slow_ended(&server), 0.0);
+    assert_eq!(server.metric("tickcast_sessions_ended_total", "ping_timeout"), 0.0);
+}
+
+#[test]
 fn one_that_went_silently_is_found_by_the_pings() {
     let quick = ["--ping-interval", "1s", "--ping-timeout", "200ms", "--slow-grace", "10m"];
     let server = start(&[&quick, &["--feed", FEED, "--outbox-bytes", "64MiB"][..]].concat());

@@ -125,6 +125,8 @@ pub(crate) struct Core {
     scratch: Vec<u8>,
     /// Where the next round of tending starts.
     tended: usize,
+    /// When the last one was.
+    tended_ms: u64,
     /// Where events lie on the ring, while somebody asks for that.
     trails: Option<Box<Trails>>,
     /// Scratch for ticks of the past.
@@ -252,6 +254,7 @@ impl Core {
             changes: Changes::new(),
             scratch: Vec::new(),
             tended: 0,
+            tended_ms: 0,
         }
     }
 

@@ -44,6 +44,7 @@ impl Core {
     /// Looks after a share of the sessions, so that each is looked after at least once a second.
     pub(super) fn tend(&mut self) {
         self.now = crate::clock::now();
+        self.forgive_pause();
         if self.hub.instruments.len() > self.market.entries.len() {
             self.list_new();
         }
@@ -87,6 +88,34 @@ impl Core {
         self.drop_trails();
         self.set_pace();
         self.publish_report();
+    }
+
+    /// After a time in which this thread did not run (a machine that was suspended or starved) nobody's
+    /// patience is over: what clients did meanwhile is still to be read.
+    fn forgive_pause(&mut self) {
+        let now_ms = self.now.ms;
+        let before_ms = std::mem::replace(&mut self.tended_ms, now_ms);
+        let lost_ms = now_ms.saturating_sub(before_ms + limits::TEND_MS);
+        if before_ms == 0 || lost_ms < limits::PAUSE.as_millis() as u64 {
+            return;
+        }
+        tracing::warn!(
+            reactor = self.link.id,
+            lost_ms,
+            "stood still: clients' deadlines move on by that"
+        );
+        for (_, session) in &mut self.sessions {
+            session.ping_ms += lost_ms;
+            if session.stuck_ms != 0 {
+                session.stuck_ms = (session.stuck_ms + lost_ms).min(now_ms);
+            }
+            if let Some(until_ms) = &mut session.anonymous_until_ms {
+                *until_ms += lost_ms;
+            }
+            if let Some(end) = &mut session.end {
+                end.deadline_ms += lost_ms;
+            }
+        }
     }
 
     /// Notes how many messages a second a session gets.
