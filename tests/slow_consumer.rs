@@ -298,7 +298,7 @@ fn a_server_that_stood_still_blames_nobody() {
     let server = start(
         &[
             ["--feed", FEED],
-            ["--slow-grace", "2s"],
+            ["--slow-grace", "4s"],
             ["--outbox-bytes", "64MiB"],
             ["--ping-interval", "1s"],
             ["--ping-timeout", "2s"],
@@ -311,10 +311,14 @@ fn a_server_that_stood_still_blames_nobody() {
     // One is held up, but not for long yet; pings of both are due.
     server.wait_metric("tickcast_sends_blocked_total", "", |blocked| blocked > 0.0);
     server.signal("STOP");
-    for _ in 0..400 {
+    for _ in 0..600 {
         pause();
     }
     server.signal("CONT");
+    // It looks at its clients before this one reads, who has had no time to.
+    for _ in 0..100 {
+        pause();
+    }
     for _ in 0..5_000 {
         let message = slow.message();
         match message.get("method") {
