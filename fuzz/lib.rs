@@ -3,27 +3,64 @@
 use std::sync::Arc;
 
 use tickcast_feeds::tick::flags;
-use tickcast_feeds::venue::{self, Context};
-use tickcast_feeds::{Instruments, Kind, Tick, VecSink};
+use tickcast_feeds::venue::{self, Context, Venue};
+use tickcast_feeds::{Instruments, Kind, Listing, Tick, VecSink};
 
 /// Feeds the lines of `input` to a venue's parser, as one stream, and checks after each message:
 /// it put whole events or nothing, a rejected one put nothing, and its text was kept.
 pub fn stream(venue: &str, input: &[u8]) {
-    stream_of(Arc::new(Instruments::new()), venue, input);
+    stream_of(venue, &[], input);
 }
 
 /// The same with instruments that a live feed has listed.
-pub fn stream_of(instruments: Arc<Instruments>, venue: &str, input: &[u8]) {
-    let mut parser = venue::find(venue).expect("a known venue").parser(&instruments);
+pub fn stream_of(venue: &str, listings: &[Listing], input: &[u8]) {
+    let listed = || {
+        let instruments = Arc::new(Instruments::new());
+        for listing in listings {
+            instruments.list_as(venue, listing);
+        }
+        instruments
+    };
+    let instruments = listed();
+    let entry = venue::find(venue).expect("a known venue");
+    let mut parser = entry.parser(&instruments);
     let mut sink = VecSink::default();
+    let mut spaced = Spaced::new(entry.parser(&listed()));
     for line in input.split(|&byte| byte == b'\n') {
         let (ticks, rejects) = (sink.ticks.len(), sink.rejects.len());
         parser.message(line, 1, Context::default(), &mut sink);
+        spaced.check(line, &sink, ticks);
         assert!(sink.ticks.iter().all(|tick| tick.instrument.index() < instruments.len()));
         check_events(&sink.ticks[ticks..]);
         if let [(_, _, text), more @ ..] = &sink.rejects[rejects..] {
             assert!(more.is_empty() && text == line && sink.ticks.len() == ticks);
         }
+    }
+}
+
+/// A second parser, which is sent each message with a space before it: none of those is read straight from its text.
+struct Spaced {
+    parser: Box<dyn Venue>,
+    sink: VecSink,
+    text: Vec<u8>,
+}
+
+impl Spaced {
+    fn new(parser: Box<dyn Venue>) -> Self {
+        Spaced { parser, sink: VecSink::default(), text: Vec::new() }
+    }
+
+    /// Checks that the message does here what it did in the other parser, whose ticks of it begin at `from`.
+    fn check(&mut self, line: &[u8], other: &VecSink, from: usize) {
+        self.text.clear();
+        // One message is no JSON: OKX's answer to a ping.
+        if line != b"pong" {
+            self.text.push(b' ');
+        }
+        self.text.extend_from_slice(line);
+        self.parser.message(&self.text, 1, Context::default(), &mut self.sink);
+        assert!(self.sink.ticks[from..] == other.ticks[from..], "both ways lead to the same ticks");
+        assert_eq!(self.sink.rejects.len(), other.rejects.len());
     }
 }
 

@@ -6,6 +6,8 @@ pub mod assets;
 mod body;
 pub(crate) mod cuts;
 pub(crate) mod exchange;
+#[doc(hidden)]
+pub mod fuzz;
 mod metrics;
 mod origins;
 mod pass;

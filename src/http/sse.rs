@@ -204,7 +204,8 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    fn take(query: &mut Query) -> Result<Self, Error> {
+    /// Takes them off the parameters.
+    pub(super) fn take(query: &mut Query) -> Result<Self, Error> {
         let history = query.number("history", 0..=limits::REQUEST_HISTORY.into())?;
         let mut all = Map::new();
         if let Some(mode) = query.take("mode") {
@@ -273,7 +274,7 @@ pub(super) async fn targets(
 
 /// Reads `channel:symbol[:depth or interval]`, several with commas between; neighbours that differ in
 /// their symbols only are one request.
-fn parse(text: &str, manner: &Manner) -> Result<Vec<Target>, Error> {
+pub(super) fn parse(text: &str, manner: &Manner) -> Result<Vec<Target>, Error> {
     let mut requests: Vec<(Map<String, Value>, Vec<Value>)> = Vec::new();
     for item in text.split(',').filter(|item| !item.is_empty()) {
         let (channel, rest) =

@@ -4,7 +4,7 @@
 //! `Connection`, the key's length, subprotocols) is looked at here, so that a bad upgrade gets an
 //! answer that says what is wrong.
 
-mod deflate;
+pub(super) mod deflate;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -59,7 +59,8 @@ pub(super) fn answer(
     Ok(Answer { response, upgraded, deflate: extensions })
 }
 
-fn check(request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
+/// Looks at the head of a request for a WebSocket.
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), Box<Response<Body>>> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut response = plain(
@@ -138,7 +139,7 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
 }
 
 /// Subprotocols are compared exactly.
-fn offers(headers: &HeaderMap, protocol: &str) -> bool {
+pub(super) fn offers(headers: &HeaderMap, protocol: &str) -> bool {
     tokens(headers, header::SEC_WEBSOCKET_PROTOCOL).any(|t| t == protocol)
 }
 

@@ -8,7 +8,7 @@ const NAME: &str = "permessage-deflate";
 
 /// The answer to the first offer that can be accepted, if there is one: an offer that is malformed or asks for what this server does not do is
 /// declined, and the next one is looked at.
-pub(super) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(in crate::http) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     let mut offers =
         values.filter_map(|value| value.to_str().ok()).flat_map(|value| split(value, ','));

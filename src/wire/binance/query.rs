@@ -180,7 +180,9 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
     let mut parts = text.split('%');
     let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
     for part in parts {
-        match part.get(..2).and_then(|code| u8::from_str_radix(code, 16).ok()) {
+        // `from_str_radix` would take a sign.
+        let digits = part.get(..2).filter(|two| two.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|code| u8::from_str_radix(code, 16).ok()) {
             Some(byte) => {
                 bytes.push(byte);
                 bytes.extend_from_slice(&part.as_bytes()[2..]);
@@ -439,7 +441,7 @@ mod tests {
     fn percent_signs_are_decoded_or_left() {
         assert_eq!(decoded("a%40b%2fc"), "a@b/c");
         assert_eq!(decoded("%E5%B8%81"), "币");
-        for odd in ["%", "%4", "%zz", "100%", "%FF", "%é"] {
+        for odd in ["%", "%4", "%zz", "100%", "%FF", "%é", "%+1"] {
             assert_eq!(decoded(odd), odd);
         }
     }
