@@ -62,7 +62,9 @@ fn everything(folder: &Path) -> Server {
     let live = "binance:BTCUSDT,url=ws://127.0.0.1:1,rest=http://127.0.0.1:1";
     let [token, record] = [token, folder.join("recordings")].map(|p| p.display().to_string());
     let feeds = ["--feed", "synthetic:symbols=2", "--feed", live];
-    Server::start(&[&feeds[..], &["--publish-token-file", &token, "--record", &record]].concat())
+    let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed"];
+    let rest = ["--publish-token-file", &token, "--record", &record];
+    Server::start(&[&feeds[..], &tls, &rest].concat())
 }
 
 #[test]
