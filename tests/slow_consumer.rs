@@ -296,7 +296,7 @@ fn a_paced_replay_waits_for_the_slow_only_until_they_are_closed_or_gone() {
 #[test]
 fn a_server_that_stood_still_blames_nobody() {
     let server = start(
-        &[
+        [
             ["--feed", FEED],
             ["--slow-grace", "4s"],
             ["--outbox-bytes", "64MiB"],

@@ -42,8 +42,20 @@ impl Reader<'_> {
         let (chains, keys) = (files("tls-cert"), files("tls-key"));
         let own = self
             .required("tls-self-signed", |text| super::one_of(text, cli::BOOL, &[true, false]))?;
+        for (name, texts) in [("tls-cert", &chains), ("tls-key", &keys)] {
+            for text in texts {
+                path(text).map_err(|why| self.error(name, text, why))?;
+            }
+        }
         let wrong =
             |name: &str, value: &str, why: &str| Err(self.error(name, value, why.to_owned()));
+        if let ([], [key, ..]) = (&chains[..], &keys[..]) {
+            return wrong(
+                "tls-key",
+                key,
+                "expected --tls-cert FILE with it, which it is the key of",
+            );
+        }
         match (spoken, &chains[..], own) {
             (false, [], false) => return Ok(Vec::new()),
             (false, [], true) => {
@@ -79,12 +91,9 @@ impl Reader<'_> {
             );
             return wrong("tls-cert", chains[0], &why);
         }
-        let pair = |(chain, key): (&&str, &&str)| {
-            let chain = path(chain).map_err(|why| self.error("tls-cert", chain, why))?;
-            let key = path(key).map_err(|why| self.error("tls-key", key, why))?;
-            Ok(Source::Files { chain, key })
-        };
-        chains.iter().zip(&keys).map(pair).collect()
+        let file = |text: &str| PathBuf::from(text.trim());
+        let pairs = chains.iter().zip(&keys);
+        Ok(pairs.map(|(chain, key)| Source::Files { chain: file(chain), key: file(key) }).collect())
     }
 }
 

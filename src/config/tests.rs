@@ -209,6 +209,9 @@ fn doors_are_where_clients_come_in() {
         (&["--listen-tls=1.2.3.4:5", "--tls-cert=a"], "1 --tls-cert and 0 --tls-key are given"),
         (&["--listen-tls=1.2.3.4:5", "--tls-cert=a", "--tls-self-signed"], "expected either files"),
         (&["--listen-unix="], "expected a file"),
+        (&["--tls-key=b"], "expected --tls-cert FILE with it"),
+        (&["--tls-key="], "expected a file"),
+        (&["--listen-tls=1.2.3.4:5", "--tls-cert=", "--tls-key=b"], "expected a file"),
     ] {
         assert!(error(flags).contains(advice), "{}", error(flags));
     }
