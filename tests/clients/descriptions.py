@@ -229,6 +229,7 @@ class Messages:
                 await answered("subscribe")
                 await hear(lambda message: told in message)
             for method, params in [
+                ("auth", {"token": "whatever it is, where everybody may see everything"}),
                 ("list_subscriptions", {}),
                 ("list_symbols", {"venue": "sim"}),
                 ("unsubscribe", {"channel": "book", "symbol": "sim:BTC-USD"}),
@@ -269,8 +270,8 @@ def main(base, pid, schema):
     said = Messages(asyncapi)
     said.over_http(base)
     asyncio.run(said.converse(base.replace("http:", "ws:") + "/v1/ws", pid))
-    # A client that reads is not told that it lags.
-    assert set(messages) - set(said.seen) == {"lag"}, set(messages) - set(said.seen)
+    # A client that reads is not told that it lags, and one without a token not that it expires.
+    assert set(messages) - set(said.seen) == {"lag", "tokenStatus"}, set(messages) - set(said.seen)
     print(checked, "answers over HTTP,", sum(said.seen.values()), "messages:", said.seen)
 
 
