@@ -19,7 +19,10 @@ const HANDSHAKES: &str = "tickcast_tls_handshakes_total";
 fn serve(pairs: &[&Pair], more: &[&str]) -> (Server, SocketAddr) {
     let mut args = vec!["--listen-tls".to_owned(), "127.0.0.1:0".to_owned()];
     args.extend(pairs.iter().flat_map(|pair| pair.flags()));
-    args.extend(["--reactors", "2", "--feed", MARKET].map(str::to_owned));
+    args.extend(["--reactors", "2"].map(str::to_owned));
+    if !more.contains(&"--feed") {
+        args.extend(["--feed", MARKET].map(str::to_owned));
+    }
     args.extend(more.iter().map(|&text| text.to_owned()));
     let server = Server::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let address = server.tls.expect("an address for TLS");
@@ -169,7 +172,13 @@ fn certificates_are_swapped_under_a_thousand_clients_without_one_loss() {
     let (server, address) = serve(
         &[&pair],
         // They are not read while others connect.
-        &["--slow-grace", "60s", "--outbox-bytes", "16MiB", "--ping-interval", "10m"],
+        [
+            ["--slow-grace", "60s"],
+            ["--outbox-bytes", "16MiB"],
+            ["--ping-interval", "10m"],
+            ["--feed", "synthetic:symbols=4,rate=200,names=numbered"],
+        ]
+        .as_flattened(),
     );
     let config = tls::trusting(&[&pair], BOTH);
     let mut clients: Vec<_> = (0..CLIENTS)

@@ -248,7 +248,9 @@ impl Tls {
 
     /// Sends records, and keeps what the socket does not take; whether it took all.
     fn send(&mut self, records: &[u8], socket: &Socket) -> Result<bool> {
-        let n = match socket.try_write(records) {
+        // What was kept goes before them.
+        let taken = if self.is_pending() { Ok(0) } else { socket.try_write(records) };
+        let n = match taken {
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
