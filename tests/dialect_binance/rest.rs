@@ -140,7 +140,9 @@ fn a_thousand_who_ask_for_one_book_at_once_share_it_and_disturb_nobody() {
     wait_book(&server, "btcusdt");
     let neighbours = crate::neighbours::Neighbours::start(&server, 4, 50);
     let mut follower = Client::open(&server, "/ws/btcusdt@depth@100ms");
-    let first = follower.message()["U"].as_u64().expect("a number");
+    let message = follower.message();
+    let number = |name: &str| message[name].as_u64().expect("a number");
+    let (first, mut last) = (number("U"), number("u"));
     let request = "GET /api/v3/depth?symbol=BTCUSDT&limit=5000 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     let mut asking: Vec<TcpStream> = (0..ASKING)
         .map(|_| {
@@ -166,7 +168,7 @@ fn a_thousand_who_ask_for_one_book_at_once_share_it_and_disturb_nobody() {
     assert!(books.len() < ASKING / 4, "{} books", books.len());
     // Each of them is one that the stream came by.
     let newest = *books.last().expect("a book");
-    let (mut seen, mut last) = (BTreeSet::new(), first - 1);
+    let mut seen = BTreeSet::from([last]);
     while last < newest {
         let message = follower.message();
         last = message["u"].as_u64().expect("a number");
