@@ -446,10 +446,19 @@ fn tokens_are_in_no_log() {
     };
     for (token, name) in [(ONE, "right"), ("a-wrong-secret", "wrong")] {
         let mut client = Client::over(connect(), "/v1/ws");
-        client.send(&json!({"method": "auth", "params": {"token": token, "more": token}}));
-        client.send(&json!({"method": "auth", "params": {"token": {"deep": token}}}));
-        let answer = client.ask(&json!({"method": "auth", "params": {"token": token}}));
-        assert!(!answer.to_string().contains(token), "{name}: {answer}");
+        for params in [
+            json!({"token": token, "more": token}),
+            json!({"token": {"deep": token}}),
+            json!({"token": token}),
+        ] {
+            let answer = client.ask(&json!({"method": "auth", "params": params}));
+            assert!(!answer.to_string().contains(token), "{name}: {answer}");
+        }
+        if token == ONE {
+            let others = ["sim:S0000-USD", "sim:S0002-USD", "sim:S0003-USD"];
+            let answer = client.subscribe("trade", &others);
+            assert_eq!(answer["errors"].as_array().map(Vec::len), Some(3), "{answer}");
+        }
         for header in
             ["Authorization: Bearer ", "X-MBX-APIKEY: ", "Sec-WebSocket-Protocol: tickcast.token."]
         {
@@ -469,6 +478,9 @@ fn tokens_are_in_no_log() {
     child.wait().expect("ends");
     let log = log.join().expect("a log");
     assert!(log.contains("audit") && log.contains("refused") && log.contains("granted"), "{log}");
+    // What a request is refused is one line, however much it is.
+    let refused: Vec<_> = log.lines().filter(|line| line.contains("is not granted")).collect();
+    assert!(refused.len() == 1 && refused[0].contains("count=3"), "{refused:?}");
     for secret in [ONE, "a-wrong-secret", &hash(ONE)] {
         assert!(!log.contains(secret), "{secret} is in the log: {log}");
     }

@@ -50,6 +50,9 @@ pub(crate) enum Denied {
     Depth { name: String, most: u16 },
 }
 
+/// Patterns that are named in a message.
+const PATTERNS_SHOWN: usize = 8;
+
 impl Grant {
     pub(super) fn new(name: String, rights: Rights) -> Self {
         Grant { name, rights, live: AtomicUsize::new(0), revoked: AtomicBool::new(false) }
@@ -123,6 +126,20 @@ impl Grant {
         self.rights.symbols.contains(&Pattern::ALL)
     }
 
+    /// Whether this may be seen, without the words for why not: asked of every symbol for a wildcard.
+    pub(crate) fn covers(&self, info: &Instrument, channel: Channel, depth: u16) -> bool {
+        self.has_channel(channel) && self.has_depth(channel, depth) && self.has(info)
+    }
+
+    // What state a feed is in goes with everything.
+    fn has_channel(&self, channel: Channel) -> bool {
+        channel == Channel::Status || self.rights.channels.contains(&channel)
+    }
+
+    fn has_depth(&self, channel: Channel, depth: u16) -> bool {
+        channel != Channel::Book || self.rights.depth.is_none_or(|most| (1..=most).contains(&depth))
+    }
+
     /// Whether this may be seen; `depth` is the levels a side, 0 for all.
     ///
     /// # Errors
@@ -159,7 +176,7 @@ impl Grant {
             });
         }
         match self.rights.depth {
-            Some(most) if channel == Channel::Book && (depth == 0 || depth > most) => {
+            Some(most) if !self.has_depth(channel, depth) => {
                 Err(Denied::Depth { name: self.name.clone(), most })
             }
             _ => Ok(()),
@@ -171,8 +188,7 @@ impl Grant {
     /// # Errors
     /// Why not.
     pub(crate) fn allows_channel(&self, channel: Channel) -> Result<(), Denied> {
-        // What state a feed is in goes with everything.
-        if channel == Channel::Status || self.rights.channels.contains(&channel) {
+        if self.has_channel(channel) {
             return Ok(());
         }
         let granted = self.channels().join(", ");
@@ -227,9 +243,16 @@ impl Grant {
 
     /// The patterns, as they are shown.
     pub(crate) fn symbols(&self) -> String {
-        let texts: Vec<&str> =
-            self.rights.symbols.iter().map(|pattern| pattern.0.as_ref()).collect();
-        if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+        let texts = self.rights.symbols.iter().map(|pattern| pattern.0.as_ref());
+        // It may be said of each of a thousand symbols.
+        let shown: Vec<&str> = texts.take(PATTERNS_SHOWN).collect();
+        match self.rights.symbols.len() {
+            0 => "none".to_owned(),
+            count if count > shown.len() => {
+                format!("{} and {} more", shown.join(", "), count - shown.len())
+            }
+            _ => shown.join(", "),
+        }
     }
 
     /// The channels, as they are shown.

@@ -143,10 +143,10 @@ impl Access {
 /// subprotocol.
 fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+        let parts = value.as_bytes().split_at_checked(7);
+        let bearer = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
         // Another scheme is no token of ours, and not nobody's either.
-        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
-        return Some(if is_bearer { token.trim_ascii().to_vec() } else { Vec::new() });
+        return Some(bearer.map_or(Vec::new(), |(_, token)| token.trim_ascii().to_vec()));
     }
     if let Some(value) = headers.get("x-mbx-apikey") {
         return Some(value.as_bytes().to_vec());

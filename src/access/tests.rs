@@ -73,6 +73,7 @@ fn tokens_come_in_three_ways() {
     assert_eq!(headers("authorization", "bearer  abc ").as_deref(), Some("abc"));
     // Something is given, and it is none of ours: that is not the same as nothing.
     assert_eq!(headers("authorization", "Basic abc").as_deref(), Some(""));
+    assert_eq!(headers("authorization", "abc").as_deref(), Some(""));
     assert_eq!(headers("x-mbx-apikey", "abc").as_deref(), Some("abc"));
     let offered = "tickcast.v1.json, tickcast.token.abc";
     assert_eq!(headers("sec-websocket-protocol", offered).as_deref(), Some("abc"));
@@ -93,6 +94,12 @@ fn a_grant_says_what_may_be_seen_and_why_not() {
     assert_eq!(grant.allows(btc, Channel::Quote, 0), Ok(()));
     assert_eq!(grant.allows(kraken, Channel::Book, 25), Ok(()));
     assert_eq!(grant.allows(kraken, Channel::Status, 0), Ok(()));
+    for (info, channel) in [btc, eth, kraken].iter().flat_map(|i| Channel::ALL.map(|c| (i, c))) {
+        for depth in [0, 1, 25, 26] {
+            let allowed = grant.allows(info, channel, depth).is_ok();
+            assert_eq!(grant.covers(info, channel, depth), allowed, "{channel:?} {depth}");
+        }
+    }
     let why = |result: Result<(), Denied>| result.expect_err("denied").to_string();
     let no_symbol = "binance:ETH-USDT is not granted to desk, which has binance:BTC-*, kraken:*";
     assert_eq!(why(grant.allows(eth, Channel::Quote, 0)), no_symbol);

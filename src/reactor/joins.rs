@@ -59,7 +59,7 @@ impl Core {
         let entry = self.market.entries.get(key.instrument as usize);
         let session = self.sessions.get(id as usize);
         session.zip(entry).is_some_and(|(session, entry)| {
-            session.grant.allows(&entry.info, key.channel, key.depth).is_ok()
+            session.grant.covers(&entry.info, key.channel, key.depth)
         })
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::subs::Terms;
 use super::symbols::{Names, Unknown};
-use crate::access::Grant;
+use crate::access::{Denied, Grant};
 use crate::derive::Span;
 use crate::limits;
 use crate::wire::native::push_int;
@@ -28,6 +28,13 @@ pub(super) fn too_many(most: usize, of: &str) -> Unknown {
     Unknown { code: "too_many_subscriptions", message, near: Vec::new() }
 }
 
+const FORBIDDEN: &str = "forbidden";
+
+/// What is not granted, as a symbol's error.
+pub(super) fn forbidden(denied: &Denied) -> Unknown {
+    Unknown { code: FORBIDDEN, message: denied.to_string(), near: Vec::new() }
+}
+
 /// The beginning of every answer.
 pub(super) fn opening(method: &str, req_id: Option<&str>) -> Vec<u8> {
     let mut out = format!("{{\"method\":{}", json!(method)).into_bytes();
@@ -45,11 +52,21 @@ pub(super) struct Answer {
     result: Vec<u8>,
     errors: Vec<u8>,
     pub(super) suggested: usize,
+    /// Symbols that are not granted, and why the first is not: for the log.
+    pub(super) denied: usize,
+    pub(super) first_denied: String,
 }
 
 impl Answer {
     pub(super) fn new(grant: &Arc<Grant>) -> Self {
-        Answer { grant: grant.clone(), result: Vec::new(), errors: Vec::new(), suggested: 0 }
+        Answer {
+            grant: grant.clone(),
+            result: Vec::new(),
+            errors: Vec::new(),
+            suggested: 0,
+            denied: 0,
+            first_denied: String::new(),
+        }
     }
 
     pub(super) fn entry(&mut self, symbol: &str, channel: Channel, depth: Option<u16>) {
@@ -118,6 +135,12 @@ impl Answer {
     }
 
     pub(super) fn error(&mut self, symbol: &str, unknown: &Unknown) {
+        if unknown.code == FORBIDDEN {
+            if self.denied == 0 {
+                self.first_denied.clone_from(&unknown.message);
+            }
+            self.denied += 1;
+        }
         let mut error = json!({"symbol": request::cut(symbol), "code": unknown.code, "message": unknown.message});
         if !unknown.near.is_empty() {
             error["did_you_mean"] = json!(unknown.near);

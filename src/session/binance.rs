@@ -2,7 +2,7 @@
 
 use super::end::{CLOSE_POLICY, Reason};
 use super::subs::{Key, Terms};
-use super::symbols::Unknown;
+use crate::access::Denied;
 use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
@@ -33,10 +33,17 @@ impl Core {
     pub(crate) fn binance_open(&mut self, id: u32, streams: Vec<String>) {
         self.list_new();
         let most = self.max_subscriptions(id);
+        let (mut denied, mut first) = (0, String::new());
+        // A URL cannot be answered.
         for name in streams.into_iter().take(most) {
-            // A URL cannot be answered.
-            let _ = self.open_stream(id, &name);
+            if let Ok(Some(why)) = self.open_stream(id, &name) {
+                if denied == 0 {
+                    first = why.to_string();
+                }
+                denied += 1;
+            }
         }
+        self.note_denied(id, denied, &first);
         self.count_subscriber(id);
     }
 
@@ -130,7 +137,9 @@ impl Core {
                 Err(NotServed::Missing) => return Some(Refusal::not_served(of.to_owned(), name)),
             }
             if let Some(denied) = self.denied_stream(id, name) {
-                return Some(Refusal::forbidden(of.to_owned(), name, &denied.message));
+                let why = denied.to_string();
+                self.note_denied(id, 1, &why);
+                return Some(Refusal::forbidden(of.to_owned(), name, &why));
             }
         }
         let most = self.max_subscriptions(id);
@@ -139,7 +148,7 @@ impl Core {
     }
 
     /// Why a stream may not be opened, where that is so.
-    fn denied_stream(&self, id: u32, name: &str) -> Option<Unknown> {
+    fn denied_stream(&self, id: u32, name: &str) -> Option<Denied> {
         let stream = Stream::parse(name).ok()?;
         let grant = &self.sessions.get(id as usize)?.grant;
         let served = Served::of(stream.kind);
@@ -152,7 +161,7 @@ impl Core {
             Wanted::Array(_) => grant.allows_all(served.channel),
         };
         let denied = denied.and_then(|()| grant.allows_unsummed(served.channel));
-        denied.err().map(|denied| self.denied(id, &denied))
+        denied.err()
     }
 
     fn streams_count(&self, id: u32) -> usize {
@@ -181,10 +190,11 @@ impl Core {
         })
     }
 
-    fn open_stream(&mut self, id: u32, name: &str) -> Result<(), NotServed> {
+    /// Opens a stream, or says why it may not be had.
+    fn open_stream(&mut self, id: u32, name: &str) -> Result<Option<Denied>, NotServed> {
         let stream = Stream::parse(name)?;
-        if self.denied_stream(id, name).is_some() {
-            return Ok(());
+        if let Some(denied) = self.denied_stream(id, name) {
+            return Ok(Some(denied));
         }
         match self.wanted(id, &stream) {
             Some(Wanted::One(key, _)) if self.is_subscribed(id, &key) => {}
@@ -201,7 +211,7 @@ impl Core {
             Some(Wanted::Later) => self.market.wanted.insert(id, name),
             None => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Opens the streams of an instrument that has just been listed.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::Rest;
-use super::answer::{Answer, too_many};
+use super::answer::{Answer, forbidden, too_many};
 use super::resume::{Begin, Loss, Start, Starts};
 use super::subs::{Key, Terms};
 use super::symbols::{Symbols, Unknown};
-use crate::access::{Denied, Grant};
+use crate::access::Grant;
 use crate::limits;
 use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
@@ -89,6 +89,7 @@ impl Core {
         }
         let Asked { todo, wildcards, .. } = asked;
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
+        self.note_denied(id, answer.denied, &answer.first_denied);
         let answer = answer.finish("subscribe", req_id);
         self.push_own(id, |out| form.frame(&answer, out));
         for key in todo {
@@ -113,7 +114,7 @@ impl Core {
         };
         let info = &self.market.entries[key.instrument as usize].info;
         let allowed = session.grant.allows(info, key.channel, key.depth);
-        allowed.map_err(|denied| self.denied(id, &denied))?;
+        allowed.map_err(|denied| forbidden(&denied))?;
         let is_asked = asked.todo.contains(&key);
         if !is_asked && !self.is_subscribed(id, &key) {
             asked.count(self.max_subscriptions(id))?;
@@ -136,7 +137,7 @@ impl Core {
             return Err(too_many(0, "subscriptions"));
         };
         let allowed = session.grant.allows_kind(wildcard.channel, wildcard.depth);
-        allowed.map_err(|denied| self.denied(wildcard.session, &denied))?;
+        allowed.map_err(|denied| forbidden(&denied))?;
         let most = self.max_subscriptions(wildcard.session);
         let known = asked.wildcards.iter().chain(self.wildcards_of(wildcard.session));
         let is_known = known.into_iter().any(|known| known.same(&wildcard));
@@ -157,12 +158,15 @@ impl Core {
         Ok((pattern, ("matched", matched as u64)))
     }
 
-    /// A subscription that is refused, for the client and for the log.
-    pub(super) fn denied(&self, id: u32, denied: &Denied) -> Unknown {
-        if let Some(session) = self.sessions.get(id as usize) {
-            tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, %denied, "refused");
+    /// Notes what a request was refused, in one line however much that was: a client must not be able to
+    /// have this thread write thousands.
+    pub(super) fn note_denied(&self, id: u32, count: usize, first: &str) {
+        if count == 0 {
+            return;
         }
-        Unknown { code: "forbidden", message: denied.to_string(), near: Vec::new() }
+        if let Some(session) = self.sessions.get(id as usize) {
+            tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, count, first, "refused");
+        }
     }
 
     /// Subscriptions that a client may have.
