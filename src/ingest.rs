@@ -232,13 +232,15 @@ pub(crate) struct Ingest {
 }
 
 impl Ingest {
-    /// Starts the ingest and a thread for each feed; what live ones receive is shown to the taps.
+    /// Starts the ingest and a thread for each feed; what live ones receive is shown to the taps. `ends` is
+    /// dropped when the ingest's thread ends.
     pub(crate) fn start(
         hub: &Arc<Hub>,
         producer: Producer<TICK_WORDS>,
         writer: Writer,
         feeds: Vec<Box<dyn Feed>>,
         taps: Option<&Arc<MakeTap>>,
+        ends: impl Send + 'static,
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
         let (to_ingest, parcels) = bounded(limits::BATCHES);
@@ -251,7 +253,10 @@ impl Ingest {
         let worker =
             Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: all_stats.clone() };
         let shown = report.clone();
-        let run = move || worker.run(&parcels, &give_back, &shown);
+        let run = move || {
+            let _ends = ends;
+            worker.run(&parcels, &give_back, &shown);
+        };
         threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
         for (number, feed) in feeds.into_iter().enumerate() {
             if feed.lossless() {
@@ -276,15 +281,13 @@ impl Ingest {
         Ok(Ingest { feeds: all_stats, report, cutter, stop, threads })
     }
 
-    /// Stops the feeds and waits for all threads.
-    pub(crate) fn stop(self) {
+    /// Stops the feeds and waits for all threads; false when one of them had panicked.
+    pub(crate) fn stop(self) -> bool {
         self.stop.stop();
         self.cutter.to_ingest.lock().take();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the ingest panicked");
-            }
-        }
+        // All of them, whatever became of the first.
+        let panicked = self.threads.into_iter().filter_map(|thread| thread.join().err()).count();
+        panicked == 0
     }
 }
 

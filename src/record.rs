@@ -79,7 +79,7 @@ async fn run_feeds(
     let (producer, _ring) = ring::channel(*limits::RING_SLOTS_RANGE.start())?;
     let state = Arc::new(books::State::new());
     let taps = recorder.taps();
-    let ingest = Ingest::start(&hub, producer, state.writer(), feeds, Some(&taps))?;
+    let ingest = Ingest::start(&hub, producer, state.writer(), feeds, Some(&taps), ())?;
     // Whoever reads it may have gone.
     let _ = writeln!(std::io::stdout(), "recording to {}", recorder.directory().display());
     let failure = async {
@@ -97,12 +97,13 @@ async fn run_feeds(
         () = stop => None,
         why = failure => Some(why),
     };
-    ingest.stop();
+    let whole = ingest.stop();
     recorder.close();
     let (messages, dropped) = (stats.messages(), stats.dropped());
     tracing::info!(messages, dropped, bytes = stats.compressed(), "recorded");
     match failed {
         Some(why) => anyhow::bail!(why),
+        None if !whole => anyhow::bail!("a thread of the ingest panicked"),
         None if stats.state() == State::Stopped => anyhow::bail!("the recording is not complete"),
         None => Ok(()),
     }

@@ -65,7 +65,9 @@ pub(crate) fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> any
 struct Reactors {
     hub: Arc<Hub>,
     threads: Vec<JoinHandle<std::io::Result<()>>>,
-    /// Resolves when one of them has ended.
+    /// For what else the server cannot do without.
+    alive: mpsc::Sender<()>,
+    /// Resolves when something has ended that the server cannot do without: all reactors, or the ingest.
     ended: mpsc::Receiver<()>,
 }
 
@@ -87,7 +89,9 @@ async fn serve(
     let state = Arc::new(State::with_history(config.history));
     let mut reactors = start_reactors(&config, &access, &instruments, &state, &ring)?;
     let taps = recorder.as_ref().map(Recorder::taps);
-    let ingest = Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref())?;
+    let ends = Ends(reactors.alive.clone());
+    let ingest =
+        Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref(), ends)?;
     let plane = Rc::new(Plane {
         hub: reactors.hub.clone(),
         feeds: ingest.feeds.clone(),
@@ -123,8 +127,8 @@ async fn serve(
 
     tokio::select! {
         name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
-        // Its clients are lost; the others are told to come back to a server that is whole.
-        _ = reactors.ended.recv() => tracing::error!("a reactor ended, draining"),
+        // Clients are told to come back, to a server that is whole.
+        _ = reactors.ended.recv() => tracing::error!("the ingest or the last reactor ended, draining"),
     }
     plane.draining.store(true, Ordering::Relaxed);
     drop(accepting);
@@ -132,7 +136,7 @@ async fn serve(
         door.close().await;
     }
     drain(&reactors.hub, config.drain_deadline, &mut stop).await;
-    ingest.stop();
+    let whole = ingest.stop();
     if let Some(recorder) = recorder {
         recorder.close();
     }
@@ -142,9 +146,10 @@ async fn serve(
     for thread in reactors.threads {
         match thread.join() {
             Ok(result) => result?,
-            Err(_) => anyhow::bail!("a reactor panicked"),
+            Err(_) => anyhow::bail!("a reactor panicked while it was closing its clients"),
         }
     }
+    anyhow::ensure!(whole, "a thread of the ingest panicked");
     tracing::info!("stopped");
     Ok(())
 }
@@ -173,7 +178,7 @@ fn start_reactors(
         };
         threads.push(std::thread::Builder::new().name(name).spawn(run)?);
     }
-    Ok(Reactors { hub, threads, ended })
+    Ok(Reactors { hub, threads, alive, ended })
 }
 
 /// What all threads share, before these reactors.
@@ -195,6 +200,7 @@ pub(crate) fn new_hub(
 }
 
 /// Tells that its thread has ended, also by a panic.
+#[derive(Debug)]
 struct Ends(mpsc::Sender<()>);
 
 impl Drop for Ends {
@@ -228,8 +234,22 @@ fn settings(config: &Config) -> Settings {
         ping_interval_ms: ms(config.ping_interval),
         ping_timeout_ms: ms(config.ping_timeout),
         drain_spread_ms: [ms(config.drain_spread.from), ms(config.drain_spread.to)],
+        drill: drill(),
     }
 }
+
+/// The text by which a client makes its reactor panic, where the operator has set one: what cannot be
+/// provoked cannot be practised.
+fn drill() -> Option<String> {
+    let text = std::env::var(DRILL_VARIABLE).ok().filter(|text| text.len() >= DRILL_BYTES)?;
+    tracing::warn!("{DRILL_VARIABLE} is set: a client that sends its value makes a reactor panic");
+    Some(text)
+}
+
+const DRILL_VARIABLE: &str = "TICKCAST_DRILL_PANIC";
+
+/// Shorter texts are guessed.
+const DRILL_BYTES: usize = 16;
 
 /// Differs from one start to the next.
 fn epoch() -> String {

@@ -95,6 +95,10 @@ fn has(headers: &HeaderMap, etag: &str) -> bool {
 /// Alive: every reactor answers.
 async fn health(plane: &Plane) -> Response<Body> {
     for link in &plane.hub.links {
+        if link.has_failed() {
+            let message = format!("reactor {} has failed: restart when it suits\n", link.id);
+            return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
+        }
         let (ask, answer) = oneshot::channel();
         link.send(Command::Connections(0, ask));
         if !matches!(tokio::time::timeout(REACTOR_PATIENCE, answer).await, Ok(Ok(_))) {
@@ -135,7 +139,7 @@ async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
         }
     };
     let mut all = Vec::new();
-    for link in &plane.hub.links {
+    for link in plane.hub.links.iter().filter(|link| !link.has_failed()) {
         let (ask, answer) = oneshot::channel();
         link.send(Command::Connections(limit - all.len().min(limit), ask));
         match tokio::time::timeout(REACTOR_PATIENCE, answer).await {

@@ -158,6 +158,11 @@ pub(super) fn text(plane: &Plane) -> String {
             line(&mut out, name, &format!("reactor=\"{}\"", report.reactor), value(report));
         }
     }
+    let name = "tickcast_reactor_up";
+    family(&mut out, name, "1 while a reactor serves clients, 0 after it has panicked.", "gauge");
+    for link in &plane.hub.links {
+        line(&mut out, name, &format!("reactor=\"{}\"", link.id), u64::from(!link.has_failed()));
+    }
     let name = "tickcast_flush_window_seconds";
     family(&mut out, name, "How long ticks wait for others to the same client.", "gauge");
     for report in &reports {

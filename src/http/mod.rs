@@ -37,7 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::access::Grant;
 use crate::ingest::FeedStats;
 use crate::limits;
-use crate::reactor::{Adopt, Command, Hub, Link};
+use crate::reactor::{Adopt, Command, Hub, Link, least_busy};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
 use crate::transport::certificates::Certificates;
@@ -287,8 +287,8 @@ async fn answer(
     };
     match upgrade::answer(&mut request, choices) {
         Ok(upgrade::Answer { response, upgraded, deflate }) => {
+            let Some(link) = least_busy(&plane.hub.links) else { return no_room(plane) };
             plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
-            let link = least_busy(&plane.hub.links);
             link.sessions.fetch_add(1, Ordering::Relaxed);
             if deflate {
                 opening.form = opening.form.framed(Framing::Deflated);
@@ -321,11 +321,15 @@ fn full(plane: &Plane) -> Option<Response<Body>> {
     if clients < plane.max_clients && !plane.draining.load(Ordering::Relaxed) {
         return None;
     }
+    Some(no_room(plane))
+}
+
+fn no_room(plane: &Plane) -> Response<Body> {
     plane.counters.full.fetch_add(1, Ordering::Relaxed);
     let mut response =
         plain(StatusCode::SERVICE_UNAVAILABLE, "the server is full or restarts, try again\n");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    Some(response)
+    response
 }
 
 /// Answers what is no WebSocket for ticks.
@@ -375,15 +379,6 @@ impl Opening {
         let form = binance::form::of_connection(opening.combined, opening.unit);
         Some(Ok(Opening { dialect: Dialect::Binance, form, streams: opening.streams }))
     }
-}
-
-/// The reactor with the fewest sessions: they are spread evenly.
-fn least_busy(links: &[Arc<Link>]) -> Arc<Link> {
-    links
-        .iter()
-        .min_by_key(|link| link.sessions.load(Ordering::Relaxed))
-        .expect("a reactor")
-        .clone()
 }
 
 /// Gives the socket to a reactor once the answer is sent; all that HTTP needed is freed here.

@@ -16,7 +16,7 @@ use super::origins::Origins;
 use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
-use super::{Body, Plane, full, least_busy};
+use super::{Body, Plane, full, least_busy, no_room};
 use crate::access::{Grant, Held};
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
@@ -44,10 +44,11 @@ pub(super) struct Opening {
 struct Seat(Option<Arc<Link>>);
 
 impl Seat {
-    fn take(links: &[Arc<Link>]) -> Self {
-        let link = least_busy(links);
+    /// `None` where no reactor is left.
+    fn take(links: &[Arc<Link>]) -> Option<Self> {
+        let link = least_busy(links)?;
         link.sessions.fetch_add(1, Ordering::Relaxed);
-        Seat(Some(link))
+        Some(Seat(Some(link)))
     }
 }
 
@@ -77,11 +78,11 @@ pub(super) async fn answer(
                 Some(response) => response,
                 None if *request.method() == Method::HEAD => Response::new(Body::default()),
                 None => {
+                    let Some(seat) = Seat::take(&plane.hub.links) else { return no_room(plane) };
                     plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
                     let mut headers = HeaderMap::new();
                     origins.apply(request.headers(), &mut headers, false);
                     let stream = Stream { head: head(&headers), ..stream };
-                    let seat = Seat::take(&plane.hub.links);
                     match door.take(Opening { stream, grant, seat }).await {}
                 }
             },

@@ -101,5 +101,6 @@ fn settings() -> Settings {
         ping_interval_ms: 60_000,
         ping_timeout_ms: 60_000,
         drain_spread_ms: [0, 1],
+        drill: None,
     }
 }

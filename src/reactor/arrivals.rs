@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use super::failed::Watch;
 use super::{Adopt, Command, Core, Reactor};
 use crate::access::Held;
 use crate::clock;
@@ -82,12 +83,14 @@ impl Reactor {
     }
 
     fn read_early(&self, id: u32, mut early: Vec<u8>) {
+        let _watch = Watch::new(self);
         self.core.borrow_mut().received(id, &mut early);
         self.link.wake.knock();
     }
 
     /// Reads what there is, a bounded amount; false when the session is gone.
     fn read(&self, id: u32, stream: &Rc<Transport>) -> bool {
+        let _watch = Watch::new(self);
         let mut core = self.core.borrow_mut();
         core.now = clock::now();
         let began_ns = core.now.mono_ns;

@@ -35,6 +35,7 @@ impl Reactor {
             link,
             gate: Default::default(),
             read_buffer: vec![0; limits::READ_BUFFER_BYTES].into(),
+            failed: false.into(),
         });
         reactor.core.borrow_mut().list_new();
         Ok(Reactor { runtime, tasks: tokio::task::LocalSet::new(), reactor })

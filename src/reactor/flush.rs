@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Core;
 use super::encodings::Encodings;
+use super::failed::Watch;
 use crate::clock;
 use crate::limits;
 use crate::session::Session;
@@ -137,6 +138,7 @@ impl Core {
             // An error shows again at the next write.
             let _ = stream.writable().await;
             let Some(me) = me.upgrade() else { return };
+            let _watch = Watch::new(&me);
             me.core.borrow_mut().writable(id, &stream);
             me.link.wake.knock();
         });

@@ -1,7 +1,7 @@
 //! What a reactor shares with the rest of the process: settings, its mailbox, its bell, its report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) ping_interval_ms: u64,
     pub(crate) ping_timeout_ms: u64,
     pub(crate) drain_spread_ms: [u64; 2],
+    /// Drills: the reactor of a client that sends this text panics.
+    pub(crate) drill: Option<String>,
 }
 
 /// What all reactors share.
@@ -63,6 +65,8 @@ pub(crate) struct Link {
     /// Sessions, those on the way to it included.
     pub(crate) sessions: AtomicUsize,
     pub(crate) report: Mutex<Report>,
+    /// It has panicked, and serves nobody any more.
+    pub(crate) failed: AtomicBool,
 }
 
 impl Link {
@@ -72,10 +76,20 @@ impl Link {
         Link { id, report, ..Link::default() }
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn send(&self, command: Command) {
         self.mailbox.push(command);
         self.wake.knock();
     }
+}
+
+/// The reactor with the fewest sessions, so that they are spread evenly; `None` when all have failed.
+pub(crate) fn least_busy(links: &[Arc<Link>]) -> Option<Arc<Link>> {
+    let living = links.iter().filter(|link| !link.has_failed());
+    living.min_by_key(|link| link.sessions.load(Ordering::Relaxed)).cloned()
 }
 
 /// What the control plane asks of a reactor.

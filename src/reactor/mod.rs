@@ -17,6 +17,7 @@ pub(crate) mod bench;
 pub(crate) mod cadence;
 mod deliver;
 pub(crate) mod encodings;
+mod failed;
 mod flush;
 mod gate;
 mod hub;
@@ -38,10 +39,11 @@ pub(crate) mod topic;
 pub(crate) mod trails;
 pub(crate) mod wake;
 
-pub(crate) use hub::{Adopt, Command, Hub, Link, Settings, Stream};
+pub(crate) use hub::{Adopt, Command, Hub, Link, Settings, Stream, least_busy};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -116,6 +118,8 @@ pub(crate) struct Core {
     pub(crate) state: books::Reader,
     diag: cause::Diag,
     draining: bool,
+    /// A client has asked for the panic of a drill.
+    pub(crate) drilled: bool,
     consumer: Consumer<TICK_WORDS>,
     words: Vec<[u64; TICK_WORDS]>,
     assembler: Assembler,
@@ -140,9 +144,22 @@ pub(crate) struct Reactor {
     gate: Gate,
     /// All sessions are read into this one buffer.
     read_buffer: RefCell<Vec<u8>>,
+    /// A task of it has panicked.
+    failed: Cell<bool>,
 }
 
-/// Runs a reactor on this thread until it is told to stop.
+/// How the turns ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Stopped,
+    Failed,
+}
+
+/// Runs a reactor on this thread until it is told to stop. After a panic its clients are closed, and the
+/// thread hands on whom it is sent ([`failed`]).
+///
+/// # Errors
+/// The kernel's; that it has panicked.
 pub(crate) fn run(
     hub: Arc<Hub>,
     link: Arc<Link>,
@@ -157,21 +174,32 @@ pub(crate) fn run(
         link,
         gate: Gate::default(),
         read_buffer: RefCell::new(vec![0; limits::READ_BUFFER_BYTES]),
+        failed: Cell::new(false),
     });
-    local.block_on(&runtime, reactor.turns())
+    let turns = AssertUnwindSafe(|| local.block_on(&runtime, reactor.clone().turns()));
+    match catch_unwind(turns) {
+        Ok(Ok(Ended::Stopped)) => return Ok(()),
+        Ok(Err(error)) => return Err(error),
+        Ok(Ok(Ended::Failed)) | Err(_) => {}
+    }
+    drop(local);
+    failed::run(&reactor, &runtime)
 }
 
 impl Reactor {
-    async fn turns(self: Rc<Self>) -> std::io::Result<()> {
+    async fn turns(self: Rc<Self>) -> std::io::Result<Ended> {
         let timer = Timer::new()?;
         let tend_every = Duration::from_millis(limits::TEND_MS);
         let mut tend_at = std::pin::pin!(tokio::time::sleep(tend_every));
         loop {
+            if self.failed.get() {
+                return Ok(Ended::Failed);
+            }
             let mut left = self.core.borrow_mut().turn();
             match self.mail() {
                 Mail::Read => {}
                 Mail::Left => left = Left::More,
-                Mail::Stop => return Ok(()),
+                Mail::Stop => return Ok(Ended::Stopped),
             }
             // Asked of the clock, not of the timer, which nobody polls under load.
             if tokio::time::Instant::now() >= tend_at.deadline() {
@@ -207,7 +235,7 @@ impl Reactor {
     }
 
     fn has_work(&self) -> bool {
-        !self.link.mailbox.is_empty() || self.core.borrow().has_work()
+        self.failed.get() || !self.link.mailbox.is_empty() || self.core.borrow().has_work()
     }
 }
 
@@ -247,6 +275,7 @@ impl Core {
             state,
             diag: cause::Diag::default(),
             draining: false,
+            drilled: false,
             consumer,
             words: vec![[0; TICK_WORDS]; limits::TICKS_PER_TURN],
             assembler: Assembler::new(),
@@ -261,6 +290,7 @@ impl Core {
     /// One turn.
     fn turn(&mut self) -> Left {
         self.now = clock::now();
+        assert!(!self.drilled, "a drill");
         let due = self.queue.due(self.pace.window_ns());
         let head_due = due.is_some_and(|(_, due_ns)| due_ns <= self.now.mono_ns);
         self.admission.turn(self.now.mono_ns, head_due || self.consumer.lag() > 0);

@@ -60,6 +60,7 @@ impl Bench {
             ping_interval_ms: 1000,
             ping_timeout_ms: 1000,
             drain_spread_ms: [0, 1],
+            drill: None,
         };
         let link = Arc::new(Link::default());
         let hub = Arc::new(Hub {

@@ -26,11 +26,13 @@ pub enum Reason {
     Unauthorized,
     /// Its token expired, or was taken back.
     Forbidden,
+    /// Its reactor panicked.
+    Failed,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
@@ -42,6 +44,7 @@ impl Reason {
         Reason::Drain,
         Reason::Unauthorized,
         Reason::Forbidden,
+        Reason::Failed,
     ];
 
     /// The label in metrics.
@@ -58,6 +61,7 @@ impl Reason {
             Reason::Drain => "drain",
             Reason::Unauthorized => "unauthorized",
             Reason::Forbidden => "forbidden",
+            Reason::Failed => "failed",
         }
     }
 }
@@ -69,6 +73,8 @@ pub(crate) const CLOSE_UNKNOWN: u16 = 4001;
 pub(crate) const CLOSE_FORBIDDEN: u16 = 4003;
 /// Policy violation (RFC 6455 section 7.4.1).
 pub(crate) const CLOSE_POLICY: u16 = 1008;
+/// Internal error (RFC 6455 section 7.4.1).
+pub(crate) const CLOSE_FAILED: u16 = 1011;
 /// Service restart (IANA's WebSocket close code registry).
 pub(crate) const CLOSE_RESTART: u16 = 1012;
 

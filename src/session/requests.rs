@@ -57,6 +57,10 @@ impl Core {
     }
 
     fn incoming(&mut self, id: u32, dialect: Dialect, incoming: Incoming<'_>) -> ControlFlow<()> {
+        if let (Incoming::Text(text), Some(drill)) = (&incoming, &self.hub.settings.drill) {
+            self.drilled = text.strip_prefix(&**drill) == Some(" turn");
+            assert!(text != drill, "a drill");
+        }
         match (incoming, dialect) {
             (Incoming::Ping(payload), _) => {
                 self.push_own(id, |out| frame::pong(payload, out));

@@ -47,6 +47,13 @@ impl Server {
         Self::spawn(command, args, Stdio::null())
     }
 
+    /// The same with a variable of the environment.
+    pub fn start_with_variable(name: &str, value: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickcast"));
+        command.env(name, value);
+        Self::spawn(command, args, Stdio::null())
+    }
+
     /// The same on one core: for measurements.
     pub fn start_on(core: usize, args: &[&str]) -> Self {
         let mut command = Command::new("taskset");
