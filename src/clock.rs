@@ -1,5 +1,7 @@
 //! The clocks, read in one place.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rustix::time::{ClockId, clock_gettime};
 
 /// One reading.
@@ -20,8 +22,17 @@ pub fn now() -> Now {
     Now { ns: real_ns(), ms: mono_ns / 1_000_000, mono_ns }
 }
 
+/// By how many seconds the wall clock seems to have been set: of drills only. The kernel's cannot be set for one process.
+static STEP: AtomicI64 = AtomicI64::new(0);
+
+/// Makes the wall clock step, as when somebody sets it.
+pub(crate) fn step(seconds: i64) {
+    STEP.fetch_add(seconds, Ordering::Relaxed);
+}
+
 /// Nanoseconds since the Unix epoch.
 pub fn real_ns() -> u64 {
     let real = clock_gettime(ClockId::Realtime);
-    real.tv_sec as u64 * 1_000_000_000 + real.tv_nsec as u64
+    let seconds = real.tv_sec + STEP.load(Ordering::Relaxed);
+    seconds as u64 * 1_000_000_000 + real.tv_nsec as u64
 }

@@ -13,6 +13,7 @@ pub mod server;
 pub mod access;
 pub mod books;
 pub mod derive;
+mod drill;
 mod ingest;
 mod reactor;
 pub mod ring;

@@ -23,6 +23,7 @@ use crate::access::Access;
 use crate::books::State;
 use crate::clock;
 use crate::config::{Config, SlowConsumer};
+use crate::drill::Drill;
 use crate::http::{self, Plane};
 use crate::ingest::Ingest;
 use crate::reactor::{self, Command, Hub, Link, Settings};
@@ -234,22 +235,9 @@ fn settings(config: &Config) -> Settings {
         ping_interval_ms: ms(config.ping_interval),
         ping_timeout_ms: ms(config.ping_timeout),
         drain_spread_ms: [ms(config.drain_spread.from), ms(config.drain_spread.to)],
-        drill: drill(),
+        drill: Drill::from_env(),
     }
 }
-
-/// The text by which a client makes its reactor panic, where the operator has set one: what cannot be
-/// provoked cannot be practised.
-fn drill() -> Option<String> {
-    let text = std::env::var(DRILL_VARIABLE).ok().filter(|text| text.len() >= DRILL_BYTES)?;
-    tracing::warn!("{DRILL_VARIABLE} is set: a client that sends its value makes a reactor panic");
-    Some(text)
-}
-
-const DRILL_VARIABLE: &str = "TICKCAST_DRILL_PANIC";
-
-/// Shorter texts are guessed.
-const DRILL_BYTES: usize = 16;
 
 /// Differs from one start to the next.
 fn epoch() -> String {

@@ -10,12 +10,16 @@ use std::net::TcpStream;
 use common::{Capture, Client, Received, Server, pause};
 use serde_json::{Value, json};
 
-/// What a client sends to make its reactor panic.
+/// What a client sends, with a fault behind it.
 const DRILL: &str = "a drill that nobody guesses";
 
-/// A server whose reactors can be made to panic.
+/// A server whose parts can be made to fail.
 fn drilled(args: &[&str]) -> Server {
-    Server::start_with_variable("TICKCAST_DRILL_PANIC", DRILL, args)
+    Server::start_with_variable("TICKCAST_DRILL", DRILL, args)
+}
+
+fn provoke(client: &mut Client, fault: &str) {
+    client.text(&format!("{DRILL} {fault}"));
 }
 
 /// A client of trades that checks their order.
@@ -117,7 +121,7 @@ fn port(stream: &TcpStream) -> u16 {
 }
 
 /// One of three reactors panics.
-fn a_reactor_panics(text: &str) {
+fn a_reactor_panics(fault: &str) {
     let server = drilled(&[
         "--reactors",
         "3",
@@ -132,7 +136,7 @@ fn a_reactor_panics(text: &str) {
     bad.subscribe("trade", &["sim:*"]);
     let reactors = reactors(&server);
     let failed = reactors[&port(&bad.stream)];
-    bad.text(text);
+    provoke(&mut bad, fault);
 
     let is_there = |stream: &TcpStream| reactors[&port(stream)] == failed;
     let (mut gone, mut others): (Vec<_>, Vec<_>) =
@@ -192,12 +196,12 @@ fn drain(mut server: Server, others: Vec<Follower>) {
 
 #[test]
 fn a_reactor_that_panics_over_a_message_takes_nobody_elses_clients_with_it() {
-    a_reactor_panics(DRILL);
+    a_reactor_panics("panic");
 }
 
 #[test]
 fn a_reactor_that_panics_over_a_tick_takes_nobody_elses_clients_with_it() {
-    a_reactor_panics(&format!("{DRILL} turn"));
+    a_reactor_panics("panic turn");
 }
 
 #[test]
@@ -206,7 +210,7 @@ fn the_last_reactor_that_panics_ends_the_process() {
         drilled(&["--reactors", "1", "--feed", "synthetic:symbols=4,rate=2000,names=numbered"]);
     let mut follower = Follower::start(&server);
     follower.follow(20);
-    Client::native(&server).text(DRILL);
+    provoke(&mut Client::native(&server), "panic");
     assert_eq!(follower.follow_to_the_end().0, Some(1011));
     assert_eq!(server.wait().code(), Some(1));
 }
@@ -230,7 +234,7 @@ fn a_replay_that_waits_for_reactors_does_not_wait_for_one_that_has_panicked() {
         &capture.spec(",speed=max,loop=true"),
     ]);
     server.wait_metric("tickcast_feed_ticks_total", "", |n| n > 10_000.0);
-    Client::native(&server).text(DRILL);
+    provoke(&mut Client::native(&server), "panic");
     server.wait_metric("tickcast_reactor_up", "", |n| n == 1.0);
     let before = server.metric("tickcast_feed_ticks_total", "");
     server.wait_metric("tickcast_feed_ticks_total", "", |n| n > before + 10_000.0);
@@ -241,8 +245,93 @@ fn a_replay_that_waits_for_reactors_does_not_wait_for_one_that_has_panicked() {
 fn without_the_drill_its_text_is_a_message_like_any_other() {
     let server = Server::start(&["--feed", "synthetic:symbols=1,rate=10"]);
     let mut client = Client::native(&server);
-    client.text(DRILL);
+    provoke(&mut client, "panic");
     let answer = client.message();
     assert_eq!(answer["success"], false, "{answer}");
     assert_eq!(server.get("/healthz").0, 200);
+}
+
+#[test]
+fn the_wall_clock_may_step() {
+    let server = drilled(&[
+        "--reactors",
+        "2",
+        "--ping-interval",
+        "1s",
+        "--slow-grace",
+        "2s",
+        "--feed",
+        "synthetic:symbols=4,rate=2000,names=numbered,only=trade",
+    ]);
+    let mut followers: Vec<Follower> = (0..4).map(|_| Follower::start(&server)).collect();
+    let mut somebody = Client::native(&server);
+    // An hour back, an hour ahead, and right again.
+    for seconds in [-3_600, 7_200, -3_600] {
+        provoke(&mut somebody, &format!("clock {seconds}"));
+        // Three seconds: longer than pings and graces, whoever is judged by that clock is closed.
+        for _ in 0..30 {
+            followers.iter_mut().for_each(|follower| follower.follow(200));
+        }
+        let pong = somebody.ask(&json!({"method": "ping"}));
+        assert_eq!(pong["method"], "pong", "{pong}");
+    }
+    assert_eq!(server.metric("tickcast_sessions", ""), 5.0);
+    assert_eq!(server.metric("tickcast_sessions_ended_total", ""), 0.0);
+    assert_eq!(server.get("/healthz").0, 200);
+}
+
+#[test]
+fn a_server_without_descriptors_waits_and_recovers() {
+    let server = Server::start(&[
+        "--reactors",
+        "2",
+        "--feed",
+        "synthetic:symbols=4,rate=2000,names=numbered,only=trade",
+    ]);
+    let mut follower = Follower::start(&server);
+    follower.follow(20);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("proc").count();
+    let limit = format!("--nofile={}:", open + 10);
+    let set = std::process::Command::new("prlimit")
+        .args(["--pid", &server.pid().to_string(), &limit])
+        .status();
+    assert!(set.expect("prlimit runs").success());
+    let connect = |_| TcpStream::connect(server.address).expect("the kernel takes it");
+    let crowd: Vec<TcpStream> = (0..50).map(connect).collect();
+    follower.follow(4_000);
+    drop(crowd);
+    let mut late = Follower::start(&server);
+    late.follow(20);
+    follower.follow(20);
+    let errors = server.metric("tickcast_accept_errors_total", "");
+    // Some for each second of the test; a busy loop has as many in a millisecond.
+    assert!((1.0..2_000.0).contains(&errors), "{errors}");
+}
+
+#[test]
+fn a_bad_network_costs_time_and_nothing_else() {
+    let Some(python) = common::python::interpreter() else { return };
+    let server = Server::start(&[
+        "--reactors",
+        "2",
+        "--slow-grace",
+        "60s",
+        "--outbox-bytes",
+        "64MiB",
+        "--ring-slots",
+        "1048576",
+        "--feed",
+        "synthetic:symbols=4,rate=1000,names=numbered",
+    ]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/bad_network.py");
+    let output = std::process::Command::new(python)
+        .args([script, &server.address.to_string(), "6", "4000", "3"])
+        .output()
+        .expect("runs");
+    let (said, failed) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{failed}");
+    let sums: Value = serde_json::from_str(&said).expect("JSON");
+    // Four symbols of two channels, each time anew.
+    assert!(sums["cuts"].as_u64() >= Some(18) && sums["resumed"].as_u64() >= Some(100), "{sums}");
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::wake::Wake;
 use crate::access::{Access, Held};
+use crate::drill::Drill;
 use crate::session::Dialect;
 use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report};
@@ -34,8 +35,8 @@ pub(crate) struct Settings {
     pub(crate) ping_interval_ms: u64,
     pub(crate) ping_timeout_ms: u64,
     pub(crate) drain_spread_ms: [u64; 2],
-    /// Drills: the reactor of a client that sends this text panics.
-    pub(crate) drill: Option<String>,
+    /// The faults that clients may provoke.
+    pub(crate) drill: Option<Drill>,
 }
 
 /// What all reactors share.

@@ -11,7 +11,9 @@ use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
 use super::resume::Start;
 use super::subs::Terms;
+use crate::clock;
 use crate::derive::Span;
+use crate::drill::Fault;
 use crate::limits;
 use crate::reactor::Core;
 use crate::wire::form::Framing;
@@ -57,9 +59,11 @@ impl Core {
     }
 
     fn incoming(&mut self, id: u32, dialect: Dialect, incoming: Incoming<'_>) -> ControlFlow<()> {
-        if let (Incoming::Text(text), Some(drill)) = (&incoming, &self.hub.settings.drill) {
-            self.drilled = text.strip_prefix(&**drill) == Some(" turn");
-            assert!(text != drill, "a drill");
+        if let (Incoming::Text(text), Some(drill)) = (&incoming, &self.hub.settings.drill)
+            && let Some(fault) = drill.of(text)
+        {
+            self.provoke(fault);
+            return ControlFlow::Continue(());
         }
         match (incoming, dialect) {
             (Incoming::Ping(payload), _) => {
@@ -86,6 +90,14 @@ impl Core {
         match self.sessions.get(id as usize) {
             Some(session) if !session.is_ending() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn provoke(&mut self, fault: Fault) {
+        match fault {
+            Fault::Panic => panic!("a drill"),
+            Fault::PanicInTurn => self.drilled = true,
+            Fault::ClockStep(seconds) => clock::step(seconds),
         }
     }
 
