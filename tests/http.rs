@@ -110,7 +110,7 @@ fn metrics_satisfy_the_format_s_own_checker() {
     client.until(|message| message["channel"] == "trade");
     let (status, text) = server.get("/metrics");
     assert_eq!(status, 200);
-    let Some(promtool) = common::promtool() else { return };
+    let Some(promtool) = common::tool("promtool") else { return };
     let mut child = Command::new(promtool)
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

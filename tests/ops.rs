@@ -121,7 +121,7 @@ fn each_alert_has_an_entry_in_the_runbook_and_cases() {
 
 #[test]
 fn alerts_do_what_their_cases_say() {
-    let Some(promtool) = common::promtool() else { return };
+    let Some(promtool) = common::tool("promtool") else { return };
     for what in [&["check", "rules", "alerts.yml"], &["test", "rules", "alerts_test.yml"]] {
         let output =
             Command::new(&promtool).args(what).current_dir(root().join("ops")).output().unwrap();

@@ -363,3 +363,32 @@ fn files_that_will_not_do_stop_the_start_in_one_line() {
         assert_eq!(why.lines().count(), 1, "{why}");
     }
 }
+
+#[test]
+fn a_scanner_finds_no_weak_protocol_and_no_weak_cipher() {
+    let Some(sslscan) = common::tool("sslscan") else { return };
+    let (_server, address) = serve(&[&localhost()], &[]);
+    let output = std::process::Command::new(sslscan)
+        .args(["--no-colour", &address.to_string()])
+        .output()
+        .expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let enabled: Vec<_> = lines().filter(|line| line.ends_with(" enabled")).collect();
+    assert_eq!(enabled, ["TLSv1.2   enabled", "TLSv1.3   enabled"], "{said}");
+    assert!(said.contains("Session renegotiation not supported"), "{said}");
+    let vulnerable: Vec<_> = lines()
+        .filter(|line| line.contains("vulnerable") && !line.contains("not vulnerable"))
+        .collect();
+    assert!(vulnerable.is_empty(), "{vulnerable:?}");
+    // All have forward secrecy (every one of 1.3 has) and authenticated encryption.
+    let ciphers: Vec<_> = lines()
+        .filter(|line| line.starts_with("Accepted ") || line.starts_with("Preferred "))
+        .map(|line| line.split_whitespace().nth(4).expect("a name"))
+        .collect();
+    let strong = |name: &str| {
+        let secret = name.starts_with("TLS_") || name.starts_with("ECDHE-");
+        secret && (name.contains("GCM") || name.contains("POLY1305"))
+    };
+    assert!(ciphers.len() >= 6 && ciphers.iter().all(|name| strong(name)), "{ciphers:?}");
+}

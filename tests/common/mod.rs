@@ -436,15 +436,15 @@ impl Drop for Capture {
     }
 }
 
-/// Prometheus' checker; `None`, said loudly, where it is missing.
-pub fn promtool() -> Option<PathBuf> {
-    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/promtool");
-    let found = [ours, PathBuf::from("promtool")]
+/// A program that is not ours, as scripts/test installs it; `None`, said loudly, where it is missing.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let ours = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin").join(name);
+    let found = [ours, PathBuf::from(name)]
         .into_iter()
         .find(|path| Command::new(path).arg("--version").output().is_ok());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "no promtool: scripts/test installs it");
-        eprintln!("SKIPPED: no promtool (scripts/test installs it)");
+        assert!(std::env::var_os("CI").is_none(), "no {name}: scripts/test installs it");
+        eprintln!("SKIPPED: no {name} (scripts/test installs it)");
     }
     found
 }
