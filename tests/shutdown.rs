@@ -2,7 +2,11 @@
 
 mod common;
 
-use common::{Client, Received, Server};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use common::{Client, Received, Server, masked};
 
 #[test]
 fn every_client_is_told_when_to_come_back_and_the_server_exits_in_time() {
@@ -54,4 +58,45 @@ fn a_taken_port_is_one_clear_line() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains(&server.address.to_string()), "{text}");
+}
+
+#[test]
+fn a_drain_in_the_middle_of_a_storm_ends_like_any_other() {
+    let mut server = Server::start(&["--reactors", "2", "--feed", "synthetic:rate=2000"]);
+    let mut clients: Vec<Client> = (0..10).map(|_| Client::native(&server)).collect();
+    for client in &mut clients {
+        assert_eq!(client.subscribe("trade", &["*"])["success"], true);
+    }
+    // They come as fast as they can, in whatever state the server meets them, and again until nobody listens.
+    let address = server.address;
+    let storm: Vec<_> = (0..4).map(|_| std::thread::spawn(move || come_again(address))).collect();
+    server.wait_metric("tickcast_upgrades_total", "", |n| n > 200.0);
+    server.signal("TERM");
+    for client in &mut clients {
+        client.until(|message| message["type"] == "drain");
+        assert_eq!(client.close().expect("a close frame").0, Some(1012));
+    }
+    drop(clients);
+    let came: usize = storm.into_iter().map(|thread| thread.join().expect("it ends")).sum();
+    assert!(came > 200, "{came}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Connects and subscribes, reads a little and goes, until the server is gone; how often.
+fn come_again(address: SocketAddr) -> usize {
+    let request =
+        b"GET /v1/ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let subscribe = br#"{"method":"subscribe","params":{"channel":"book","symbol":"*"}}"#;
+    let mut came = 0;
+    while let Ok(mut stream) = TcpStream::connect(address) {
+        came += 1;
+        // Any of it may fail: the server is ending.
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+        let _ = stream.write_all(request);
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(&masked(0x81, subscribe));
+        let _ = stream.read(&mut [0; 4096]);
+    }
+    came
 }
