@@ -17,7 +17,7 @@ DRILL = "a drill of the trials"
 class Server:
     """A server on core 0, ended by `end`; its memory is watched."""
 
-    def __init__(self, flags):
+    def __init__(self, flags, feed=FEED):
         self.folder = tempfile.TemporaryDirectory()
         self.publishers = f"{self.folder.name}/publishers"
         flags = [flag.format(publishers=self.publishers) for flag in flags]
@@ -26,7 +26,7 @@ class Server:
         command = ["taskset", "-c", "0", SERVER, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--tls-self-signed"]
         self.log = open(f"{self.folder.name}/log", "w")
         self.process = subprocess.Popen(
-            [*command, "--feed", FEED, *map(str, flags)], stdout=subprocess.PIPE, stderr=self.log, text=True,
+            [*command, "--feed", feed, *map(str, flags)], stdout=subprocess.PIPE, stderr=self.log, text=True,
             env=os.environ | {"TICKCAST_DRILL": DRILL},
         )
         self.port, self.tls = (int(self.process.stdout.readline().rsplit(":", 1)[1]) for _ in range(2))
@@ -55,7 +55,9 @@ class Server:
 
 
 def load(port, report, *more):
-    """Good clients on core 1, each with trades of 10 symbols; what they got is in the file in the end."""
-    command = ["taskset", "-c", "1", LOAD, "-q", "--url", f"ws://127.0.0.1:{port}/v1/ws", "--per", "10"]
-    symbols = ["--symbols", "sim:S%-USD", "--symbol-count", "200"]
-    return subprocess.Popen([*command, *symbols, "--json", report, *map(str, more)], stdout=subprocess.DEVNULL)
+    """Good clients on core 1, with trades of 10 of 200 symbols each if nothing else is said; what they got is in the file in the end."""
+    command = ["taskset", "-c", "1", LOAD, "-q", "--url", f"ws://127.0.0.1:{port}/v1/ws"]
+    command += ["--symbols", "sim:S%-USD"]
+    if "--symbol-count" not in more:
+        command += ["--symbol-count", "200", "--per", "10"]
+    return subprocess.Popen([*command, "--json", report, *map(str, more)], stdout=subprocess.DEVNULL)
