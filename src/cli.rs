@@ -12,6 +12,7 @@ use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcom
 use clap_complete::Shell;
 use thiserror::Error;
 
+mod addresses;
 mod man;
 mod recordings;
 
@@ -19,6 +20,7 @@ use crate::config::units::{Bytes, Span, Spread};
 use crate::inspect::Inspect;
 use crate::limits;
 use crate::watch::{self, Watch};
+pub use addresses::AddressArgs;
 pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
@@ -28,7 +30,7 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAS
 
 const AFTER_HELP: &str = "\
 Every flag is also an environment variable (--ring-slots is TICKCAST_RING_SLOTS; several feeds in
-TICKCAST_FEED are separated by ';', as are origins and certificates) and a key of the --config file (ring-slots = 65536;
+TICKCAST_FEED are separated by ';', as are origins, networks, certificates) and a key of the --config file (ring-slots = 65536;
 feed = [\"...\", \"...\"]). A flag beats a variable, a variable beats the file.
 Sizes are bytes or 512KiB, 1MiB, 1GiB; durations 500ms, 5s, 2m, 1h.
 
@@ -261,6 +263,9 @@ pub struct ServeArgs {
     /// Connections that have not finished their upgrade [default: 1024, or an eighth of the open files]
     #[arg(long, value_name = "N", env = "TICKCAST_MAX_HANDSHAKES", help_heading = "Limits")]
     pub max_handshakes: Option<String>,
+    /// What one address may have.
+    #[command(flatten)]
+    pub addresses: AddressArgs,
     /// Subscriptions of one client; a wildcard counts as one
     #[arg(long, value_name = "N", env = "TICKCAST_MAX_SUBSCRIPTIONS", help_heading = "Limits",
           default_value_t = limits::SUBSCRIPTIONS.to_string())]

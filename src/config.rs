@@ -4,6 +4,7 @@
 //! defaults. Whatever its origin, a value is read by one set of rules, and an error names the
 //! origin, the value and what would do.
 
+mod addresses;
 mod doors;
 mod file;
 mod origin;
@@ -29,6 +30,7 @@ use tracing::Level;
 use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
+pub use addresses::Addresses;
 pub use doors::Doors;
 pub use record::Record;
 pub use token::Token;
@@ -74,6 +76,8 @@ pub struct Config {
     pub max_clients: usize,
     /// Connections that have not finished their upgrade.
     pub max_handshakes: usize,
+    /// What one address may have.
+    pub addresses: Addresses,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Requests per second of one client.
@@ -265,6 +269,7 @@ impl Reader<'_> {
             ring_slots: self.required("ring-slots", ring_slots)?,
             max_clients: self.max_clients(max_handshakes)?,
             max_handshakes,
+            addresses: self.addresses(max_handshakes)?,
             max_subscriptions: self.required("max-subscriptions", |text| {
                 number(text, 1..=limits::SUBSCRIPTIONS_MAX)
             })?,
@@ -588,6 +593,10 @@ impl Loaded {
             ("ring-slots", config.ring_slots.to_string()),
             ("max-clients", config.max_clients.to_string()),
             ("max-handshakes", config.max_handshakes.to_string()),
+            ("max-clients-per-address", config.addresses.clients.to_string()),
+            ("max-handshakes-per-address", config.addresses.handshakes.to_string()),
+            ("connect-rate", config.addresses.connect_rate.to_string()),
+            ("exempt-address", listed(&config.addresses.exempt())),
             ("max-subscriptions", config.max_subscriptions.to_string()),
             ("request-rate", config.request_rate.to_string()),
             ("history", config.history.to_string()),

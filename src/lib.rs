@@ -11,6 +11,7 @@ pub mod clock;
 pub mod server;
 
 pub mod access;
+pub mod address;
 pub mod books;
 pub mod derive;
 mod drill;

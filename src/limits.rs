@@ -462,6 +462,41 @@ pub const HANDSHAKES: usize = 1_024;
 /// Part of the descriptors that handshakes take at most where few are allowed: an eighth.
 pub const HANDSHAKES_SHARE: usize = 8;
 
+/// Default of `--max-clients-per-address`. Hundreds of people behind one address of an office are usual, and
+/// twenty such addresses fill a server of [`CLIENTS`].
+pub const CLIENTS_PER_ADDRESS: usize = 1_000;
+
+/// What `--max-handshakes-per-address` is of `--max-handshakes`, as a divisor, where it is not given: one who
+/// holds connections open leaves three quarters to others, and 256 at a time are more than an office
+/// that comes back at once needs.
+pub const HANDSHAKES_ADDRESS_SHARE: usize = 4;
+
+/// Default of `--connect-rate`, connections a second from one address. A page makes six.
+pub const CONNECT_RATE: u32 = 100;
+
+/// Seconds of `--connect-rate` that may come at once: as many as [`CLIENTS_PER_ADDRESS`], so that
+/// everybody behind one address may come back together.
+pub const CONNECT_BURST_SECONDS: u64 = 10;
+
+/// Most of what is counted by address.
+pub const PER_ADDRESS_MAX: usize = 1_000_000;
+
+/// Default of `--exempt-address`: programs on this machine can take it anyway, and all that comes through a
+/// proxy beside the server has that address.
+pub const EXEMPT_ADDRESSES: [&str; 2] = ["127.0.0.0/8", "::1"];
+
+/// Addresses that are remembered although nobody is connected from them, some 100 bytes each: those that
+/// came faster than `--connect-rate` within the last seconds.
+pub const ADDRESSES_UNUSED: usize = 16_384;
+
+/// Addresses below which none is forgotten.
+pub const ADDRESSES_SWEPT: usize = 1_024;
+
+/// Time between two lines of the log about refusals of one address, milliseconds, and between two in all.
+pub const REFUSALS_LOG_MS: u64 = 60_000;
+/// See [`REFUSALS_LOG_MS`].
+pub const REFUSALS_LOG_PERIOD_MS: u64 = 1_000;
+
 /// Default of `--ping-interval`. Shorter than the 30 to 60 s after which proxies and mobile
 /// networks drop a silent connection.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -602,6 +637,8 @@ const _: () = {
     // A control frame: the code and the reason.
     assert!(CLOSE_REASON_BYTES + 2 <= 125);
     assert!(OUTBOX_RESERVED_BYTES >= 4 * (LOG_TEXT_BYTES + 56));
+    assert!(CONNECT_RATE as u64 * CONNECT_BURST_SECONDS >= CLIENTS_PER_ADDRESS as u64);
+    assert!(CLIENTS_PER_ADDRESS < CLIENTS && PER_ADDRESS_MAX <= u32::MAX as usize);
     assert!(DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
     assert!(DESCRIPTORS_MIN / HANDSHAKES_SHARE + DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
     // A silent page's heartbeat comes well before anybody could take the peer for dead.

@@ -107,6 +107,7 @@ async fn serve(
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
         max_clients: config.max_clients,
+        addresses: http::addresses::Addresses::new(config.addresses.clone()),
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
         draining: AtomicBool::new(false),

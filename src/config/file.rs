@@ -59,7 +59,7 @@ fn parse(path: &str, text: &str) -> Result<Settings, ConfigError> {
 
 /// The value as a flag would give it.
 fn texts(name: &str, value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    if !matches!(name, "feed" | "cors-origin" | "tls-cert" | "tls-key") {
+    if !matches!(name, "feed" | "cors-origin" | "tls-cert" | "tls-key" | "exempt-address") {
         return scalar(value, "a string, an integer or a boolean").map(|text| vec![text]);
     }
     let expected = match name {

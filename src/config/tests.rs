@@ -45,6 +45,11 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
     assert_eq!(config.history, limits::HISTORY);
     assert!(config.cors_origins.is_empty());
+    let addresses = &config.addresses;
+    assert_eq!(addresses.clients, limits::CLIENTS_PER_ADDRESS);
+    assert_eq!(addresses.handshakes, limits::HANDSHAKES / limits::HANDSHAKES_ADDRESS_SHARE);
+    assert_eq!(addresses.connect_rate, limits::CONNECT_RATE);
+    assert_eq!(addresses.exempt(), limits::EXEMPT_ADDRESSES);
     assert!(!config.compress);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
@@ -214,5 +219,26 @@ fn doors_are_where_clients_come_in() {
         (&["--listen-tls=1.2.3.4:5", "--tls-cert=", "--tls-key=b"], "expected a file"),
     ] {
         assert!(error(flags).contains(advice), "{}", error(flags));
+    }
+}
+
+#[test]
+fn what_an_address_may_have_is_read_and_shown() {
+    let flags = ["--exempt-address", "10.0.0.0/8", "--exempt-address", "2001:db8::/32"];
+    let more = ["--max-handshakes", "9", "--max-clients-per-address", "0"];
+    let loaded = from_flags(&[flags, more].concat(), &machine(100_000)).unwrap();
+    let addresses = &loaded.config.addresses;
+    assert_eq!((addresses.handshakes, addresses.clients), (3, 0));
+    assert!(loaded.to_toml().contains(r#"exempt-address = ["10.0.0.0/8", "2001:db8::/32"]"#));
+    let none = from_flags(&["--exempt-address", "none"], &machine(100_000)).unwrap();
+    assert!(none.config.addresses.exempt.is_empty());
+    assert!(none.to_toml().contains(r#"exempt-address = ["none"]"#));
+    for (flag, value, why) in [
+        ("--exempt-address", "example.com", "an address or a network"),
+        ("--exempt-address", "10.0.0.1/8", "expected 10.0.0.0/8"),
+        ("--connect-rate", "-1", "whole number from 0 to 1000000"),
+    ] {
+        let error = error(&[&format!("{flag}={value}")]);
+        assert!(error.starts_with(flag) && error.contains(why), "{error}");
     }
 }

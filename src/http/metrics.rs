@@ -8,6 +8,7 @@ use tickcast_feeds::live::LiveStats;
 
 use tickcast_feeds::record::{State, Stats};
 
+use super::addresses::Refusal;
 use super::{Plane, TlsCounters, api};
 use crate::session::end::Reason;
 use crate::stats::Report;
@@ -423,6 +424,14 @@ fn control(out: &mut String, plane: &Plane) {
         family(out, name, help, "counter");
         line(out, name, "", value.load(Ordering::Relaxed));
     }
+    let name = "tickcast_address_refused_total";
+    family(out, name, "Connections refused because of their address, by why.", "counter");
+    for why in Refusal::ALL {
+        line(out, name, &label("reason", why.as_str()), plane.addresses.refused(why));
+    }
+    let name = "tickcast_addresses";
+    family(out, name, "Addresses that something is counted of.", "gauge");
+    line(out, name, "", plane.addresses.kept() as u64);
     let access = &plane.hub.access;
     if access.is_kept() {
         let name = "tickcast_access_total";

@@ -1,6 +1,7 @@
 //! The control plane: accepts every connection, answers plain HTTP, and hands upgraded ones to
 //! the reactors. It runs on a thread of its own: whatever is asked here lengthens no turn.
 
+pub(crate) mod addresses;
 mod api;
 pub mod assets;
 mod body;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::access::Grant;
+use crate::clock;
 use crate::ingest::FeedStats;
 use crate::limits;
 use crate::reactor::{Adopt, Command, Hub, Link, least_busy};
@@ -46,6 +48,7 @@ use crate::transport::{Established, HandshakeError, Peer, Transport};
 use crate::wire::binance;
 use crate::wire::form::{Form, Framing};
 
+use addresses::{Addresses, Place};
 pub(crate) use body::Body;
 use pass::Pass;
 pub(crate) use publish::Door;
@@ -64,6 +67,8 @@ pub(crate) struct Plane {
     pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,
     pub(crate) max_clients: usize,
+    /// What each address may have.
+    pub(crate) addresses: Addresses,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) draining: AtomicBool,
@@ -131,9 +136,13 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc
         // Beyond the cap, connections wait in the kernel's queue, which costs nothing.
         let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((transport, peer)) => {
+            Ok((socket, peer)) => {
                 plane.counters.accepted.fetch_add(1, Ordering::Relaxed);
-                tokio::task::spawn_local(connection(plane.clone(), transport, peer, permit));
+                // Who is refused costs no more than the accept.
+                let Ok(place) = plane.addresses.arrive(peer, clock::now().ms) else { continue };
+                let handshake = Handshake::new(&plane, permit, place);
+                let Ok(transport) = listener.transport(socket) else { continue };
+                tokio::task::spawn_local(connection(plane.clone(), transport, peer, handshake));
             }
             Err(error) => {
                 // Out of descriptors, most likely: at once again would be a busy loop.
@@ -149,15 +158,9 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc
 /// The pause after an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-async fn connection(
-    plane: Rc<Plane>,
-    transport: Transport,
-    peer: Peer,
-    permit: OwnedSemaphorePermit,
-) {
+async fn connection(plane: Rc<Plane>, transport: Transport, peer: Peer, handshake: Handshake) {
     // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
     let _ = transport.socket().set_nodelay();
-    let handshake = Handshake::new(&plane, permit);
     if !shake_hands(&plane, &transport, peer).await {
         return;
     }
@@ -195,12 +198,13 @@ async fn shake_hands(plane: &Plane, transport: &Transport, peer: Peer) -> bool {
 struct Handshake {
     plane: Rc<Plane>,
     _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Handshake {
-    fn new(plane: &Rc<Plane>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(plane: &Rc<Plane>, permit: OwnedSemaphorePermit, place: Place) -> Self {
         plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
-        Handshake { plane: plane.clone(), _permit: permit }
+        Handshake { plane: plane.clone(), _permit: permit, _place: place }
     }
 }
 
@@ -268,19 +272,23 @@ async fn answer(
         }
     };
     if request.uri().path() == sse::PATH {
-        return sse::answer(plane, &request, pass.grant, door).await;
+        return sse::answer(plane, &request, peer, pass.grant, door).await;
     }
     if request.uri().path() == poll::PATH {
-        return poll::answer(plane, &request, &pass.grant, door).await;
+        return poll::answer(plane, &request, peer, &pass.grant, door).await;
     }
     let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, request, peer, &pass.grant).await,
     };
-    if let Some(response) = foreign(plane, &request).or_else(|| full(plane)) {
+    if let Some(response) = foreign(plane, &request) {
         return response;
     }
+    let place = match admit(plane, peer) {
+        Ok(place) => place,
+        Err(response) => return *response,
+    };
     let choices = upgrade::Choices {
         subprotocol: opening.dialect == Dialect::Native,
         deflate: plane.hub.settings.compress,
@@ -293,7 +301,7 @@ async fn answer(
             if deflate {
                 opening.form = opening.form.framed(Framing::Deflated);
             }
-            tokio::task::spawn_local(hand_over(link, upgraded, peer, pass, opening));
+            tokio::task::spawn_local(hand_over(link, upgraded, peer, place, pass, opening));
             response
         }
         Err(response) => {
@@ -312,6 +320,21 @@ fn foreign(plane: &Plane, request: &Request<Incoming>) -> Option<Response<Body>>
         String::from_utf8_lossy(origin.as_bytes())
     );
     Some(plain(StatusCode::FORBIDDEN, &text))
+}
+
+/// Takes a client in.
+///
+/// # Errors
+/// What it is answered where there is no room for it, or for its address, or no time.
+fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
+    if let Some(response) = full(plane) {
+        return Err(response.into());
+    }
+    plane.addresses.seat(peer, clock::now().ms).map_err(|refusal| {
+        let mut response = plain(StatusCode::TOO_MANY_REQUESTS, &format!("{peer}: {refusal}\n"));
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        response.into()
+    })
 }
 
 /// What a client is answered that there is no room for, or no time.
@@ -386,6 +409,7 @@ async fn hand_over(
     link: Arc<Link>,
     upgraded: fastwebsockets::upgrade::UpgradeFut,
     peer: Peer,
+    place: Place,
     pass: Pass,
     opening: Opening,
 ) {
@@ -397,6 +421,7 @@ async fn hand_over(
         Some(Adopt {
             stream,
             peer,
+            place,
             grant,
             anonymous_ms,
             dialect,

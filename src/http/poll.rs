@@ -18,12 +18,13 @@ use tickcast_feeds::{Instrument, Tick};
 use tokio::time::Instant;
 
 use self::bars::Heard;
+use super::addresses::Place;
 use super::rest::encode::Object;
 use super::rest::query::Query;
 use super::rest::{Error, Rest};
 use super::socket::Takeover;
 use super::sse::Manner;
-use super::{Body, Plane, full, sse, typed};
+use super::{Body, Plane, admit, sse, typed};
 use crate::access::Grant;
 use crate::books::Depth;
 use crate::clock;
@@ -33,6 +34,7 @@ use crate::reactor::trails::{Spot, Track, Trails};
 use crate::ring::Consumer;
 use crate::session::resume::{Loss, Start};
 use crate::session::subs::Key;
+use crate::transport::Peer;
 use crate::wire::binance::encode::Day;
 use crate::wire::encode::Heads;
 use crate::wire::form::Form;
@@ -96,18 +98,21 @@ impl Polls {
 }
 
 /// A connection that polls, which counts as a client.
-pub(super) struct Seat(Rc<Plane>);
+pub(super) struct Seat {
+    plane: Rc<Plane>,
+    _place: Place,
+}
 
 impl Seat {
-    fn take(plane: &Rc<Plane>) -> Self {
+    fn take(plane: &Rc<Plane>, place: Place) -> Self {
         plane.polls.clients.set(plane.polls.clients.get() + 1);
-        Seat(plane.clone())
+        Seat { plane: plane.clone(), _place: place }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.polls.clients.set(self.0.polls.clients.get() - 1);
+        self.plane.polls.clients.set(self.plane.polls.clients.get() - 1);
     }
 }
 
@@ -130,6 +135,7 @@ impl Wanted {
 pub(super) async fn answer(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
+    peer: Peer,
     grant: &Grant,
     door: &Takeover,
 ) -> Response<Body> {
@@ -137,12 +143,15 @@ pub(super) async fn answer(
     let mut response = match *request.method() {
         Method::OPTIONS => return sse::preflight(request, origins),
         Method::GET | Method::HEAD => {
-            if !door.is_seated()
-                && let Some(response) = full(plane)
-            {
-                return response;
-            }
-            poll(plane, request, grant, door).await.unwrap_or_else(Error::into_response)
+            let place = match door.is_seated() {
+                true => Ok(Place::default()),
+                false => admit(plane, peer),
+            };
+            let place = match place {
+                Ok(place) => place,
+                Err(response) => return *response,
+            };
+            poll(plane, request, grant, place, door).await.unwrap_or_else(Error::into_response)
         }
         _ => sse::not_allowed(request.method()),
     };
@@ -154,6 +163,7 @@ async fn poll(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
     grant: &Grant,
+    place: Place,
     door: &Takeover,
 ) -> Result<Response<Body>, Error> {
     if grant.max_hz().is_some() {
@@ -170,7 +180,7 @@ async fn poll(
     let all = wanted(plane, &targets, grant)?;
     bars::tend(plane);
     // From here on it is a client, and no handshake that keeps others from theirs.
-    door.sit(|| Seat::take(plane));
+    door.sit(|| Seat::take(plane, place));
     let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
     let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
     let position = match start {

@@ -12,11 +12,12 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Number, Value, json};
 
+use super::addresses::Place;
 use super::origins::Origins;
 use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
-use super::{Body, Plane, full, least_busy, no_room};
+use super::{Body, Plane, admit, least_busy, no_room};
 use crate::access::{Grant, Held};
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
@@ -36,6 +37,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) struct Opening {
     stream: Stream,
     grant: Held,
+    place: Place,
     seat: Seat,
 }
 
@@ -64,6 +66,7 @@ impl Drop for Seat {
 pub(super) async fn answer(
     plane: &Rc<Plane>,
     request: &Request<Incoming>,
+    peer: Peer,
     grant: Held,
     door: &Takeover,
 ) -> Response<Body> {
@@ -74,16 +77,16 @@ pub(super) async fn answer(
     let mut response = match *request.method() {
         Method::GET | Method::HEAD => match wanted(plane, request, &grant).await {
             Err(error) => error.into_response(),
-            Ok(stream) => match full(plane) {
-                Some(response) => response,
-                None if *request.method() == Method::HEAD => Response::new(Body::default()),
-                None => {
+            Ok(stream) => match admit(plane, peer) {
+                Err(response) => *response,
+                Ok(_) if *request.method() == Method::HEAD => Response::new(Body::default()),
+                Ok(place) => {
                     let Some(seat) = Seat::take(&plane.hub.links) else { return no_room(plane) };
                     plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
                     let mut headers = HeaderMap::new();
                     origins.apply(request.headers(), &mut headers, false);
                     let stream = Stream { head: head(&headers), ..stream };
-                    match door.take(Opening { stream, grant, seat }).await {}
+                    match door.take(Opening { stream, grant, place, seat }).await {}
                 }
             },
         },
@@ -146,13 +149,14 @@ fn head(more: &HeaderMap) -> Vec<u8> {
 
 /// Gives the socket to a reactor; hyper is gone by now.
 pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
-    let Opening { stream: events, grant, mut seat } = opening;
+    let Opening { stream: events, grant, place, mut seat } = opening;
     let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.detach().ok()) else {
         return;
     };
     let adopt = Adopt {
         stream,
         peer,
+        place,
         grant,
         anonymous_ms: None,
         dialect: Dialect::Native,

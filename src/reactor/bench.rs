@@ -46,6 +46,7 @@ impl Reactor {
         let adopt = Adopt {
             peer: Peer::Tcp(stream.peer_addr()?),
             stream: stream.into(),
+            place: Default::default(),
             grant: Held::everything(),
             anonymous_ms: None,
             dialect: Dialect::Native,

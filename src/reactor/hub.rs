@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::wake::Wake;
 use crate::access::{Access, Held};
 use crate::drill::Drill;
+use crate::http::addresses::Place;
 use crate::session::Dialect;
 use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report};
@@ -111,6 +112,8 @@ pub(crate) enum Command {
 pub(crate) struct Adopt {
     pub(crate) stream: Detached,
     pub(crate) peer: Peer,
+    /// Its address's place.
+    pub(crate) place: Place,
     /// What it may see.
     pub(crate) grant: Held,
     /// It has not said who it is, and has so many milliseconds to do so.

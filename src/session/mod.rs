@@ -28,6 +28,7 @@ use std::rc::Rc;
 use tokio::task::AbortHandle;
 
 use crate::access::Held as Granted;
+use crate::http::addresses::Place;
 use crate::limits;
 use crate::reactor::lanes::Lane;
 use crate::session::end::End;
@@ -101,6 +102,8 @@ pub(crate) struct Rest {
     /// Waits for the socket to take bytes again. It holds the socket: it must end with the session.
     pub(crate) waiter: Option<AbortHandle>,
     pub(crate) peer: Peer,
+    /// Its address's place, given back with it.
+    pub(crate) place: Place,
     /// What it may see.
     pub(crate) grant: Granted,
     /// Until when it has to say who it is.
@@ -178,6 +181,7 @@ impl Session {
             task: None,
             waiter: None,
             peer,
+            place: Place::default(),
             grant,
             anonymous_until_ms: None,
             forewarned: false,

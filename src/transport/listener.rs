@@ -66,8 +66,8 @@ impl Listener {
     ///
     /// # Errors
     /// The kernel's: out of descriptors, most likely.
-    pub(crate) async fn accept(&self) -> io::Result<(Transport, Peer)> {
-        let (socket, peer) = match &self.socket {
+    pub(crate) async fn accept(&self) -> io::Result<(Socket, Peer)> {
+        Ok(match &self.socket {
             Listening::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 (Socket::Tcp(stream), Peer::Tcp(peer))
@@ -75,12 +75,18 @@ impl Listener {
             Listening::Unix { listener, .. } => {
                 (Socket::Unix(listener.accept().await?.0), Peer::Unix)
             }
-        };
-        let channel = match &self.tls {
-            Some(config) => Transport::tls(socket, config.clone()).map_err(io::Error::other)?,
-            None => Transport::plain(socket),
-        };
-        Ok((channel, peer))
+        })
+    }
+
+    /// What is spoken over a socket that was accepted here.
+    ///
+    /// # Errors
+    /// A configuration of TLS that does not do.
+    pub(crate) fn transport(&self, socket: Socket) -> Result<Transport, rustls::Error> {
+        match &self.tls {
+            Some(config) => Transport::tls(socket, config.clone()),
+            None => Ok(Transport::plain(socket)),
+        }
     }
 }
 

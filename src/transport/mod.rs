@@ -12,7 +12,7 @@ mod tls;
 
 use std::fmt;
 use std::io::{ErrorKind, Result};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -30,6 +30,16 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A program on this machine, by a unix socket.
     Unix,
+}
+
+impl Peer {
+    /// Its address, where it has one.
+    pub(crate) fn address(self) -> Option<IpAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address.ip()),
+            Peer::Unix => None,
+        }
+    }
 }
 
 impl fmt::Display for Peer {
