@@ -87,6 +87,21 @@ need_promtool() {
     promtool --version >/dev/null 2>&1 || die "the promtool that was installed does not run"
 }
 
+# Debian's packages start servers: only the programs and what they need are taken out of them.
+need_proxies() {
+    local packages="haproxy nginx liblua5.3-0 libopentracing-c-wrapper0 libopentracing1"
+    [ -x "$tools/proxies/usr/sbin/haproxy" ] && [ -x "$tools/proxies/usr/sbin/nginx" ] && return
+    have apt-get || die "haproxy and nginx are missing and there is no apt-get: install them by hand"
+    installing "haproxy and nginx (from Debian's packages, in target/tools)"
+    rm -rf "$tools/proxies" && mkdir -p "$tools/proxies"
+    (
+        cd "$tools/proxies" || exit 1
+        # shellcheck disable=SC2086 # several words
+        apt-get download -q $packages || { as_root apt-get update -q && apt-get download -q $packages; } || exit 1
+        for package in *.deb; do dpkg -x "$package" . && rm "$package"; done
+    ) || die "could not get haproxy and nginx"
+}
+
 # The rules of AsyncAPI as JSON Schemas, which is all that is in the package.
 need_asyncapi_schema() {
     local version=6.11.1 package=$tools/npm/node_modules/@asyncapi/specs/package.json

@@ -263,7 +263,7 @@ pub struct ServeArgs {
     /// Connections that have not finished their upgrade [default: 1024, or an eighth of the open files]
     #[arg(long, value_name = "N", env = "TICKCAST_MAX_HANDSHAKES", help_heading = "Limits")]
     pub max_handshakes: Option<String>,
-    /// What one address may have.
+    /// What one address may have, and who says what a client's is.
     #[command(flatten)]
     pub addresses: AddressArgs,
     /// Subscriptions of one client; a wildcard counts as one

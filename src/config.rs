@@ -8,6 +8,7 @@ mod addresses;
 mod doors;
 mod file;
 mod origin;
+mod proxies;
 mod record;
 mod token;
 pub mod units;
@@ -32,6 +33,7 @@ use crate::limits;
 use crate::logging::LogFormat;
 pub use addresses::Addresses;
 pub use doors::Doors;
+pub use proxies::Proxies;
 pub use record::Record;
 pub use token::Token;
 use units::{Bytes, Span, Spread};
@@ -78,6 +80,8 @@ pub struct Config {
     pub max_handshakes: usize,
     /// What one address may have.
     pub addresses: Addresses,
+    /// What proxies before the server are believed.
+    pub proxies: Proxies,
     /// Subscriptions of one client.
     pub max_subscriptions: usize,
     /// Requests per second of one client.
@@ -270,6 +274,7 @@ impl Reader<'_> {
             max_clients: self.max_clients(max_handshakes)?,
             max_handshakes,
             addresses: self.addresses(max_handshakes)?,
+            proxies: self.proxies()?,
             max_subscriptions: self.required("max-subscriptions", |text| {
                 number(text, 1..=limits::SUBSCRIPTIONS_MAX)
             })?,
@@ -570,6 +575,8 @@ impl Loaded {
             ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),
             ("ping-interval", quoted(Span(config.ping_interval).to_string())),
             ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
+            ("trusted-proxy", listed(&config.proxies.trusted())),
+            ("proxy-protocol", config.proxies.protocol.to_string()),
             ("cors-origin", listed(&config.cors_origins)),
             ("compress", config.compress.to_string()),
             (
@@ -650,6 +657,7 @@ impl Loaded {
                     | "listen-unix"
                     | "tls-cert"
                     | "tls-key"
+                    | "trusted-proxy"
             ) =>
             {
                 "not given".to_owned()

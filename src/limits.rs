@@ -497,6 +497,9 @@ pub const REFUSALS_LOG_MS: u64 = 60_000;
 /// See [`REFUSALS_LOG_MS`].
 pub const REFUSALS_LOG_PERIOD_MS: u64 = 1_000;
 
+/// Bytes of a header of the PROXY protocol. Its senders keep to 536 (its specification, section 2.2), but for certificates of clients in it.
+pub const PROXY_HEADER_BYTES: usize = 4 * KIB;
+
 /// Default of `--ping-interval`. Shorter than the 30 to 60 s after which proxies and mobile
 /// networks drop a silent connection.
 pub const PING_INTERVAL: Duration = Duration::from_secs(20);

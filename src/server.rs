@@ -108,6 +108,7 @@ async fn serve(
         started: Instant::now(),
         max_clients: config.max_clients,
         addresses: http::addresses::Addresses::new(config.addresses.clone()),
+        proxies: http::proxies::Proxies::new(config.proxies.clone()),
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
         draining: AtomicBool::new(false),

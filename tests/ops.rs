@@ -63,8 +63,9 @@ fn everything(folder: &Path) -> Server {
     let [token, record] = [token, folder.join("recordings")].map(|p| p.display().to_string());
     let feeds = ["--feed", "synthetic:symbols=2", "--feed", live];
     let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed"];
+    let proxies = ["--proxy-protocol", "--trusted-proxy", "203.0.113.1"];
     let rest = ["--publish-token-file", &token, "--record", &record];
-    Server::start(&[&feeds[..], &tls, &rest].concat())
+    Server::start(&[&feeds[..], &tls, &proxies, &rest].concat())
 }
 
 #[test]

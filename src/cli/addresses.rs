@@ -1,10 +1,11 @@
-//! The flags about clients' addresses.
+//! The flags about clients' addresses, and about proxies that hide them.
 
 use clap::Args;
 
+use super::{BOOL, Choice};
 use crate::limits;
 
-/// What one address may have, as the texts that were given.
+/// What one address may have, and who says what a client's is, as the texts that were given.
 #[derive(Debug, Args)]
 pub struct AddressArgs {
     /// Clients at a time from one address (of IPv6: from one /64); more are answered 429; 0: no limit
@@ -29,4 +30,13 @@ pub struct AddressArgs {
     #[arg(long, value_name = "NETWORK", env = "TICKCAST_EXEMPT_ADDRESS", help_heading = "Limits",
           default_values = limits::EXEMPT_ADDRESSES)]
     pub exempt_address: Vec<String>,
+    /// Proxy before the server that is believed whom it speaks for (X-Forwarded-For, X-Forwarded-Host),
+    /// repeatable: an address, a network, or unix for who comes by --listen-unix [default: none]
+    #[arg(long, value_name = "NETWORK", env = "TICKCAST_TRUSTED_PROXY", help_heading = "Network")]
+    pub trusted_proxy: Vec<String>,
+    /// Connections of trusted proxies begin with a header of the PROXY protocol, version 1 or 2
+    #[arg(long, value_name = "BOOL", env = "TICKCAST_PROXY_PROTOCOL", help_heading = "Network",
+          default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_parser = Choice(BOOL))]
+    pub proxy_protocol: String,
 }

@@ -59,7 +59,10 @@ fn parse(path: &str, text: &str) -> Result<Settings, ConfigError> {
 
 /// The value as a flag would give it.
 fn texts(name: &str, value: &DeValue<'_>) -> Result<Vec<String>, String> {
-    if !matches!(name, "feed" | "cors-origin" | "tls-cert" | "tls-key" | "exempt-address") {
+    if !matches!(
+        name,
+        "feed" | "cors-origin" | "tls-cert" | "tls-key" | "exempt-address" | "trusted-proxy"
+    ) {
         return scalar(value, "a string, an integer or a boolean").map(|text| vec![text]);
     }
     let expected = match name {

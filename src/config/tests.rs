@@ -242,3 +242,18 @@ fn what_an_address_may_have_is_read_and_shown() {
         assert!(error.starts_with(flag) && error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn proxies_are_named_before_they_are_believed() {
+    let flags = ["--trusted-proxy", "10.0.0.0/8", "--trusted-proxy", "unix", "--proxy-protocol"];
+    let loaded = from_flags(&flags, &machine(100_000)).unwrap();
+    let proxies = &loaded.config.proxies;
+    assert!(proxies.unix && proxies.protocol && proxies.trusted.len() == 1);
+    assert!(loaded.to_toml().contains(r#"trusted-proxy = ["10.0.0.0/8", "unix"]"#));
+    let config = config(&[]);
+    assert!(!config.proxies.protocol && !config.proxies.unix && config.proxies.trusted.is_empty());
+    let alone = error(&["--proxy-protocol"]);
+    assert!(alone.starts_with("--proxy-protocol") && alone.contains("--trusted-proxy"), "{alone}");
+    let wrong = error(&["--trusted-proxy", "everybody"]);
+    assert!(wrong.contains("or unix"), "{wrong}");
+}

@@ -432,6 +432,14 @@ fn control(out: &mut String, plane: &Plane) {
     let name = "tickcast_addresses";
     family(out, name, "Addresses that something is counted of.", "gauge");
     line(out, name, "", plane.addresses.kept() as u64);
+    if plane.proxies.is_used() {
+        let name = "tickcast_proxy_headers_total";
+        family(out, name, "Headers of the PROXY protocol, by whether they would do.", "counter");
+        let proxies = &plane.proxies;
+        for (result, count) in [("taken", &proxies.taken), ("refused", &proxies.refused)] {
+            line(out, name, &label("result", result), count.load(Ordering::Relaxed));
+        }
+    }
     let access = &plane.hub.access;
     if access.is_kept() {
         let name = "tickcast_access_total";

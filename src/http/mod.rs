@@ -13,6 +13,7 @@ mod metrics;
 mod origins;
 mod pass;
 pub(crate) mod poll;
+pub(crate) mod proxies;
 mod publish;
 pub(crate) mod rest;
 mod socket;
@@ -33,6 +34,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::access::Grant;
@@ -44,13 +46,15 @@ use crate::session::Dialect;
 use crate::stats::IngestReport;
 use crate::transport::certificates::Certificates;
 use crate::transport::listener::Listener;
-use crate::transport::{Established, HandshakeError, Peer, Transport};
+use crate::transport::proxied::{self, HeaderError};
+use crate::transport::{self, Established, HandshakeError, Peer, Transport};
 use crate::wire::binance;
 use crate::wire::form::{Form, Framing};
 
-use addresses::{Addresses, Place};
+use addresses::{Addresses, Place, Refusal};
 pub(crate) use body::Body;
 use pass::Pass;
+use proxies::Proxies;
 pub(crate) use publish::Door;
 use rest::{Rest, Route};
 use socket::{Socket, Takeover};
@@ -69,6 +73,8 @@ pub(crate) struct Plane {
     pub(crate) max_clients: usize,
     /// What each address may have.
     pub(crate) addresses: Addresses,
+    /// Who is believed whom it speaks for.
+    pub(crate) proxies: Proxies,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
     pub(crate) draining: AtomicBool,
@@ -139,10 +145,10 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc
             Ok((socket, peer)) => {
                 plane.counters.accepted.fetch_add(1, Ordering::Relaxed);
                 // Who is refused costs no more than the accept.
-                let Ok(place) = plane.addresses.arrive(peer, clock::now().ms) else { continue };
-                let handshake = Handshake::new(&plane, permit, place);
-                let Ok(transport) = listener.transport(socket) else { continue };
-                tokio::task::spawn_local(connection(plane.clone(), transport, peer, handshake));
+                let Ok(place) = arrive(&plane, peer) else { continue };
+                let handshake = Handshake::new(&plane, permit, place, peer);
+                let begun = connection(plane.clone(), socket, listener.tls(), peer, handshake);
+                tokio::task::spawn_local(begun);
             }
             Err(error) => {
                 // Out of descriptors, most likely: at once again would be a busy loop.
@@ -158,9 +164,29 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc
 /// The pause after an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-async fn connection(plane: Rc<Plane>, transport: Transport, peer: Peer, handshake: Handshake) {
+/// A place for a connection; what a trusted proxy brings is of no address before it is known.
+fn arrive(plane: &Plane, peer: Peer) -> Result<Place, Refusal> {
+    match plane.proxies.is_trusted(peer) {
+        true => Ok(Place::default()),
+        false => plane.addresses.arrive(peer, clock::now().ms),
+    }
+}
+
+async fn connection(
+    plane: Rc<Plane>,
+    socket: transport::Socket,
+    tls: Option<Arc<ServerConfig>>,
+    peer: Peer,
+    mut handshake: Handshake,
+) {
     // An answer in parts would otherwise wait for the client's delayed acknowledgement, 40 ms.
-    let _ = transport.socket().set_nodelay();
+    let _ = socket.set_nodelay();
+    let Some(peer) = introduce(&plane, &socket, peer).await else { return };
+    if handshake.peer != peer {
+        let Ok(place) = arrive(&plane, peer) else { return };
+        (handshake.place, handshake.peer) = (place, peer);
+    }
+    let Ok(transport) = Transport::over(socket, tls) else { return };
     if !shake_hands(&plane, &transport, peer).await {
         return;
     }
@@ -168,7 +194,24 @@ async fn connection(plane: Rc<Plane>, transport: Transport, peer: Peer, handshak
     let (door, taken) = Takeover::new(&transport, handshake);
     let left = serve(&plane, Socket(transport), peer, door, taken).await;
     if let Some((opening, transport)) = left {
-        sse::hand_over(opening, transport, peer);
+        sse::hand_over(opening, transport);
+    }
+}
+
+/// Whose a connection is, by the header that a trusted proxy begins it with; `None` where it goes no further.
+async fn introduce(plane: &Plane, socket: &transport::Socket, peer: Peer) -> Option<Peer> {
+    if !plane.proxies.begins_with_header(peer) {
+        return Some(peer);
+    }
+    let header = tokio::time::timeout(plane.handshake_timeout, proxied::read(socket)).await;
+    let header = header.unwrap_or(Err(HeaderError::Late));
+    plane.proxies.count(header.is_ok());
+    match header {
+        Ok(client) => Some(client.map_or(peer, Peer::Tcp)),
+        Err(error) => {
+            tracing::debug!(%error, %peer, "no client behind a proxy");
+            None
+        }
     }
 }
 
@@ -198,13 +241,15 @@ async fn shake_hands(plane: &Plane, transport: &Transport, peer: Peer) -> bool {
 struct Handshake {
     plane: Rc<Plane>,
     _permit: OwnedSemaphorePermit,
-    _place: Place,
+    place: Place,
+    /// Whose place that is.
+    peer: Peer,
 }
 
 impl Handshake {
-    fn new(plane: &Rc<Plane>, permit: OwnedSemaphorePermit, place: Place) -> Self {
+    fn new(plane: &Rc<Plane>, permit: OwnedSemaphorePermit, place: Place, peer: Peer) -> Self {
         plane.counters.handshakes.fetch_add(1, Ordering::Relaxed);
-        Handshake { plane: plane.clone(), _permit: permit, _place: place }
+        Handshake { plane: plane.clone(), _permit: permit, place, peer }
     }
 }
 
@@ -263,6 +308,8 @@ async fn answer(
     door: &Takeover,
 ) -> Response<Body> {
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
+    let host = plane.proxies.host(peer, request.headers()).map(str::to_owned);
+    let peer = plane.proxies.client(peer, request.headers());
     let pass = match pass::pass(plane, &request, peer) {
         Ok(pass) => pass,
         Err(mut response) => {
@@ -282,7 +329,7 @@ async fn answer(
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, request, peer, &pass.grant).await,
     };
-    if let Some(response) = foreign(plane, &request) {
+    if let Some(response) = foreign(plane, &request, host.as_deref()) {
         return response;
     }
     let place = match admit(plane, peer) {
@@ -312,8 +359,12 @@ async fn answer(
 }
 
 /// What a page of an origin is answered that may not open WebSockets here.
-fn foreign(plane: &Plane, request: &Request<Incoming>) -> Option<Response<Body>> {
-    let origin = plane.rest.origins.may_open(request.headers()).err()?;
+fn foreign(
+    plane: &Plane,
+    request: &Request<Incoming>,
+    host: Option<&str>,
+) -> Option<Response<Body>> {
+    let origin = plane.rest.origins.may_open(request.headers(), host).err()?;
     plane.counters.foreign.fetch_add(1, Ordering::Relaxed);
     let text = format!(
         "pages of {} may not open WebSockets here: --cors-origin lists those that may\n",
@@ -330,7 +381,13 @@ fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
     if let Some(response) = full(plane) {
         return Err(response.into());
     }
-    plane.addresses.seat(peer, clock::now().ms).map_err(|refusal| {
+    let now_ms = clock::now().ms;
+    // What comes over connections of a proxy's is a connection of its client's here.
+    let come = match peer {
+        Peer::Forwarded(_) => plane.addresses.arrive(peer, now_ms).map(drop),
+        _ => Ok(()),
+    };
+    come.and_then(|()| plane.addresses.seat(peer, now_ms)).map_err(|refusal| {
         let mut response = plain(StatusCode::TOO_MANY_REQUESTS, &format!("{peer}: {refusal}\n"));
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         response.into()

@@ -52,15 +52,22 @@ impl Origins {
         }
     }
 
-    /// Whether the one who asks may open a WebSocket: no page, one of this server's own, or one of a
-    /// listed origin. A browser lets any page open one, with what it knows of this server.
+    /// Whether the one who asks may open a WebSocket: no page, one of this server's own (`host`: as whom a
+    /// proxy was asked), or one of a listed origin. A browser lets any page open one, with what it knows of this server.
     ///
     /// # Errors
     /// The origin of a page that may not.
-    pub(crate) fn may_open<'a>(&self, asked: &'a HeaderMap) -> Result<(), &'a HeaderValue> {
+    pub(crate) fn may_open<'a>(
+        &self,
+        asked: &'a HeaderMap,
+        host: Option<&str>,
+    ) -> Result<(), &'a HeaderValue> {
         let Some(origin) = asked.get(header::ORIGIN) else { return Ok(()) };
         let listed = |one: &String| one == "*" || one.as_bytes() == origin.as_bytes();
-        if self.origins.iter().any(listed) || is_own(origin, asked.get(header::HOST)) {
+        let direct = asked.get(header::HOST).and_then(|host| host.to_str().ok());
+        if self.origins.iter().any(listed)
+            || [direct, host].iter().any(|host| is_own(origin, *host))
+        {
             return Ok(());
         }
         Err(origin)
@@ -74,14 +81,9 @@ impl Origins {
 }
 
 /// Whether a page of this origin was got where it now asks. The scheme is left out: a proxy may take TLS off.
-fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let own = |origin: &str, host: &str| {
-        origin.split_once("://").is_some_and(|(_, of_page)| of_page.eq_ignore_ascii_case(host))
-    };
-    match (origin.to_str(), host.map(HeaderValue::to_str)) {
-        (Ok(origin), Some(Ok(host))) => own(origin, host),
-        _ => false,
-    }
+fn is_own(origin: &HeaderValue, host: Option<&str>) -> bool {
+    let of_page = origin.to_str().ok().and_then(|origin| Some(origin.split_once("://")?.1));
+    of_page.zip(host).is_some_and(|(of_page, host)| of_page.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -97,7 +99,7 @@ mod tests {
                 headers.insert(name, HeaderValue::from_str(value).expect("a value"));
             }
             let listed = listed.iter().map(|&text| text.to_owned()).collect();
-            Origins::new(listed).may_open(&headers).is_ok()
+            Origins::new(listed).may_open(&headers, None).is_ok()
         };
         assert!(may(&[], None, None), "no browser");
         for (origin, host) in [

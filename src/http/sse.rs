@@ -37,6 +37,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(super) struct Opening {
     stream: Stream,
     grant: Held,
+    peer: Peer,
     place: Place,
     seat: Seat,
 }
@@ -86,7 +87,7 @@ pub(super) async fn answer(
                     let mut headers = HeaderMap::new();
                     origins.apply(request.headers(), &mut headers, false);
                     let stream = Stream { head: head(&headers), ..stream };
-                    match door.take(Opening { stream, grant, place, seat }).await {}
+                    match door.take(Opening { stream, grant, peer, place, seat }).await {}
                 }
             },
         },
@@ -148,8 +149,8 @@ fn head(more: &HeaderMap) -> Vec<u8> {
 }
 
 /// Gives the socket to a reactor; hyper is gone by now.
-pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>, peer: Peer) {
-    let Opening { stream: events, grant, place, mut seat } = opening;
+pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>) {
+    let Opening { stream: events, grant, peer, place, mut seat } = opening;
     let Some(stream) = Arc::into_inner(stream).and_then(|stream| stream.detach().ok()) else {
         return;
     };

@@ -262,7 +262,7 @@ impl Core {
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         let oldest_ms = self.now.ms.saturating_sub(session.stuck_ms);
         let queued_bytes = session.out.len() as u64;
-        let cause = self.diag.cause(&session.stream, session.peer, ring_lagging);
+        let cause = self.diag.cause(&session.stream, ring_lagging);
         session.out.cut(&mut self.encodings);
         let mut last_words = Vec::new();
         self.tell_lag(

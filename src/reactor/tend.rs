@@ -184,7 +184,7 @@ impl Core {
     /// Looks at what the kernel holds for a client, and notes how much of it the client has not taken.
     fn look_at(&mut self, id: u32) -> Option<TcpInfo> {
         let session = self.sessions.get_mut(id as usize)?;
-        let info = self.diag.info(&session.stream, session.peer);
+        let info = self.diag.info(&session.stream);
         session.not_taken = info.map(|info| info.send_queue);
         info
     }
@@ -225,7 +225,7 @@ impl Core {
     /// How many bytes a client has taken, where more wait than the network carries at once.
     fn taken_before_ping(&mut self, id: u32) -> Option<u64> {
         let session = self.sessions.get(id as usize)?;
-        let info = self.diag.info(&session.stream, session.peer)?;
+        let info = self.diag.info(&session.stream)?;
         let sent = session.sent_bytes + u64::from(session.fresh_bytes);
         (info.notsent_bytes > 0).then(|| sent.wrapping_sub(info.send_queue.into()))
     }

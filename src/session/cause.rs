@@ -1,7 +1,7 @@
 //! Why a client is slow: what the kernel knows about its connection, and what follows from it.
 
 use super::sock_diag::{SockDiag, TcpInfo};
-use crate::transport::{Peer, Transport};
+use crate::transport::Transport;
 
 /// Why a client's outbox fills up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,18 +32,19 @@ pub(crate) struct Diag(Option<SockDiag>);
 
 impl Diag {
     /// Why this client is slow. Where the kernel does not tell, the client is taken to be the cause.
-    pub(crate) fn cause(&mut self, stream: &Transport, peer: Peer, ring_lagging: bool) -> LagCause {
-        let info = self.info(stream, peer);
+    pub(crate) fn cause(&mut self, stream: &Transport, ring_lagging: bool) -> LagCause {
+        let info = self.info(stream);
         info.map_or(LagCause::PeerWindow, |info| classify(&info, ring_lagging))
     }
 
     /// What the kernel knows of a connection, where it tells.
-    pub(crate) fn info(&mut self, stream: &Transport, peer: Peer) -> Option<TcpInfo> {
-        let Peer::Tcp(peer) = peer else { return None };
+    pub(crate) fn info(&mut self, stream: &Transport) -> Option<TcpInfo> {
+        // Behind a proxy the connection is the proxy's.
+        let [local, peer] = [stream.socket().local_addr()?, stream.socket().peer_addr()?];
         if self.0.is_none() {
             self.0 = SockDiag::open().ok();
         }
-        self.0.as_mut()?.tcp_info(stream.socket().local_addr()?, peer).ok()
+        self.0.as_mut()?.tcp_info(local, peer).ok()
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
-use super::{Peer, Socket, Transport};
+use super::{Peer, Socket};
 use crate::limits;
 
 /// A door of the server.
@@ -78,15 +78,9 @@ impl Listener {
         })
     }
 
-    /// What is spoken over a socket that was accepted here.
-    ///
-    /// # Errors
-    /// A configuration of TLS that does not do.
-    pub(crate) fn transport(&self, socket: Socket) -> Result<Transport, rustls::Error> {
-        match &self.tls {
-            Some(config) => Transport::tls(socket, config.clone()),
-            None => Ok(Transport::plain(socket)),
-        }
+    /// The TLS that is spoken over what is accepted here, if it is.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.clone()
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod certificates;
 mod hello;
 pub(crate) mod listener;
+pub mod proxied;
 mod socket;
 mod tls;
 
@@ -30,6 +31,8 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// A program on this machine, by a unix socket.
     Unix,
+    /// A program at this address, as a trusted proxy says.
+    Forwarded(IpAddr),
 }
 
 impl Peer {
@@ -38,6 +41,7 @@ impl Peer {
         match self {
             Peer::Tcp(address) => Some(address.ip()),
             Peer::Unix => None,
+            Peer::Forwarded(address) => Some(address),
         }
     }
 }
@@ -47,6 +51,7 @@ impl fmt::Display for Peer {
         match self {
             Peer::Tcp(address) => address.fmt(f),
             Peer::Unix => f.write_str("unix"),
+            Peer::Forwarded(address) => address.fmt(f),
         }
     }
 }
@@ -63,6 +68,20 @@ impl Transport {
     /// A connection that is not encrypted.
     pub(crate) fn plain(socket: Socket) -> Self {
         Transport { socket, tls: None }
+    }
+
+    /// Either, as a listener has it.
+    ///
+    /// # Errors
+    /// See [`tls`](Self::tls).
+    pub(crate) fn over(
+        socket: Socket,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> std::result::Result<Self, rustls::Error> {
+        match tls {
+            Some(config) => Transport::tls(socket, config),
+            None => Ok(Transport::plain(socket)),
+        }
     }
 
     /// A connection that begins with a TLS handshake.

@@ -35,6 +35,14 @@ impl Socket {
         }
     }
 
+    /// The address of the other end, where it has one.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(stream) => stream.peer_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         match self {
             Socket::Tcp(stream) => stream.poll_read_ready(cx),

@@ -93,7 +93,14 @@ pub fn connect(
     name: &str,
     config: &Arc<ClientConfig>,
 ) -> std::io::Result<Stream> {
-    let mut tcp = TcpStream::connect(address)?;
+    over(TcpStream::connect(address)?, name, config)
+}
+
+/// The same over a connection that is made.
+///
+/// # Errors
+/// What the client does not like, or the server.
+pub fn over(mut tcp: TcpStream, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<Stream> {
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from(name.to_owned()).expect("a name");
