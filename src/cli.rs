@@ -13,6 +13,7 @@ use clap_complete::Shell;
 use thiserror::Error;
 
 mod addresses;
+mod admin;
 mod man;
 mod recordings;
 
@@ -21,6 +22,7 @@ use crate::inspect::Inspect;
 use crate::limits;
 use crate::watch::{self, Watch};
 pub use addresses::AddressArgs;
+pub use admin::AdminArgs;
 pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
@@ -307,6 +309,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FROM..TO", env = "TICKCAST_DRAIN_SPREAD", help_heading = "Shutdown",
           default_value_t = Spread::from(limits::DRAIN_SPREAD).to_string())]
     pub drain_spread: String,
+
+    /// The door of operators.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 
     /// Least severe messages to log, on stderr
     #[arg(long, value_name = "LEVEL", env = "TICKCAST_LOG_LEVEL", help_heading = "Logging",

@@ -30,6 +30,12 @@ pub(crate) fn step(seconds: i64) {
     STEP.fetch_add(seconds, Ordering::Relaxed);
 }
 
+/// Nanoseconds that this thread has run.
+pub fn thread_ns() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Nanoseconds since the Unix epoch.
 pub fn real_ns() -> u64 {
     let real = clock_gettime(ClockId::Realtime);

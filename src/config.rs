@@ -5,6 +5,7 @@
 //! origin, the value and what would do.
 
 mod addresses;
+mod admin;
 mod doors;
 mod file;
 mod origin;
@@ -32,6 +33,7 @@ use crate::cli::{self, Given, Origin, Settings};
 use crate::limits;
 use crate::logging::LogFormat;
 pub use addresses::Addresses;
+pub use admin::{Admin, AdminAt, Secret};
 pub use doors::Doors;
 pub use proxies::Proxies;
 pub use record::Record;
@@ -100,6 +102,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// When drained clients are told to reconnect.
     pub drain_spread: Spread,
+    /// Where operators come in, if anywhere.
+    pub admin: Option<Admin>,
     /// The least severe messages that are logged.
     pub log_level: Level,
     /// The form of the log lines.
@@ -287,6 +291,7 @@ impl Reader<'_> {
             slow_grace: self.span("slow-grace", &limits::SLOW_GRACE_RANGE)?,
             drain_deadline: self.span("drain-deadline", &limits::DRAIN_DEADLINE_RANGE)?,
             drain_spread: self.required("drain-spread", drain_spread)?,
+            admin: self.admin()?,
             log_level: self.required("log-level", log_level)?,
             log_format: self.required("log-format", log_format)?,
         })
@@ -558,6 +563,7 @@ impl Loaded {
             texts => toml::Value::from(texts.to_vec()).to_string(),
         };
         let [chains, keys] = config.doors.files();
+        let admin = config.admin.as_ref();
         let values = [
             ("listen", quoted(config.doors.listen())),
             ("listen-tls", config.doors.tls.map_or(String::new(), |at| quoted(at.to_string()))),
@@ -614,6 +620,11 @@ impl Loaded {
             ("slow-grace", quoted(Span(config.slow_grace).to_string())),
             ("drain-deadline", quoted(Span(config.drain_deadline).to_string())),
             ("drain-spread", quoted(config.drain_spread.to_string())),
+            ("admin-listen", admin.map_or(String::new(), |admin| quoted(admin.at.to_string()))),
+            (
+                "admin-token-file",
+                admin.map_or(String::new(), |admin| quoted(doors::text(&admin.token_file))),
+            ),
             ("log-level", name_of(cli::LOG_LEVEL, level.unwrap_or(0))),
             ("log-format", name_of(cli::LOG_FORMAT, config.log_format as usize)),
         ];
@@ -658,6 +669,8 @@ impl Loaded {
                     | "tls-cert"
                     | "tls-key"
                     | "trusted-proxy"
+                    | "admin-listen"
+                    | "admin-token-file"
             ) =>
             {
                 "not given".to_owned()

@@ -90,6 +90,8 @@ pub(crate) struct FeedStats {
     pub(crate) name: String,
     /// Ticks handed over.
     pub(crate) ticks: AtomicU64,
+    /// When it last handed any over, nanoseconds of the monotonic clock; 0 before.
+    pub(crate) last_ns: AtomicU64,
     /// Messages kept out of the stream.
     pub(crate) rejected: AtomicU64,
     /// `running`, `ended` or `failed`.
@@ -105,6 +107,13 @@ pub(crate) struct FeedStats {
 }
 
 impl FeedStats {
+    /// How long ago it last handed ticks over, if it ever did.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let last_ns = self.last_ns.load(Ordering::Relaxed);
+        let age = Duration::from_nanos(clock::now().mono_ns.saturating_sub(last_ns));
+        (last_ns != 0).then_some(age)
+    }
+
     fn new(name: String, live: Option<Arc<LiveStats>>) -> Self {
         FeedStats {
             name,
@@ -112,6 +121,7 @@ impl FeedStats {
             refused: Mutex::default(),
             has_refused: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
+            last_ns: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             state: Mutex::new("running"),
             rejects: Mutex::default(),
@@ -383,7 +393,9 @@ impl Worker {
         if batch.restart {
             self.recorder.restart(batch.feed);
         }
-        self.recorder.record(&mut batch.ticks, batch.feed, clock::now().mono_ns);
+        let now_ns = clock::now().mono_ns;
+        self.feeds[batch.feed].last_ns.store(now_ns, Ordering::Relaxed);
+        self.recorder.record(&mut batch.ticks, batch.feed, now_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
             let feed = &self.feeds[feed];
             // Only live ones can get a book anew, and ask which.

@@ -25,6 +25,7 @@ pub mod wire;
 pub mod http;
 pub mod inspect;
 pub mod record;
+mod reload;
 pub mod stats;
 pub mod watch;
 

@@ -72,6 +72,20 @@ pub const DEFLATE_SHARED_BYTES: usize = 128;
 /// a client's share of compressing it would be more than that of sending it.
 pub const DEFLATE_OWN_BYTES: usize = KIB;
 
+/// Slow clients of a reactor of which the kernel is asked why, where operators see who is connected: each
+/// is a question to the kernel, which the reactor waits for.
+pub const CAUSES_SHOWN: usize = 64;
+
+/// Connections of operators at a time. They have none of those of clients, so that the door is open while
+/// those are all in use.
+pub const ADMIN_CONNECTIONS: usize = 16;
+
+/// Bytes of what operators send: a code and a sentence.
+pub const ADMIN_BODY_BYTES: usize = 4 * KIB;
+
+/// How long the end of the server waits for answers to operators.
+pub const ADMIN_CLOSE: Duration = Duration::from_secs(1);
+
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
 

@@ -48,8 +48,8 @@ fn load(settings: Settings) -> Result<Loaded, ExitCode> {
 }
 
 fn serve(loaded: Loaded) -> anyhow::Result<()> {
-    logging::init(loaded.config.log_level, loaded.config.log_format)?;
-    server::run(loaded.config)
+    let filter = logging::init(loaded.config.log_level, loaded.config.log_format)?;
+    server::run(loaded.config, filter)
 }
 
 fn record_feeds(config: &Config) -> anyhow::Result<()> {

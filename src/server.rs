@@ -26,6 +26,7 @@ use crate::config::{Config, SlowConsumer};
 use crate::drill::Drill;
 use crate::http::{self, Plane};
 use crate::ingest::Ingest;
+use crate::logging::Filter;
 use crate::reactor::{self, Command, Hub, Link, Settings};
 use crate::record;
 use crate::ring;
@@ -36,13 +37,13 @@ use doors::Doors;
 /// # Errors
 /// What keeps it from starting: a feed that cannot be opened, an address that cannot be listened
 /// on.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, filter: Filter) -> anyhow::Result<()> {
     let instruments = Arc::new(Instruments::new());
     let (feeds, inbox) = open_feeds(&config, &instruments)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(config, instruments, feeds, inbox))
+    local.block_on(&runtime, serve(config, filter, instruments, feeds, inbox))
 }
 
 /// Opens what the configuration names: the feeds, and the one `publish` with where to hand in, if anybody may.
@@ -74,6 +75,7 @@ struct Reactors {
 
 async fn serve(
     config: Config,
+    filter: Filter,
     instruments: Arc<Instruments>,
     feeds: Vec<Box<dyn Feed>>,
     published: Option<(LinesSpec, Inbox)>,
@@ -84,7 +86,7 @@ async fn serve(
         Some(path) => Access::load(path).context("--access")?,
         None => Access::open(),
     };
-    let doors = Doors::open(&config.doors, &access)?;
+    let doors = Doors::open(&config, &access)?;
     let recorder = record::start(&config.record)?;
     let (producer, ring) = ring::channel(config.ring_slots)?;
     let state = Arc::new(State::with_history(config.history));
@@ -106,6 +108,7 @@ async fn serve(
         certificates: doors.certificates.clone(),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
+        admin: config.admin.clone().map(|admin| http::admin::Door::new(admin, filter)),
         max_clients: config.max_clients,
         addresses: http::addresses::Addresses::new(config.addresses.clone()),
         proxies: http::proxies::Proxies::new(config.proxies.clone()),
@@ -125,20 +128,24 @@ async fn serve(
         }),
     });
     doors.announce();
-    let accepting = doors.accept(&plane);
+    let mut accepting = doors.accept(&plane);
     yield_to_reactors();
 
     tokio::select! {
         name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
         // Clients are told to come back, to a server that is whole.
         _ = reactors.ended.recv() => tracing::error!("the ingest or the last reactor ended, draining"),
+        () = drain_wanted(&plane) => tracing::info!("draining"),
     }
     plane.draining.store(true, Ordering::Relaxed);
-    drop(accepting);
+    accepting.no_more_clients();
     if let Some(door) = &plane.publish {
         door.close().await;
     }
     drain(&reactors.hub, config.drain_deadline, &mut stop).await;
+    if let Some(door) = &plane.admin {
+        door.close().await;
+    }
     let whole = ingest.stop();
     if let Some(recorder) = recorder {
         recorder.close();
@@ -155,6 +162,14 @@ async fn serve(
     anyhow::ensure!(whole, "a thread of the ingest panicked");
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits until an operator wants the server to drain, if there are operators.
+async fn drain_wanted(plane: &Plane) {
+    match &plane.admin {
+        Some(door) => door.drain_wanted().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn start_reactors(

@@ -1,6 +1,9 @@
 //! Counters and histograms: each thread keeps its own and publishes a copy a few times a second,
 //! so that nobody who reads them disturbs the path of the ticks.
 
+use std::fmt;
+use std::str::FromStr;
+
 use hdrhistogram::Histogram;
 
 use crate::session::end::Reason;
@@ -87,6 +90,8 @@ pub struct Report {
     pub admission_ns: u64,
     /// Newcomers' work that waits now: sockets, sessions with something to read, sessions with snapshots to get.
     pub admission_waiting: u64,
+    /// Time that its thread has run, nanoseconds.
+    pub cpu_ns: u64,
     /// Sessions that hold back a paced feed.
     pub crowd: u64,
     /// How long ticks wait for others to the same client now, nanoseconds.
@@ -138,6 +143,7 @@ impl Default for Report {
             admission_paced: 0,
             admission_ns: 0,
             admission_waiting: 0,
+            cpu_ns: 0,
             crowd: 0,
             window_ns: 0,
             load_permille: 0,
@@ -161,17 +167,49 @@ impl Report {
     }
 }
 
+/// Which connection, of all that there ever were: written `REACTOR-SLOT-SERIAL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionId {
+    /// The reactor that serves it.
+    pub reactor: usize,
+    /// Its place there, which others have after it.
+    pub slot: usize,
+    /// How many the reactor had had with it.
+    pub serial: u64,
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.reactor, self.slot, self.serial)
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('-').map(|part| part.parse::<u64>().map_err(drop));
+        let mut next = || parts.next().unwrap_or(Err(()));
+        let (reactor, slot, serial) = (next()?, next()?, next()?);
+        let whole = |number: u64| usize::try_from(number).map_err(drop);
+        let id = SessionId { reactor: whole(reactor)?, slot: whole(slot)?, serial };
+        if parts.next().is_none() { Ok(id) } else { Err(()) }
+    }
+}
+
 /// One connection, as `/v1/connections` shows it.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    /// The reactor that serves it.
-    pub reactor: usize,
-    /// Its number there.
-    pub id: usize,
+    /// Which it is.
+    pub id: SessionId,
     /// Where it comes from.
     pub peer: Peer,
     /// Encrypted.
     pub tls: bool,
+    /// Whose token it has.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: &'static str,
     /// Age, milliseconds.
     pub connected_ms: u64,
     /// How many subscriptions it has.
@@ -182,8 +220,14 @@ pub struct ConnectionInfo {
     pub sent_bytes: u64,
     /// Bytes that wait for it.
     pub queued_bytes: usize,
+    /// How long ago its socket last had everything, milliseconds; 0 where it has.
+    pub lag_ms: u64,
     /// How long its socket has taken nothing while bytes wait, milliseconds; 0 where it does.
     pub blocked_ms: u64,
+    /// Why it lags, where that was asked for.
+    pub cause: Option<&'static str>,
+    /// It fell behind and is told sums until it has caught up.
+    pub conflated: bool,
     /// Ticks that its reactor is behind the ring.
     pub ring_lag: u64,
     /// Why it is being closed, if it is.

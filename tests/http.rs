@@ -176,7 +176,7 @@ fn histogram_buckets_are_cumulative_and_end_with_the_count() {
                 .collect()
         };
         let buckets = of("_bucket");
-        assert_eq!(buckets.len(), 16, "{text}");
+        assert_eq!(buckets.len(), 19, "{text}");
         assert!(buckets.windows(2).all(|pair| pair[0] <= pair[1]), "{buckets:?}");
         assert_eq!(buckets.last(), of("_count").first());
         assert!(of("_sum")[0].is_finite());

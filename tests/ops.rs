@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -63,9 +64,20 @@ fn everything(folder: &Path) -> Server {
     let [token, record] = [token, folder.join("recordings")].map(|p| p.display().to_string());
     let feeds = ["--feed", "synthetic:symbols=2", "--feed", live];
     let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed"];
+    let access = folder.join("access.toml");
+    fs::write(&access, "[anonymous]\nsymbols = [\"*\"]\noperator = true\n").unwrap();
+    let access = access.display().to_string();
+    let admin = folder.join("admin");
+    fs::write(&admin, "sha256:".to_owned() + &"0".repeat(64)).unwrap();
+    let admin = admin.display().to_string();
+    let door = ["--admin-listen", "127.0.0.1:0", "--admin-token-file", &admin];
     let proxies = ["--proxy-protocol", "--trusted-proxy", "203.0.113.1"];
-    let rest = ["--publish-token-file", &token, "--record", &record];
-    Server::start(&[&feeds[..], &tls, &proxies, &rest].concat())
+    let rest = ["--publish-token-file", &token, "--record", &record, "--access", &access];
+    let server = Server::start(&[&feeds[..], &tls, &door, &proxies, &rest].concat());
+    // What is only there once ticks have come.
+    server.wait_metric("tickcast_feed_ticks_total", "synthetic", |ticks| ticks > 0.0);
+    server.wait_metric("tickcast_ingest_ticks_total", "", |ticks| ticks > 0.0);
+    server
 }
 
 #[test]
@@ -86,11 +98,37 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
             assert!(families.contains(family), "{name}: the server has no such metric");
         }
     }
-    // And what is told of a metric is told of one that there is.
+    // And what is told of a metric is told of one that there is, and of every one.
     let operating = read("docs/OPERATING.md");
-    for name in metrics(&operating).into_iter().filter(|name| !name.ends_with('_')) {
+    let told = metrics(&operating);
+    for name in told.iter().filter(|name| !name.ends_with('_')) {
         assert!(families.contains(name), "docs/OPERATING.md: {name}");
     }
+    for name in &families {
+        assert!(told.contains(name), "docs/OPERATING.md does not tell of {name}");
+    }
+}
+
+#[test]
+fn metrics_are_named_by_the_conventions() {
+    let Some(promtool) = common::tool("promtool") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (_, text) = everything(folder.path()).get("/metrics");
+    let check = |text: &str| {
+        let mut command = Command::new(&promtool);
+        command.args(["check", "metrics"]);
+        let pipes = [Stdio::piped(), Stdio::piped(), Stdio::piped()];
+        let [input, output, errors] = pipes;
+        let mut child = command.stdin(input).stdout(output).stderr(errors).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = check(&text);
+    let silent = output.stdout.is_empty() && output.stderr.is_empty();
+    assert!(output.status.success() && silent, "{output:?}");
+    // It looks: a counter without its ending is found.
+    let output = check(&text.replace("tickcast_ticks_total", "tickcast_ticks"));
+    assert!(!output.status.success(), "{output:?}");
 }
 
 #[test]

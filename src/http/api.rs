@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -10,8 +11,9 @@ use serde_json::{Value, json};
 use tickcast_feeds::live::LiveStats;
 use tokio::sync::oneshot;
 
-use super::{Body, Plane, assets, metrics, plain, typed};
+use super::{Body, Plane, admin, assets, metrics, plain, typed};
 use crate::reactor::Command;
+use crate::reactor::asked::Wanted;
 use crate::record;
 use crate::stats::{ConnectionInfo, Report, new_histogram};
 
@@ -20,7 +22,7 @@ const CONNECTIONS: usize = 1_000;
 /// The most that are listed.
 const CONNECTIONS_MAX: usize = 100_000;
 /// A reactor that has not answered by then is stuck.
-const REACTOR_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const REACTOR_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The counters of a moment ago, for rates.
 #[derive(Debug, Default)]
@@ -33,7 +35,8 @@ pub(crate) struct Rates {
 }
 
 pub(super) async fn answer(plane: &Plane, request: &Request<Incoming>) -> Response<Body> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let is_admin = request.uri().path().starts_with("/v1/admin");
+    if !is_admin && !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = format!("{} is not allowed here, expected GET\n", request.method());
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, &message);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -100,7 +103,7 @@ async fn health(plane: &Plane) -> Response<Body> {
             return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
         }
         let (ask, answer) = oneshot::channel();
-        link.send(Command::Connections(0, ask));
+        link.send(Command::Connections(Wanted { most: 0, slowest: false }, ask));
         if !matches!(tokio::time::timeout(REACTOR_PATIENCE, answer).await, Ok(Ok(_))) {
             let message = format!("reactor {} does not answer\n", link.id);
             return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
@@ -113,6 +116,9 @@ async fn health(plane: &Plane) -> Response<Body> {
 fn ready(plane: &Plane) -> Response<Body> {
     if plane.draining.load(Ordering::Relaxed) {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    if plane.admin.as_ref().is_some_and(admin::Door::is_cordoned) {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "cordoned by an operator\n");
     }
     let failed: Vec<_> = plane
         .feeds
@@ -127,45 +133,68 @@ fn ready(plane: &Plane) -> Response<Body> {
     plain(StatusCode::OK, "ready\n")
 }
 
-async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
-    let limit =
-        query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("limit=")));
-    let limit = match limit.map(str::parse) {
-        None => CONNECTIONS,
-        Some(Ok(limit)) if limit <= CONNECTIONS_MAX => limit,
-        Some(_) => {
-            let message = format!("bad limit, expected 0 to {CONNECTIONS_MAX}\n");
-            return plain(StatusCode::BAD_REQUEST, &message);
-        }
+pub(super) async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
+    let Some(wanted) = wanted(query) else {
+        let message = format!(
+            "bad query, expected limit=N from 0 to {CONNECTIONS_MAX}, and sort=lag or none\n"
+        );
+        return plain(StatusCode::BAD_REQUEST, &message);
     };
     let mut all = Vec::new();
     for link in plane.hub.links.iter().filter(|link| !link.has_failed()) {
         let (ask, answer) = oneshot::channel();
-        link.send(Command::Connections(limit - all.len().min(limit), ask));
+        // The slowest of all may be one reactor's.
+        let most = if wanted.slowest { wanted.most } else { wanted.most - all.len() };
+        link.send(Command::Connections(Wanted { most, ..wanted }, ask));
         match tokio::time::timeout(REACTOR_PATIENCE, answer).await {
-            Ok(Ok(some)) => all.extend(some.iter().map(connection)),
+            Ok(Ok(some)) => all.extend(some),
             _ => {
                 let message = format!("reactor {} does not answer\n", link.id);
                 return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
             }
         }
     }
+    if wanted.slowest {
+        all.sort_by_key(|info| std::cmp::Reverse(info.lag_ms));
+        all.truncate(wanted.most);
+    }
+    let all: Vec<Value> = all.iter().map(connection).collect();
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     json_answer(&json!({"clients": clients, "shown": all.len(), "connections": all}))
 }
 
-fn connection(info: &ConnectionInfo) -> Value {
+/// Reads the query of `/v1/connections`.
+fn wanted(query: Option<&str>) -> Option<Wanted> {
+    let mut wanted = Wanted { most: CONNECTIONS, slowest: false };
+    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=')? {
+            ("limit", limit) => {
+                wanted.most = limit.parse().ok().filter(|limit| *limit <= CONNECTIONS_MAX)?;
+            }
+            ("sort", "lag") => wanted.slowest = true,
+            _ => return None,
+        }
+    }
+    Some(wanted)
+}
+
+pub(super) fn connection(info: &ConnectionInfo) -> Value {
     json!({
-        "id": format!("{}-{}", info.reactor, info.id),
+        "id": info.id.to_string(),
         "peer": info.peer.to_string(),
         "tls": info.tls,
-        "reactor": info.reactor,
+        "name": info.name,
+        "dialect": info.dialect,
+        "reactor": info.id.reactor,
         "connected_ms": info.connected_ms,
         "subscriptions": info.subscriptions,
         "delivered": info.delivered,
         "sent_bytes": info.sent_bytes,
         "queued_bytes": info.queued_bytes,
+        "lag_ms": info.lag_ms,
         "blocked_ms": info.blocked_ms,
+        "cause": info.cause,
+        "conflated": info.conflated,
         "ring_lag": info.ring_lag,
         "closing": info.ending.map(|reason| reason.as_str()),
     })
@@ -186,13 +215,6 @@ fn stats(plane: &Plane) -> Value {
     let sum = |f: fn(&Report) -> u64| reports.iter().map(f).sum::<u64>();
     let deliveries = sum(|r| r.deliveries);
     let (ticks_per_s, deliveries_per_s) = rates(plane, ticks, deliveries);
-    let micros = |ns: u64| ns as f64 / 1000.0;
-    let quantile = |q| micros(latency.value_at_quantile(q));
-    // Doubling buckets: enough to draw, few enough to read.
-    let buckets: Vec<_> = latency
-        .iter_log(1_000, 2.0)
-        .map(|step| (micros(step.value_iterated_to() + 1), step.count_since_last_iteration()))
-        .collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "commit": env!("TICKCAST_COMMIT"),
@@ -205,23 +227,41 @@ fn stats(plane: &Plane) -> Value {
         "ticks_per_s": ticks_per_s.round(),
         "deliveries": deliveries,
         "deliveries_per_s": deliveries_per_s.round(),
-        "latency_us": {
-            "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
-            "max": if latency.is_empty() { 0.0 } else { micros(latency.max()) },
-            "count": latency.len(), "buckets": buckets,
-        },
-        "reactors": reports.iter().map(|r| json!({
-            "id": r.reactor, "clients": r.sessions, "subscriptions": r.subscriptions, "ticks": r.ticks,
-            "deliveries": r.deliveries, "sends": r.sends, "lapped": r.lapped, "ring_lag": r.ring_lag,
+        "latency_us": latency_us(&latency, 2.0),
+        "reactors": reports.iter().zip(&plane.hub.links).map(|(r, link)| json!({
+            "id": r.reactor, "state": if link.has_failed() { "failed" } else { "running" }, "clients": r.sessions, "subscriptions": r.subscriptions, "ticks": r.ticks,
+            "deliveries": r.deliveries, "sends": r.sends, "sent_bytes": r.sent_bytes, "lapped": r.lapped,
+            "ring_lag": r.ring_lag, "cpu_s": r.cpu_ns as f64 / 1e9, "load_ratio": r.load_permille as f64 / 1e3,
+            "latency_us": latency_us(&r.latency, FINE),
         })).collect::<Vec<_>>(),
         "feeds": plane.feeds.iter().map(|feed| json!({
             "name": feed.name, "state": *feed.state.lock(),
             "ticks": feed.ticks.load(Ordering::Relaxed), "rejected": feed.rejected.load(Ordering::Relaxed),
+            "idle_ms": feed.age().map(|age| age.as_millis() as u64),
         })).collect::<Vec<_>>(),
         "recording": plane.recording.as_ref().map(|stats| json!({
             "state": record::state_name(stats.state()), "messages": stats.messages(),
             "bytes": stats.bytes(), "compressed_bytes": stats.compressed(), "dropped": stats.dropped(),
         })),
+    })
+}
+
+/// The step of a reactor's buckets: `top` has its 99th percentile of a second from two readings of them.
+const FINE: f64 = 1.25;
+
+/// Quantiles of latencies and what they are from: buckets by their upper bounds, each `step` times the one
+/// before it; doubling ones are enough to draw, and few enough to read.
+fn latency_us(latency: &Histogram<u64>, step: f64) -> Value {
+    let micros = |ns: u64| ns as f64 / 1000.0;
+    let quantile = |q| micros(latency.value_at_quantile(q));
+    let buckets: Vec<_> = latency
+        .iter_log(1_000, step)
+        .map(|step| (micros(step.value_iterated_to() + 1), step.count_since_last_iteration()))
+        .collect();
+    json!({
+        "p50": quantile(0.5), "p90": quantile(0.9), "p99": quantile(0.99), "p999": quantile(0.999),
+        "max": if latency.is_empty() { 0.0 } else { micros(latency.max()) },
+        "count": latency.len(), "buckets": buckets,
     })
 }
 

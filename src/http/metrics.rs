@@ -18,9 +18,9 @@ use crate::transport::certificates::Certificates;
 pub(super) const MIME: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Upper bounds of the latency buckets, microseconds.
-const LATENCY_BOUNDS_US: [u64; 15] = [
-    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 500_000,
-    1_000_000,
+const LATENCY_BOUNDS_US: [u64; 18] = [
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
+    500_000, 1_000_000, 2_000_000, 5_000_000,
 ];
 
 const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
@@ -28,7 +28,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 31] = [
+const FAMILIES: [Family; 30] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -118,12 +118,6 @@ const FAMILIES: [Family; 31] = [
         |r| r.ring_lag,
     ),
     (
-        "tickcast_flush_load_permille",
-        "Thousandths of a core that writes would take if no tick waited.",
-        "gauge",
-        |r| r.load_permille,
-    ),
-    (
         "tickcast_admission_paced_total",
         "Turns that put off work of newcomers so that ticks come first.",
         "counter",
@@ -138,6 +132,40 @@ const FAMILIES: [Family; 31] = [
     ("tickcast_encodings_bytes", "Bytes of encodings held.", "gauge", |r| r.encodings_bytes),
     ("tickcast_outboxes_bytes", "Bytes of outboxes held.", "gauge", |r| r.outbox_bytes),
 ];
+
+/// The same of what is counted in other units than it is shown in: seconds, shares.
+type Scaled = (&'static str, &'static str, &'static str, fn(&Report) -> f64);
+
+const SCALED: [Scaled; 4] = [
+    (
+        "tickcast_flush_window_seconds",
+        "How long ticks wait for others to the same client.",
+        "gauge",
+        |r| seconds(r.window_ns),
+    ),
+    (
+        "tickcast_flush_load_ratio",
+        "Share of a core that writes would take if no tick waited.",
+        "gauge",
+        |r| r.load_permille as f64 / 1e3,
+    ),
+    (
+        "tickcast_admission_seconds_total",
+        "Time that sockets, requests and snapshots took.",
+        "counter",
+        |r| seconds(r.admission_ns),
+    ),
+    (
+        "tickcast_reactor_cpu_seconds_total",
+        "Time that the reactor's thread has run.",
+        "counter",
+        |r| seconds(r.cpu_ns),
+    ),
+];
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
 
 /// All metrics.
 pub(super) fn text(plane: &Plane) -> String {
@@ -164,17 +192,11 @@ pub(super) fn text(plane: &Plane) -> String {
     for link in &plane.hub.links {
         line(&mut out, name, &format!("reactor=\"{}\"", link.id), u64::from(!link.has_failed()));
     }
-    let name = "tickcast_flush_window_seconds";
-    family(&mut out, name, "How long ticks wait for others to the same client.", "gauge");
-    for report in &reports {
-        let seconds = report.window_ns as f64 / 1e9;
-        let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {seconds}", report.reactor);
-    }
-    let name = "tickcast_admission_seconds_total";
-    family(&mut out, name, "Time that sockets, requests and snapshots took.", "counter");
-    for report in &reports {
-        let seconds = report.admission_ns as f64 / 1e9;
-        let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {seconds}", report.reactor);
+    for (name, help, kind, value) in SCALED {
+        family(&mut out, name, help, kind);
+        for report in &reports {
+            let _ = writeln!(out, "{name}{{reactor=\"{}\"}} {}", report.reactor, value(report));
+        }
     }
     ended(&mut out, &reports);
     latency(&mut out, &reports);
@@ -273,6 +295,14 @@ fn feeds(out: &mut String, plane: &Plane) {
             &label("feed", &feed.name),
             u64::from(*feed.state.lock() == "running"),
         );
+    }
+    let name = "tickcast_feed_idle_seconds";
+    family(out, name, "Time since a feed last handed ticks over.", "gauge");
+    for feed in &plane.feeds {
+        if let Some(age) = feed.age() {
+            let _ =
+                writeln!(out, "{name}{{{}}} {:.3}", label("feed", &feed.name), age.as_secs_f64());
+        }
     }
     live(out, plane);
     let report = plane.ingest.lock().clone();
@@ -447,6 +477,16 @@ fn control(out: &mut String, plane: &Plane) {
         for (result, count) in [("granted", &access.granted), ("refused", &access.refused)] {
             line(out, name, &label("result", result), count.load(Ordering::Relaxed));
         }
+    }
+    if let Some(door) = &plane.admin {
+        let name = "tickcast_admin_requests_total";
+        family(out, name, "Requests of operators, by whether they had the token.", "counter");
+        for (result, count) in [("granted", &door.granted), ("refused", &door.refused)] {
+            line(out, name, &label("result", result), count.load(Ordering::Relaxed));
+        }
+        let name = "tickcast_cordoned";
+        family(out, name, "1 while an operator has new clients sent away.", "gauge");
+        line(out, name, "", u64::from(door.is_cordoned()));
     }
     if let Some(certificates) = &plane.certificates {
         tls(out, &counters.tls, certificates);

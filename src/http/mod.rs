@@ -2,6 +2,7 @@
 //! the reactors. It runs on a thread of its own: whatever is asked here lengthens no turn.
 
 pub(crate) mod addresses;
+pub(crate) mod admin;
 mod api;
 pub mod assets;
 mod body;
@@ -80,6 +81,8 @@ pub(crate) struct Plane {
     pub(crate) draining: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) rates: Mutex<api::Rates>,
+    /// Where operators come in, if anywhere.
+    pub(crate) admin: Option<admin::Door>,
     /// Where ticks are published, if anybody may.
     pub(crate) publish: Option<Door>,
     /// What TLS is spoken with, where it is.
@@ -150,15 +153,18 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener, handshakes: Arc
                 let begun = connection(plane.clone(), socket, listener.tls(), peer, handshake);
                 tokio::task::spawn_local(begun);
             }
-            Err(error) => {
-                // Out of descriptors, most likely: at once again would be a busy loop.
-                if plane.counters.accept_errors.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::warn!(%error, "accept failed (further failures are counted)");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(error) => accept_failed(&plane, &error).await,
         }
     }
+}
+
+/// Counts an accept that failed, and waits.
+async fn accept_failed(plane: &Plane, error: &std::io::Error) {
+    // Out of descriptors, most likely: at once again would be a busy loop.
+    if plane.counters.accept_errors.fetch_add(1, Ordering::Relaxed) == 0 {
+        tracing::warn!(%error, "accept failed (further failures are counted)");
+    }
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// The pause after an accept that failed.
@@ -398,7 +404,8 @@ fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
 fn full(plane: &Plane) -> Option<Response<Body>> {
     let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     let clients = clients + plane.polls.clients();
-    if clients < plane.max_clients && !plane.draining.load(Ordering::Relaxed) {
+    let cordoned = plane.admin.as_ref().is_some_and(admin::Door::is_cordoned);
+    if clients < plane.max_clients && !cordoned && !plane.draining.load(Ordering::Relaxed) {
         return None;
     }
     Some(no_room(plane))

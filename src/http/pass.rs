@@ -35,6 +35,8 @@ fn kind(path: &str) -> Kind {
     match path {
         "/v1/ws" => Kind::Native,
         "/metrics" | "/v1/stats" | "/v1/feeds" | "/v1/connections" => Kind::Operators,
+        // Not there: operators have a listener of their own.
+        _ if path.starts_with("/v1/admin") => Kind::Open,
         "/v1/openapi.json" | "/v1/asyncapi.json" | "/v1/publish" => Kind::Open,
         _ if path.starts_with("/api/") => Kind::Exchange,
         // Whatever may come to be there is not open by being forgotten here.
@@ -103,7 +105,15 @@ mod tests {
 
     #[test]
     fn every_path_is_of_a_kind() {
-        for path in ["/", "/main.js", "/healthz", "/readyz", "/v1/openapi.json", "/v1/publish"] {
+        for path in [
+            "/",
+            "/main.js",
+            "/v1/admin/drain",
+            "/healthz",
+            "/readyz",
+            "/v1/openapi.json",
+            "/v1/publish",
+        ] {
             assert_eq!(kind(path), Kind::Open, "{path}");
         }
         for path in [

@@ -44,9 +44,12 @@ impl Reactor {
                     core.adopt(*adopt, early);
                     began_ns = core.newcomer_took(began_ns);
                 }
-                Command::Connections(most, answer) => {
-                    // The asker may be gone by now.
-                    let _ = answer.send(self.core.borrow().connections(most));
+                // The askers may be gone by now.
+                Command::Connections(wanted, answer) => {
+                    let _ = answer.send(self.core.borrow_mut().connections(wanted));
+                }
+                Command::Close(id, goodbye, answer) => {
+                    let _ = answer.send(self.core.borrow_mut().close_one(id, &goodbye));
                 }
                 Command::Drain => self.core.borrow_mut().drain(),
                 Command::Stop => return Mail::Stop,
@@ -169,6 +172,7 @@ impl Core {
         session.anonymous_until_ms = adopt.anonymous_ms.map(|ms| self.now.ms + ms);
         let id = self.sessions.insert(session) as u32;
         self.report.accepted += 1;
+        self.sessions[id as usize].serial = self.report.accepted;
         if let Some(me) = self.me.upgrade() {
             let task = if early.is_empty() {
                 tokio::task::spawn_local(me.read_session(id, stream))

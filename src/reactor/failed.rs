@@ -112,7 +112,7 @@ async fn hand_on(hub: &Hub, link: &Link) {
                     }
                 }
                 // Who asks sees by the missing answer that there is none.
-                Command::Connections(..) | Command::Drain => {}
+                Command::Connections(..) | Command::Close(..) | Command::Drain => {}
                 Command::Stop => return,
             }
         }

@@ -90,7 +90,7 @@ impl Core {
                 self.report.record_latency(clock::real_ns().saturating_sub(oldest));
             }
             if session.special {
-                (session.stuck_ms, session.not_taken) = (0, None);
+                (session.stuck_ms, session.not_taken, session.behind_ms) = (0, None, 0);
                 self.flushed(id);
             }
         } else {
@@ -119,6 +119,9 @@ impl Core {
             Err(_) => return self.remove(id, Reason::Lost),
         };
         session.special = true;
+        if session.behind_ms == 0 {
+            session.behind_ms = self.now.ms;
+        }
         session.out.sent_some(taken, &mut self.encodings);
         self.block(id);
     }

@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use tickcast_feeds::Instruments;
 use tokio::sync::oneshot;
 
+use super::asked::{Closed, Goodbye, Wanted};
 use super::wake::Wake;
 use crate::access::{Access, Held};
 use crate::drill::Drill;
 use crate::http::addresses::Place;
 use crate::session::Dialect;
 use crate::session::resume::Start;
-use crate::stats::{ConnectionInfo, Report};
+use crate::stats::{ConnectionInfo, Report, SessionId};
 use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
 use crate::wire::request::Target;
@@ -99,8 +100,10 @@ pub(crate) fn least_busy(links: &[Arc<Link>]) -> Option<Arc<Link>> {
 pub(crate) enum Command {
     /// A connection that was upgraded.
     Adopt(Box<Adopt>),
-    /// Who is connected; at most so many.
-    Connections(usize, oneshot::Sender<Vec<ConnectionInfo>>),
+    /// Who is connected.
+    Connections(Wanted, oneshot::Sender<Vec<ConnectionInfo>>),
+    /// Close one of them.
+    Close(SessionId, Goodbye, oneshot::Sender<Closed>),
     /// Close all sessions with 1012.
     Drain,
     /// End the thread.

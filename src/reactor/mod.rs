@@ -12,6 +12,7 @@
 mod admission;
 mod arrays;
 mod arrivals;
+pub(crate) mod asked;
 mod bars;
 pub(crate) mod bench;
 pub(crate) mod cadence;
@@ -71,7 +72,7 @@ use crate::ring::Consumer;
 use crate::session::end::Reason;
 use crate::session::reader::ReadLimits;
 use crate::session::{Dialect, Session, cause};
-use crate::stats::{ConnectionInfo, Report};
+use crate::stats::Report;
 use crate::wire::deflate::Inflater;
 use crate::wire::form::{Form, Framing};
 
@@ -344,32 +345,6 @@ impl Core {
     pub(crate) fn ping_interval_ms(&self, dialect: Dialect) -> u64 {
         let ms = self.hub.settings.ping_interval_ms;
         if dialect == Dialect::Binance { ms.min(limits::BINANCE_PING_MS) } else { ms }
-    }
-
-    fn connections(&self, most: usize) -> Vec<ConnectionInfo> {
-        let lag = self.consumer.lag();
-        self.sessions
-            .iter()
-            .take(most)
-            .map(|(id, session)| ConnectionInfo {
-                reactor: self.link.id,
-                id,
-                peer: session.peer,
-                tls: session.stream.is_tls(),
-                connected_ms: self.now.ms.saturating_sub(session.connected_ms),
-                subscriptions: session.subs.len(),
-                delivered: session.delivered + u64::from(session.fresh_delivered),
-                sent_bytes: session.sent_bytes + u64::from(session.fresh_bytes),
-                queued_bytes: session.out.len(),
-                blocked_ms: if session.out.is_blocked() {
-                    self.now.ms.saturating_sub(session.stuck_ms)
-                } else {
-                    0
-                },
-                ring_lag: lag,
-                ending: session.end.as_ref().map(|end| end.reason),
-            })
-            .collect()
     }
 
     /// Takes a session out of all topics; what is pending for it stays.

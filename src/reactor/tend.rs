@@ -253,6 +253,7 @@ impl Core {
     fn publish_report(&mut self) {
         self.report.sessions = self.sessions.len() as u64;
         self.report.ring_lag = self.consumer.lag();
+        self.report.cpu_ns = crate::clock::thread_ns();
         let deflated = self.encodings.compressed();
         self.report.deflated = deflated.messages;
         self.report.deflated_plain_bytes = deflated.plain_bytes;

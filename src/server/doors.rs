@@ -11,9 +11,10 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::access::Access;
-use crate::config;
+use crate::config::{AdminAt, Config};
 use crate::http::{self, Plane};
 use crate::limits;
+use crate::reload;
 use crate::transport::certificates::{Certificates, Source};
 use crate::transport::listener::Listener;
 use crate::watch;
@@ -23,6 +24,7 @@ pub(super) struct Doors {
     plain: Option<Listener>,
     tls: Option<Listener>,
     unix: Option<(Listener, PathBuf)>,
+    admin: Option<(Listener, AdminAt)>,
     /// What TLS is spoken with, where it is.
     pub(super) certificates: Option<Arc<Certificates>>,
     self_signed: bool,
@@ -30,7 +32,9 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    pub(super) fn open(config: &config::Doors, access: &Arc<Access>) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, access: &Arc<Access>) -> anyhow::Result<Self> {
+        let admin = config.admin.as_ref().map(|admin| open_to_operators(&admin.at)).transpose()?;
+        let config = &config.doors;
         let certificates = match &config.certificates[..] {
             [] => None,
             sources => Some(Certificates::load(sources.to_vec()).context("--listen-tls")?),
@@ -54,6 +58,7 @@ impl Doors {
             plain: config.plain.map(|at| tcp("--listen", at, None)).transpose()?,
             tls: config.tls.map(|at| tcp("--listen-tls", at, settings)).transpose()?,
             unix: unix.transpose()?,
+            admin,
             certificates,
             access: access.clone(),
             self_signed: config.certificates.contains(&Source::SelfSigned),
@@ -62,7 +67,8 @@ impl Doors {
 
     /// Tells where to look; the first line is what scripts wait for.
     pub(super) fn announce(&self) {
-        let address = |listener: &Option<Listener>| listener.as_ref().and_then(Listener::address);
+        let address_of = Listener::address;
+        let address = |listener: &Option<Listener>| listener.as_ref().and_then(address_of);
         let (plain, tls) = (address(&self.plain), address(&self.tls));
         let both = [("http", "ws", plain), ("https", "wss", tls)];
         for (http, _, address) in both {
@@ -72,6 +78,12 @@ impl Doors {
         }
         if let Some((_, path)) = &self.unix {
             println!("listening at {}", path.display());
+        }
+        if let Some((listener, at)) = &self.admin {
+            match address_of(listener) {
+                Some(address) => println!("operators at http://{address}"),
+                None => println!("operators at {at}"),
+            }
         }
         for (http, ws, address) in both {
             let Some(near) = address.map(reachable) else { continue };
@@ -96,42 +108,69 @@ impl Doors {
             .map(|listener| http::accept(plane.clone(), listener, handshakes.clone()))
             .map(|task| tokio::task::spawn_local(task).abort_handle())
             .collect();
-        let fresh = keep_fresh(self.certificates, self.access);
+        let fresh = keep_fresh(self.certificates, self.access, plane.clone());
         tasks.push(tokio::task::spawn_local(fresh).abort_handle());
-        Accepting(tasks)
+        let admin = self.admin.map(|(listener, _)| http::admin::accept(plane.clone(), listener));
+        let admin = admin.map(|task| tokio::task::spawn_local(task).abort_handle());
+        Accepting { tasks, admin }
     }
 }
 
 /// The tasks that accept, which end with it.
-pub(super) struct Accepting(Vec<AbortHandle>);
+pub(super) struct Accepting {
+    tasks: Vec<AbortHandle>,
+    /// Of operators, who may want to look at a server that drains.
+    admin: Option<AbortHandle>,
+}
 
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
+impl Accepting {
+    /// Accepts operators alone from here on.
+    pub(super) fn no_more_clients(&mut self) {
+        self.tasks.drain(..).for_each(|task| task.abort());
     }
 }
 
-/// Reads certificates and who may see what again when their files change, and on SIGHUP.
-async fn keep_fresh(certificates: Option<Arc<Certificates>>, access: Arc<Access>) {
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.no_more_clients();
+        self.admin.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Opens the door of operators.
+fn open_to_operators(at: &AdminAt) -> anyhow::Result<(Listener, AdminAt)> {
+    let listener = match at {
+        AdminAt::Tcp(address) => Listener::tcp(*address, None),
+        AdminAt::Unix(path) => Listener::unix(path),
+    };
+    let listener = listener.with_context(|| {
+        format!("cannot listen at {at}: is another tickcast running? `--admin-listen` takes another address")
+    })?;
+    if let AdminAt::Tcp(address) = at
+        && !address.ip().is_loopback()
+    {
+        tracing::warn!(%address, "the door of operators is not on the loopback, and not encrypted");
+    }
+    Ok((listener, at.clone()))
+}
+
+/// Reads certificates and who may see what again when their files change, and on SIGHUP; on that also the
+/// token of operators.
+async fn keep_fresh(
+    certificates: Option<Arc<Certificates>>,
+    access: Arc<Access>,
+    plane: Rc<Plane>,
+) {
     let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
     loop {
         let by_signal = tokio::select! {
             _ = asked.recv() => true,
             () = tokio::time::sleep(limits::FILE_POLL) => false,
         };
-        if let Some(certificates) = &certificates {
-            match certificates.reload(by_signal) {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("certificates read again"),
-                Err(error) => tracing::error!(%error, "certificates stay as they are"),
-            }
-        }
-        match access.reload(by_signal) {
-            Ok(false) => {}
-            Ok(true) => tracing::info!(target: "audit", "access read again"),
-            Err(error) => tracing::error!(%error, "access stays as it is"),
+        reload::certificates(certificates.as_deref(), by_signal);
+        reload::access(&access, by_signal);
+        if let Some(door) = plane.admin.as_ref().filter(|_| by_signal) {
+            door.reload();
         }
     }
 }

@@ -28,11 +28,13 @@ pub enum Reason {
     Forbidden,
     /// Its reactor panicked.
     Failed,
+    /// An operator closed it.
+    Operator,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
@@ -45,6 +47,7 @@ impl Reason {
         Reason::Unauthorized,
         Reason::Forbidden,
         Reason::Failed,
+        Reason::Operator,
     ];
 
     /// The label in metrics.
@@ -62,6 +65,7 @@ impl Reason {
             Reason::Unauthorized => "unauthorized",
             Reason::Forbidden => "forbidden",
             Reason::Failed => "failed",
+            Reason::Operator => "operator",
         }
     }
 }

@@ -53,6 +53,15 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The word for it where operators see it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Native => "native",
+            Dialect::Echo => "echo",
+            Dialect::Binance => "binance",
+        }
+    }
+
     /// Whether it has words for what concerns the connection itself: lag, drain, heartbeats.
     pub(crate) fn is_native(self) -> bool {
         self == Dialect::Native
@@ -104,6 +113,8 @@ pub(crate) struct Rest {
     pub(crate) peer: Peer,
     /// Its address's place, given back with it.
     pub(crate) place: Place,
+    /// Which of its reactor's sessions it is, of all that there ever were.
+    pub(crate) serial: u64,
     /// What it may see.
     pub(crate) grant: Granted,
     /// Until when it has to say who it is.
@@ -127,6 +138,8 @@ pub(crate) struct Rest {
     pub(crate) heard_ms: u64,
     /// Since when bytes wait and the socket takes none; 0 while it takes all.
     pub(crate) stuck_ms: u64,
+    /// Since when its socket has not had everything; 0 while it has.
+    pub(crate) behind_ms: u64,
     /// What the client had not taken of the kernel's when that was looked at last, since then.
     pub(crate) not_taken: Option<u32>,
     /// When the next ping is due.
@@ -182,6 +195,7 @@ impl Session {
             waiter: None,
             peer,
             place: Place::default(),
+            serial: 0,
             grant,
             anonymous_until_ms: None,
             forewarned: false,
@@ -197,6 +211,7 @@ impl Session {
             connected_ms: now_ms,
             heard_ms: now_ms,
             stuck_ms: 0,
+            behind_ms: 0,
             not_taken: None,
             ping_ms: 0,
             tokens,

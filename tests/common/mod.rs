@@ -24,6 +24,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Where it speaks TLS, if it does.
     pub tls: Option<SocketAddr>,
+    /// Where operators come in, if they do by TCP.
+    pub admin: Option<SocketAddr>,
     child: Child,
 }
 
@@ -36,6 +38,15 @@ impl Server {
     /// The same with this standard input.
     pub fn start_with(args: &[&str], stdin: Stdio) -> Self {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_tickcast")), args, stdin)
+    }
+
+    /// The same with what it logs.
+    pub fn start_logged(args: &[&str]) -> (Self, std::process::ChildStderr) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickcast"));
+        command.stderr(Stdio::piped());
+        let mut server = Self::spawn(command, args, Stdio::null());
+        let log = server.child.stderr.take().expect("a pipe");
+        (server, log)
     }
 
     /// The same for a test that looks at its memory. A reactor that is up to date allocates nothing, so the
@@ -76,9 +87,15 @@ impl Server {
         let second = lines.next().expect("a second line").expect("text");
         let tls = second.strip_prefix("listening on https://");
         let tls = tls.map(|address| address.parse().expect("an address"));
+        let is_admin = |line: &String| line.starts_with("operators at ");
+        let admin = args.contains(&"--admin-listen").then(|| {
+            let mut lines = std::iter::once(second).chain(lines.by_ref().map_while(Result::ok));
+            lines.find(is_admin).expect("a line of operators")
+        });
+        let admin = admin.and_then(|line| line.strip_prefix("operators at http://")?.parse().ok());
         // The rest of the lines must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Server { address: address.parse().expect("an address"), tls, child }
+        Server { admin, address: address.parse().expect("an address"), tls, child }
     }
 
     pub fn pid(&self) -> u32 {
@@ -115,15 +132,9 @@ impl Server {
 
     /// The status, head and body of what answers these bytes.
     pub fn request(&self, text: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(self.address).expect("connects");
+        let stream = TcpStream::connect(self.address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(text.as_bytes()).expect("writes");
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        (status, head.to_owned(), body.to_owned())
+        exchange(stream, text)
     }
 
     /// The sum of a metric over its labels that contain `label`.
@@ -163,6 +174,17 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The status, head and body of what answers these bytes on a connection.
+pub fn exchange(mut stream: impl Read + Write, text: &str) -> (u16, String, String) {
+    stream.write_all(text.as_bytes()).expect("writes");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, head.to_owned(), body.to_owned())
 }
 
 /// A short rest for a test that polls.
