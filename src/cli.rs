@@ -14,6 +14,7 @@ use thiserror::Error;
 
 mod addresses;
 mod admin;
+mod check;
 mod man;
 mod recordings;
 
@@ -23,6 +24,8 @@ use crate::limits;
 use crate::watch::{self, Watch};
 pub use addresses::AddressArgs;
 pub use admin::AdminArgs;
+use check::AFTER_CHECK;
+pub use check::CheckArgs;
 pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
@@ -45,6 +48,7 @@ Examples:
   tickcast watch 'sim:*'                            shows a running server's market
   tickcast inspect rec                              what a recording holds, its gaps and rates
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
+  tickcast check --config tickcast.toml             whether this machine suits it, and what to change
   tickcast completions bash > /etc/bash_completion.d/tickcast
   tickcast man > /usr/local/share/man/man1/tickcast.1";
 
@@ -74,6 +78,9 @@ pub enum Command {
     /// Validate the configuration and print the effective one as TOML
     #[command(after_help = AFTER_HELP)]
     CheckConfig(Box<ServeArgs>),
+    /// Judge the configuration and this machine: what to change, and how
+    #[command(after_help = AFTER_CHECK)]
+    Check(Box<CheckArgs>),
     /// Watch a running server: a screen on a terminal, JSON lines into a pipe
     #[command(after_help = AFTER_WATCH)]
     Watch(WatchArgs),
@@ -403,6 +410,8 @@ pub enum Action {
     Serve(Settings),
     /// Validate these settings and print them.
     CheckConfig(Settings),
+    /// Judge these settings and the machine; as JSON or in words.
+    Check(Settings, bool),
     /// Record with these settings.
     Record(Settings),
     /// Watch a server.
@@ -485,6 +494,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
             }
             Ok(match name {
                 "check-config" => Action::CheckConfig(settings),
+                "check" => Action::Check(settings, sub.get_flag("json")),
                 "record" => Action::Record(settings),
                 _ => Action::Serve(settings),
             })

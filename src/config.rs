@@ -221,6 +221,13 @@ pub struct Loaded {
     origins: Settings,
 }
 
+impl Loaded {
+    /// Whether somebody gave this setting a value.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.origins.get(name).is_some_and(|given| given.origin != Origin::Default)
+    }
+}
+
 /// Reads the settings of the command line and the environment, and of the file they name, into a
 /// configuration for this machine.
 ///

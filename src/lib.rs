@@ -22,6 +22,7 @@ pub mod session;
 pub mod transport;
 pub mod wire;
 
+pub mod check;
 pub mod http;
 pub mod inspect;
 pub mod record;

@@ -86,6 +86,19 @@ pub const ADMIN_BODY_BYTES: usize = 4 * KIB;
 /// How long the end of the server waits for answers to operators.
 pub const ADMIN_CLOSE: Duration = Duration::from_secs(1);
 
+/// Bytes of a socket's send buffer that `check` wants to be possible: what a path of 100 ms has under way at
+/// 20 Mbit/s, several times what a screen is sent. With less, a client far away is a slow one.
+pub const SEND_BUFFER_BYTES: u64 = 256 * KIB as u64;
+
+/// Bytes of the receive buffer that `check` wants to be possible, for what a venue sends at once.
+pub const RECEIVE_BUFFER_BYTES: u64 = MIB as u64;
+
+/// Free bytes that `check` wants where recordings go: some hours of a dozen busy symbols.
+pub const RECORD_FREE_BYTES: u64 = 1024 * MIB as u64;
+
+/// How long before its end a certificate is to be replaced: programs that renew them do so earlier.
+pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
+
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
 

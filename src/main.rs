@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tickcast::cli::{self, Action, Settings};
 use tickcast::config::{self, Config, Loaded, Machine};
-use tickcast::{inspect, logging, record, server, watch};
+use tickcast::{check as checks, inspect, logging, record, server, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             Ok(loaded) => print(loaded.to_toml().as_bytes()),
             Err(code) => return code,
         },
+        Action::Check(settings, as_json) => return check(settings, as_json),
         Action::Record(settings) => match load(settings) {
             Ok(loaded) => record_feeds(&loaded.config),
             Err(code) => return code,
@@ -45,6 +46,21 @@ fn main() -> ExitCode {
 
 fn load(settings: Settings) -> Result<Loaded, ExitCode> {
     config::load(settings, &Machine::probe()).map_err(|error| fail(EXIT_USAGE, &error.to_string()))
+}
+
+/// Says what must change on this machine: 1 if anything, 2 where the configuration is wrong already.
+fn check(settings: Settings, as_json: bool) -> ExitCode {
+    let machine = Machine::probe();
+    let loaded = match config::load(settings, &machine) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(EXIT_USAGE, &error.to_string()),
+    };
+    let (report, is_well) = checks::run(&loaded, &machine, as_json);
+    match print(report.as_bytes()) {
+        Ok(()) if is_well => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(1),
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
 }
 
 fn serve(loaded: Loaded) -> anyhow::Result<()> {

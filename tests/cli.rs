@@ -393,3 +393,35 @@ fn a_token_is_used_and_never_shown() {
     let line = refusal(&tickcast(&["--config", &folder.file("publish-token = 'x'")], &[]));
     assert!(line.contains("did you mean publish-token-file?"), "{line}");
 }
+
+#[test]
+fn check_judges_the_machine_and_says_so_by_its_exit_code() {
+    let folder = Folder::new("check");
+    let file = folder.file("max-clients = 100\nmax-handshakes = 10\noutbox-bytes = \"128KiB\"\n");
+    let report = |args: &[&str]| {
+        let output = tickcast(&[&["check", "--config", &file], args].concat(), &[]);
+        assert!(output.stderr.is_empty(), "{output:?}");
+        (output.status.code(), stdout(&output))
+    };
+    let (code, text) = report(&[]);
+    assert!(text.lines().any(|line| line.starts_with("ok        cores")), "{text}");
+    assert_eq!(code == Some(0), text.ends_with("nothing must change\n"), "{code:?} {text}");
+    let (_, text) = report(&["--json"]);
+    let before: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    // Something that must change on any machine.
+    let bad = folder.0.join("access.toml");
+    fs::write(&bad, "[anonymous]\n").expect("writes");
+    let bad = bad.to_str().expect("UTF-8");
+    let (code, text) = report(&["--access", bad, "--json"]);
+    let after: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(code, Some(1));
+    let changes = |report: &serde_json::Value| report["changes"].as_u64().expect("a number");
+    assert_eq!(changes(&after), changes(&before) + 1, "{after}");
+    let checks = after["checks"].as_array().expect("a list");
+    let access = checks.iter().find(|check| check["name"] == "access").expect("a check");
+    assert_eq!(access["verdict"], "change", "{access}");
+    assert!(access["fix"][0].as_str().is_some_and(|fix| fix.contains(bad)), "{access}");
+    // A configuration that is wrong is told as everywhere.
+    let output = tickcast(&["check", "--config", &file, "--ring-slots", "1000"], &[]);
+    assert!(refusal(&output).contains("--ring-slots"));
+}

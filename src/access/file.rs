@@ -183,7 +183,7 @@ fn unix_ms(at: &Datetime) -> Option<u64> {
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar
 /// (<https://howardhinnant.github.io/date_algorithms.html#days_from_civil>).
-fn days(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);

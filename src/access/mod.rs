@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 pub use file::AccessError;
+pub(crate) use file::days;
 pub(crate) use grant::{Denied, Grant, Held};
 
 /// The prefix of the subprotocol that carries a token: pages cannot set headers on WebSockets.

@@ -1,0 +1,146 @@
+//! What there is on this machine. Where something cannot be read, it is not known.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::expiry;
+use crate::access::Access;
+use crate::clock;
+use crate::config::Loaded;
+use crate::transport::certificates::{Certificates, Source};
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    /// `net.core.somaxconn`: the longest queue of connections that wait to be accepted.
+    pub(super) somaxconn: Option<u64>,
+    /// `net.ipv4.tcp_max_syn_backlog`, and whether cookies are sent where it is full.
+    pub(super) syn_backlog: Option<u64>,
+    pub(super) syn_cookies: Option<u64>,
+    /// `net.ipv4.tcp_wmem` and `tcp_rmem`: least, first and most bytes of a socket's buffers.
+    pub(super) wmem: Option<[u64; 3]>,
+    pub(super) rmem: Option<[u64; 3]>,
+    /// `net.netfilter.nf_conntrack_max`, where connections are tracked.
+    pub(super) conntrack: Option<u64>,
+    pub(super) clock: Option<String>,
+    /// The others that there are.
+    pub(super) clocks: Vec<String>,
+    /// Bytes of memory, and the least limit of a cgroup.
+    pub(super) ram: Option<u64>,
+    pub(super) cgroup: Option<u64>,
+    /// Where recordings go: bytes that are free, or why they cannot go there.
+    pub(super) disk: Option<Result<u64, String>>,
+    /// What is wrong with the certificates, if anything.
+    pub(super) certificates: Option<Result<(), String>>,
+    /// When each of their files expires, Unix time in seconds.
+    pub(super) expiries: Vec<(PathBuf, Option<u64>)>,
+    /// What is wrong with the file of `--access`, if anything.
+    pub(super) access: Option<Result<(), String>>,
+    /// Unix time, seconds.
+    pub(super) now: u64,
+}
+
+impl Facts {
+    /// Looks at the machine, and at the files that a configuration names.
+    pub(super) fn read(loaded: &Loaded) -> Self {
+        let config = &loaded.config;
+        let sys = |name: &str| number(&format!("/proc/sys/net/{name}"));
+        let clocks = "/sys/devices/system/clocksource/clocksource0";
+        let sources = &config.doors.certificates;
+        let files = sources.iter().filter_map(|source| match source {
+            Source::Files { chain, .. } => Some(chain.clone()),
+            Source::SelfSigned => None,
+        });
+        Facts {
+            somaxconn: sys("core/somaxconn"),
+            syn_backlog: sys("ipv4/tcp_max_syn_backlog"),
+            syn_cookies: sys("ipv4/tcp_syncookies"),
+            wmem: three("/proc/sys/net/ipv4/tcp_wmem"),
+            rmem: three("/proc/sys/net/ipv4/tcp_rmem"),
+            conntrack: sys("netfilter/nf_conntrack_max"),
+            clock: text(&format!("{clocks}/current_clocksource")),
+            clocks: text(&format!("{clocks}/available_clocksource"))
+                .map_or_else(Vec::new, |all| all.split_whitespace().map(str::to_owned).collect()),
+            ram: ram(&text("/proc/meminfo").unwrap_or_default()),
+            cgroup: cgroup_limit(&text("/proc/self/cgroup").unwrap_or_default()),
+            disk: config.record.directory.as_deref().map(disk),
+            certificates: (!sources.is_empty())
+                .then(|| Certificates::load(sources.clone()).map(drop).map_err(|e| e.to_string())),
+            expiries: files.map(|file| (file.clone(), expiry::of_file(&file))).collect(),
+            access: config
+                .access
+                .as_deref()
+                .map(|path| Access::load(path).map(drop).map_err(|e| e.to_string())),
+            now: clock::real_ns() / 1_000_000_000,
+        }
+    }
+
+    /// Bytes of memory that this process may have.
+    pub(super) fn memory(&self) -> Option<u64> {
+        self.ram.into_iter().chain(self.cgroup).min()
+    }
+}
+
+fn text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn number(path: &str) -> Option<u64> {
+    text(path)?.parse().ok()
+}
+
+fn three(path: &str) -> Option<[u64; 3]> {
+    let text = text(path)?;
+    let all: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    all.try_into().ok()
+}
+
+/// The memory in `/proc/meminfo`, in bytes.
+pub(super) fn ram(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    u64::from_str(line.trim().strip_suffix("kB")?.trim()).ok()?.checked_mul(1024)
+}
+
+/// The folders of a process's memory cgroups, from its own up, with the file of their limit: of
+/// `/proc/self/cgroup`, whose lines are `ID:CONTROLLERS:PATH` (cgroups(7)).
+pub(super) fn cgroups(own: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in own.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        // In a container the path may be one of outside: what is there then is the root.
+        let own = Path::new(path.trim_start_matches('/'));
+        files.extend(own.ancestors().map(|folder| Path::new(root).join(folder).join(file)));
+    }
+    files
+}
+
+/// The least limit of them; without one it is the largest number of pages, or `max`.
+fn cgroup_limit(own: &str) -> Option<u64> {
+    let limits = cgroups(own).into_iter().filter_map(|file| number(file.to_str()?));
+    limits.min().filter(|limit| *limit < 1 << 60)
+}
+
+/// Bytes that are free where a folder is, or will be.
+fn disk(folder: &Path) -> Result<u64, String> {
+    let there = folder.ancestors().find(|folder| folder.is_dir());
+    let there = match there {
+        Some(there) => there.to_owned(),
+        // A name alone: here.
+        None if folder.is_relative() => PathBuf::from("."),
+        None => return Err(format!("{} cannot be made", folder.display())),
+    };
+    let cannot = |error: rustix::io::Errno| format!("{}: {error}", there.display());
+    rustix::fs::access(&there, rustix::fs::Access::WRITE_OK).map_err(cannot)?;
+    let stat = rustix::fs::statvfs(&there).map_err(cannot)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
