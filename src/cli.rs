@@ -17,10 +17,12 @@ mod admin;
 mod check;
 mod man;
 mod recordings;
+mod top;
 
 use crate::config::units::{Bytes, Span, Spread};
 use crate::inspect::Inspect;
 use crate::limits;
+use crate::top::{self as top_of, Top};
 use crate::watch::{self, Watch};
 pub use addresses::AddressArgs;
 pub use admin::AdminArgs;
@@ -29,6 +31,8 @@ pub use check::CheckArgs;
 pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
+use top::AFTER_TOP;
+pub use top::TopArgs;
 
 /// What `--version` prints after the name: the version and the commit it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAST_COMMIT"), ")");
@@ -46,6 +50,7 @@ Examples:
   tickcast --feed replay:BTCUSDT.gz,speed=20        a capture, 20 times as fast as it happened
   tickcast --listen 0.0.0.0:7070 --slow-consumer conflate --log-format json
   tickcast watch 'sim:*'                            shows a running server's market
+  tickcast top                                      what it does: reactors, feeds, slow clients
   tickcast inspect rec                              what a recording holds, its gaps and rates
   tickcast check-config --config tickcast.toml      what would run, and where each value is from
   tickcast check --config tickcast.toml             whether this machine suits it, and what to change
@@ -84,6 +89,9 @@ pub enum Command {
     /// Watch a running server: a screen on a terminal, JSON lines into a pipe
     #[command(after_help = AFTER_WATCH)]
     Watch(WatchArgs),
+    /// What a running server does, live: reactors, feeds, the slowest clients
+    #[command(after_help = AFTER_TOP)]
+    Top(TopArgs),
     /// Keep what venues send, without serving it
     #[command(after_help = AFTER_RECORD)]
     Record(Box<RecordArgs>),
@@ -416,6 +424,8 @@ pub enum Action {
     Record(Settings),
     /// Watch a server.
     Watch(Watch),
+    /// Look at a server.
+    Top(Top),
     /// Print what a recording holds.
     Inspect(Inspect),
     /// Print a completion script.
@@ -479,6 +489,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
             let args =
                 WatchArgs::from_arg_matches(sub).map_err(|error| UsageError(one_line(&error)))?;
             Watch::new(args).map(Action::Watch).map_err(UsageError)
+        }
+        Some(("top", sub)) => {
+            let args = TopArgs::from_arg_matches(sub).map_err(|e| UsageError(one_line(&e)))?;
+            let token = std::env::var_os(top_of::TOKEN_VARIABLE);
+            let token = token.map(|token| token.to_string_lossy().into_owned());
+            Top::new(&args, token).map(Action::Top).map_err(UsageError)
         }
         Some(("inspect", sub)) => {
             let args = InspectArgs::from_arg_matches(sub);

@@ -28,6 +28,7 @@ pub mod inspect;
 pub mod record;
 mod reload;
 pub mod stats;
+pub mod top;
 pub mod watch;
 
 #[doc(hidden)]

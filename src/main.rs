@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use tickcast::cli::{self, Action, Settings};
 use tickcast::config::{self, Config, Loaded, Machine};
-use tickcast::{check as checks, inspect, logging, record, server, watch};
+use tickcast::{check as checks, inspect, logging, record, server, top, watch};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         },
         Action::Inspect(what) => inspect::run(&what),
         Action::Watch(what) => watch::run(&what),
+        Action::Top(what) => top::run(&what),
         Action::Completions(shell) => print(&cli::completions(shell)),
         Action::Man(page) => print(&page),
         Action::Show(text) => unless_closed(text.print()),

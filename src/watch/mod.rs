@@ -15,9 +15,10 @@ mod keys;
 mod lines;
 mod message;
 mod model;
-mod terminal;
+pub(crate) mod terminal;
 mod url;
 mod view;
+pub(crate) use view::theme;
 
 use std::io::IsTerminal;
 
@@ -139,7 +140,7 @@ pub fn run(watch: &Watch) -> anyhow::Result<()> {
 }
 
 /// Whether there is a terminal that can be drawn on, and whose keys can be read.
-fn on_a_terminal() -> bool {
+pub(crate) fn on_a_terminal() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb
 }

@@ -26,7 +26,7 @@ const FRAME: Duration = Duration::from_millis(50);
 /// A picture is made anew after this even if nothing came: what is old says so.
 const IDLE: Duration = Duration::from_millis(250);
 /// How long the end waits for a terminal that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a picture: one write, and the terminal sees it whole.
 const PICTURE: usize = 64 * 1024;
 
@@ -75,10 +75,10 @@ impl Drop for Screen {
 }
 
 /// A terminal in raw mode with its second screen; restored on drop and on panics.
-struct Entered;
+pub(crate) struct Entered;
 
 impl Entered {
-    fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = panic::take_hook();

@@ -9,7 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
-mod theme;
+pub(crate) mod theme;
 
 use std::time::Instant;
 

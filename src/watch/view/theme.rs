@@ -4,15 +4,20 @@ use ratatui::style::{Color, Modifier, Style};
 
 /// How things look. Of the terminal's own palette, so that they suit its background.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::watch) struct Theme {
+pub(crate) struct Theme {
     colours: bool,
 }
 
 impl Theme {
     /// Colours unless `NO_COLOR` is set and not empty (<https://no-color.org>).
-    pub(in crate::watch) fn of_environment() -> Self {
+    pub(crate) fn of_environment() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Theme { colours: !refused }
+    }
+
+    /// None.
+    pub(crate) fn plain() -> Self {
+        Theme { colours: false }
     }
 
     #[cfg(test)]
@@ -34,21 +39,21 @@ impl Theme {
         self.colour(Color::Red)
     }
 
-    pub(super) fn good(self) -> Style {
+    pub(crate) fn good(self) -> Style {
         self.colour(Color::Green)
     }
 
     /// What is to be noticed.
-    pub(super) fn warning(self) -> Style {
+    pub(crate) fn warning(self) -> Style {
         self.colour(Color::Yellow).add_modifier(Modifier::BOLD)
     }
 
     /// Labels, and what does not hold any more.
-    pub(super) fn faint(self) -> Style {
+    pub(crate) fn faint(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    pub(super) fn strong(self) -> Style {
+    pub(crate) fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
