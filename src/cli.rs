@@ -18,6 +18,7 @@ mod check;
 mod man;
 mod recordings;
 mod top;
+mod trace;
 
 use crate::config::units::{Bytes, Span, Spread};
 use crate::inspect::Inspect;
@@ -33,6 +34,7 @@ use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
 use top::AFTER_TOP;
 pub use top::TopArgs;
+pub use trace::TraceArgs;
 
 /// What `--version` prints after the name: the version and the commit it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKCAST_COMMIT"), ")");
@@ -337,6 +339,9 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FORMAT", env = "TICKCAST_LOG_FORMAT", help_heading = "Logging",
           default_value = "text", value_parser = Choice(LOG_FORMAT))]
     pub log_format: String,
+    /// Traces.
+    #[command(flatten)]
+    pub trace: TraceArgs,
 }
 
 /// What `watch --channel` accepts.

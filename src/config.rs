@@ -12,6 +12,7 @@ mod origin;
 mod proxies;
 mod record;
 mod token;
+mod trace;
 pub mod units;
 
 use std::fmt::Write as _;
@@ -38,6 +39,7 @@ pub use doors::Doors;
 pub use proxies::Proxies;
 pub use record::Record;
 pub use token::Token;
+pub use trace::Traced;
 use units::{Bytes, Span, Spread};
 
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
@@ -108,6 +110,8 @@ pub struct Config {
     pub log_level: Level,
     /// The form of the log lines.
     pub log_format: LogFormat,
+    /// Which ticks are traced.
+    pub traced: Traced,
 }
 
 impl Config {
@@ -301,6 +305,7 @@ impl Reader<'_> {
             admin: self.admin()?,
             log_level: self.required("log-level", log_level)?,
             log_format: self.required("log-format", log_format)?,
+            traced: self.traced()?,
         })
     }
 
@@ -634,6 +639,11 @@ impl Loaded {
             ),
             ("log-level", name_of(cli::LOG_LEVEL, level.unwrap_or(0))),
             ("log-format", name_of(cli::LOG_FORMAT, config.log_format as usize)),
+            ("trace-sample", config.traced.sample.to_string()),
+            (
+                "otlp-endpoint",
+                config.traced.collector.as_ref().map_or(String::new(), |at| quoted(at.to_string())),
+            ),
         ];
         let mut text = String::new();
         for (name, value) in values {
@@ -678,6 +688,7 @@ impl Loaded {
                     | "trusted-proxy"
                     | "admin-listen"
                     | "admin-token-file"
+                    | "otlp-endpoint"
             ) =>
             {
                 "not given".to_owned()

@@ -90,7 +90,7 @@ pub(crate) struct FeedStats {
     pub(crate) name: String,
     /// Ticks handed over.
     pub(crate) ticks: AtomicU64,
-    /// When it last handed any over, nanoseconds of the monotonic clock; 0 before.
+    /// When it last handed any over, or began, nanoseconds of the monotonic clock.
     pub(crate) last_ns: AtomicU64,
     /// Messages kept out of the stream.
     pub(crate) rejected: AtomicU64,
@@ -107,11 +107,10 @@ pub(crate) struct FeedStats {
 }
 
 impl FeedStats {
-    /// How long ago it last handed ticks over, if it ever did.
-    pub(crate) fn age(&self) -> Option<Duration> {
+    /// How long ago it last handed ticks over, or began.
+    pub(crate) fn age(&self) -> Duration {
         let last_ns = self.last_ns.load(Ordering::Relaxed);
-        let age = Duration::from_nanos(clock::now().mono_ns.saturating_sub(last_ns));
-        (last_ns != 0).then_some(age)
+        Duration::from_nanos(clock::now().mono_ns.saturating_sub(last_ns))
     }
 
     fn new(name: String, live: Option<Arc<LiveStats>>) -> Self {
@@ -121,7 +120,7 @@ impl FeedStats {
             refused: Mutex::default(),
             has_refused: AtomicBool::new(false),
             ticks: AtomicU64::new(0),
-            last_ns: AtomicU64::new(0),
+            last_ns: AtomicU64::new(clock::now().mono_ns),
             rejected: AtomicU64::new(0),
             state: Mutex::new("running"),
             rejects: Mutex::default(),
@@ -393,7 +392,8 @@ impl Worker {
         if batch.restart {
             self.recorder.restart(batch.feed);
         }
-        let now_ns = clock::now().mono_ns;
+        let clock::Now { mono_ns: now_ns, ns: taken_ns, .. } = clock::now();
+        let from = self.recorder.position();
         self.feeds[batch.feed].last_ns.store(now_ns, Ordering::Relaxed);
         self.recorder.record(&mut batch.ticks, batch.feed, now_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
@@ -404,6 +404,8 @@ impl Worker {
                 feed.has_refused.store(true, Ordering::Release);
             }
         }
+        // Before: a reactor may be done with it at once.
+        self.hub.traces.note(from, self.recorder.end(), taken_ns);
         self.publish(batch.paced);
         shown.lock().clone_from(&self.recorder.report);
         batch.ticks.clear();

@@ -29,6 +29,7 @@ pub mod record;
 mod reload;
 pub mod stats;
 pub mod top;
+pub mod trace;
 pub mod watch;
 
 #[doc(hidden)]

@@ -99,6 +99,20 @@ pub const RECORD_FREE_BYTES: u64 = 1024 * MIB as u64;
 /// How long before its end a certificate is to be replaced: programs that renew them do so earlier.
 pub const CERTIFICATE_WARNING: Duration = Duration::from_secs(14 * 24 * 3600);
 
+/// Most `--trace-sample`: a sample of one tick in a thousand million is none.
+pub const TRACE_SAMPLE_MAX: usize = 1_000_000_000;
+
+/// Batches with a tick of the sample that the ingest's times are kept of, until reactors ask for them: many
+/// more than are traced at a time.
+pub const TRACES_NOTED: usize = 64;
+
+/// Traces that wait for a collector, which gets them once a second. More are lost, and counted.
+pub const TRACES_WAITING: usize = 1_024;
+
+/// How long a trace waits for the writes of its tick. Whoever has not been written to by then is counted as
+/// blocked.
+pub const TRACE_TIME: Duration = Duration::from_secs(1);
+
 /// Buffers read from one session before others get their turn.
 pub const READS_PER_WAKE: usize = 4;
 

@@ -30,6 +30,7 @@ use crate::logging::Filter;
 use crate::reactor::{self, Command, Hub, Link, Settings};
 use crate::record;
 use crate::ring;
+use crate::trace::{Traces, otlp};
 use doors::Doors;
 
 /// Runs the server until SIGINT or SIGTERM, then drains it.
@@ -130,6 +131,9 @@ async fn serve(
     doors.announce();
     let mut accepting = doors.accept(&plane);
     yield_to_reactors();
+    if let Some(collector) = config.traced.collector.clone() {
+        tokio::task::spawn_local(otlp::export(reactors.hub.traces.clone(), collector));
+    }
 
     tokio::select! {
         name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
@@ -213,6 +217,7 @@ pub(crate) fn new_hub(
         instruments: instruments.clone(),
         paced: AtomicBool::new(false),
         subscribers: Arc::new(AtomicUsize::new(0)),
+        traces: Arc::new(Traces::new(config.traced.sample, config.traced.collector.is_some())),
         links,
     })
 }

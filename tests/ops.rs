@@ -72,12 +72,9 @@ fn everything(folder: &Path) -> Server {
     let admin = admin.display().to_string();
     let door = ["--admin-listen", "127.0.0.1:0", "--admin-token-file", &admin];
     let proxies = ["--proxy-protocol", "--trusted-proxy", "203.0.113.1"];
+    let traced = ["--trace-sample", "1000"];
     let rest = ["--publish-token-file", &token, "--record", &record, "--access", &access];
-    let server = Server::start(&[&feeds[..], &tls, &door, &proxies, &rest].concat());
-    // What is only there once ticks have come.
-    server.wait_metric("tickcast_feed_ticks_total", "synthetic", |ticks| ticks > 0.0);
-    server.wait_metric("tickcast_ingest_ticks_total", "", |ticks| ticks > 0.0);
-    server
+    Server::start(&[&feeds[..], &tls, &proxies, &door, &traced, &rest].concat())
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn stats(plane: &Plane) -> Value {
         "feeds": plane.feeds.iter().map(|feed| json!({
             "name": feed.name, "state": *feed.state.lock(),
             "ticks": feed.ticks.load(Ordering::Relaxed), "rejected": feed.rejected.load(Ordering::Relaxed),
-            "idle_ms": feed.age().map(|age| age.as_millis() as u64),
+            "idle_ms": feed.age().as_millis() as u64,
         })).collect::<Vec<_>>(),
         "recording": plane.recording.as_ref().map(|stats| json!({
             "state": record::state_name(stats.state()), "messages": stats.messages(),

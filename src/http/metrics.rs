@@ -12,6 +12,7 @@ use super::addresses::Refusal;
 use super::{Plane, TlsCounters, api};
 use crate::session::end::Reason;
 use crate::stats::Report;
+use crate::trace::Traces;
 use crate::transport::certificates::Certificates;
 
 /// The format's content type.
@@ -297,12 +298,10 @@ fn feeds(out: &mut String, plane: &Plane) {
         );
     }
     let name = "tickcast_feed_idle_seconds";
-    family(out, name, "Time since a feed last handed ticks over.", "gauge");
+    family(out, name, "Time since a feed last handed ticks over, or began.", "gauge");
     for feed in &plane.feeds {
-        if let Some(age) = feed.age() {
-            let _ =
-                writeln!(out, "{name}{{{}}} {:.3}", label("feed", &feed.name), age.as_secs_f64());
-        }
+        let seconds = feed.age().as_secs_f64();
+        let _ = writeln!(out, "{name}{{{}}} {seconds:.3}", label("feed", &feed.name));
     }
     live(out, plane);
     let report = plane.ingest.lock().clone();
@@ -478,6 +477,7 @@ fn control(out: &mut String, plane: &Plane) {
             line(out, name, &label("result", result), count.load(Ordering::Relaxed));
         }
     }
+    traces(out, &plane.hub.traces);
     if let Some(door) = &plane.admin {
         let name = "tickcast_admin_requests_total";
         family(out, name, "Requests of operators, by whether they had the token.", "counter");
@@ -490,6 +490,21 @@ fn control(out: &mut String, plane: &Plane) {
     }
     if let Some(certificates) = &plane.certificates {
         tls(out, &counters.tls, certificates);
+    }
+}
+
+/// Nothing where nothing is sampled.
+fn traces(out: &mut String, traces: &Traces) {
+    if !traces.is_on() {
+        return;
+    }
+    for (name, help, value) in [
+        ("tickcast_traces_total", "Ticks that were traced, by reactor each.", &traces.made),
+        ("tickcast_traces_sent_total", "Traces that a collector took.", &traces.sent),
+        ("tickcast_traces_lost_total", "Traces that it did not take.", &traces.lost),
+    ] {
+        family(out, name, help, "counter");
+        line(out, name, "", value.load(Ordering::Relaxed));
     }
 }
 

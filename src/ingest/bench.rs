@@ -37,6 +37,7 @@ impl FeedSide {
             instruments,
             paced: Default::default(),
             subscribers: Default::default(),
+            traces: Arc::new(crate::trace::Traces::new(0, false)),
             links: vec![Arc::new(Link::new(0))],
         });
         let (producer, ring) = ring::channel(limits::RING_SLOTS).expect("a valid default");

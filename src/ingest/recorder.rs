@@ -282,6 +282,16 @@ impl Recorder {
         self.words.is_empty()
     }
 
+    /// Where the next tick on the ring will be.
+    pub(super) fn position(&self) -> u64 {
+        self.producer.position()
+    }
+
+    /// The same once all that is in line is there.
+    pub(super) fn end(&self) -> u64 {
+        self.producer.position() + self.words.len() as u64
+    }
+
     /// How many ticks the ring holds.
     pub(super) fn slots(&self) -> usize {
         self.producer.slots()

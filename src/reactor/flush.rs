@@ -28,9 +28,10 @@ impl Core {
     pub(super) fn flush_due(&mut self, most: usize) -> usize {
         let mut flushed = 0;
         let began_ns = self.now.mono_ns;
+        let is_traced = self.traced.is_some();
         while flushed < most {
-            if let Some(id) = self.urgent.pop_front() {
-                self.flush(id);
+            let id = if let Some(id) = self.urgent.pop_front() {
+                id
             } else {
                 match self.queue.due(self.pace.window_ns()) {
                     Some((lane, due_ns)) if due_ns <= began_ns => {
@@ -40,10 +41,14 @@ impl Core {
                         if !session.is_some_and(|s| s.queued && s.turn == head.turn) {
                             continue;
                         }
-                        self.flush(head.session);
+                        head.session
                     }
                     _ => break,
                 }
+            };
+            self.flush(id);
+            if is_traced {
+                self.note_write(id);
             }
             flushed += 1;
         }

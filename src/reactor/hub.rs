@@ -17,6 +17,7 @@ use crate::http::addresses::Place;
 use crate::session::Dialect;
 use crate::session::resume::Start;
 use crate::stats::{ConnectionInfo, Report, SessionId};
+use crate::trace::Traces;
 use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
 use crate::wire::request::Target;
@@ -55,6 +56,8 @@ pub(crate) struct Hub {
     /// Clients with at least one subscription, on all reactors.
     pub(crate) subscribers: Arc<AtomicUsize>,
     pub(crate) links: Vec<Arc<Link>>,
+    /// Ticks of a sample on their way.
+    pub(crate) traces: Arc<Traces>,
 }
 
 /// What other threads see of one reactor.

@@ -37,6 +37,7 @@ mod tests;
 mod ticks;
 mod timer;
 pub(crate) mod topic;
+mod traced;
 pub(crate) mod trails;
 pub(crate) mod wake;
 
@@ -119,6 +120,8 @@ pub(crate) struct Core {
     pub(crate) state: books::Reader,
     diag: cause::Diag,
     draining: bool,
+    /// A tick of the sample that is on its way.
+    traced: Option<Box<traced::Traced>>,
     /// A client has asked for the panic of a drill.
     pub(crate) drilled: bool,
     consumer: Consumer<TICK_WORDS>,
@@ -276,6 +279,7 @@ impl Core {
             state,
             diag: cause::Diag::default(),
             draining: false,
+            traced: None,
             drilled: false,
             consumer,
             words: vec![[0; TICK_WORDS]; limits::TICKS_PER_TURN],

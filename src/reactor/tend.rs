@@ -86,6 +86,7 @@ impl Core {
         }
         self.trim_journals();
         self.drop_trails();
+        self.end_trace_if_done();
         self.set_pace();
         self.publish_report();
     }

@@ -70,6 +70,7 @@ impl Bench {
             instruments,
             paced: Default::default(),
             subscribers: Default::default(),
+            traces: Arc::new(crate::trace::Traces::new(0, false)),
             links: vec![link.clone()],
         });
         let (producer, ring) = ring::channel(1024).unwrap();

@@ -27,8 +27,15 @@ impl Core {
         let taken = match self.consumer.poll(&mut words) {
             Poll::Empty => 0,
             Poll::Read(count) => {
+                let sampled = self.hub.traces.pick(position, &words[..count]);
+                let sampled = sampled.unwrap_or(usize::MAX);
                 for (i, entry) in words[..count].iter().enumerate() {
-                    self.tick(position + i as u64, &Tick::from_words(*entry));
+                    let (position, tick) = (position + i as u64, Tick::from_words(*entry));
+                    if i == sampled {
+                        self.sampled_tick(position, &tick);
+                    } else {
+                        self.tick(position, &tick);
+                    }
                 }
                 self.report.ticks += count as u64;
                 count
@@ -46,7 +53,7 @@ impl Core {
         taken
     }
 
-    fn tick(&mut self, position: u64, tick: &Tick) {
+    pub(super) fn tick(&mut self, position: u64, tick: &Tick) {
         if tick.instrument.index() >= self.market.entries.len() {
             self.list_new();
         }

@@ -73,8 +73,11 @@ impl Server {
     }
 
     fn spawn(mut command: Command, args: &[&str], stdin: Stdio) -> Self {
+        let quiet: &[&str] =
+            if args.contains(&"--log-level") { &[] } else { &["--log-level", "warn"] };
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--log-level", "warn"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(quiet)
             .args(args)
             .stdin(stdin)
             .stdout(Stdio::piped())
