@@ -308,6 +308,15 @@ pub struct ServeArgs {
           help_heading = "Slow consumers",
           default_value_t = Bytes(limits::OUTBOX_BYTES).to_string())]
     pub outbox_bytes: String,
+    /// Bytes that all clients together may make the server hold; beyond it the largest go first (4008), and new ones are
+    /// answered 503; 0: no limit [default: half of the memory that this process may have]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "TICKCAST_MEMORY_BUDGET",
+        help_heading = "Slow consumers"
+    )]
+    pub memory_budget: Option<String>,
     /// What a slow client gets: disconnect (told why, closed with 4008) or conflate (latest quotes)
     #[arg(long, value_name = "POLICY", env = "TICKCAST_SLOW_CONSUMER",
           help_heading = "Slow consumers", default_value = "disconnect",

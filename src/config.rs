@@ -8,6 +8,7 @@ mod addresses;
 mod admin;
 mod doors;
 mod file;
+mod memory;
 mod origin;
 mod proxies;
 mod record;
@@ -96,6 +97,8 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// Bytes that may wait for a client.
     pub outbox_bytes: usize,
+    /// Bytes that all clients together may make the server hold; 0: no limit.
+    pub memory_budget: usize,
     /// What a slow client gets.
     pub slow_consumer: SlowConsumer,
     /// How long a client may take nothing while bytes wait for it.
@@ -150,6 +153,8 @@ pub struct Machine {
     pub parallelism: usize,
     /// Files that it may have open.
     pub open_files: usize,
+    /// Bytes of memory that it can have.
+    pub memory: usize,
 }
 
 impl Machine {
@@ -162,7 +167,7 @@ impl Machine {
         let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
         let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-        Machine { cores: affinity(parallelism), parallelism, open_files }
+        Machine { cores: affinity(parallelism), parallelism, open_files, memory: memory::probe() }
     }
 }
 
@@ -297,6 +302,7 @@ impl Reader<'_> {
             history: self.required("history", |text| number(text, 0..=limits::HISTORY_MAX))?,
             max_message_bytes: self.size("max-message-bytes", &limits::MESSAGE_BYTES_RANGE)?,
             outbox_bytes: self.size("outbox-bytes", &limits::OUTBOX_BYTES_RANGE)?,
+            memory_budget: self.memory_budget()?,
             slow_consumer: self.required("slow-consumer", slow_consumer)?,
             max_age: self.max_age()?,
             slow_grace: self.span("slow-grace", &limits::SLOW_GRACE_RANGE)?,
@@ -345,6 +351,15 @@ impl Reader<'_> {
             let (least, most) = (Span(*range.start()), Span(*range.end()));
             let why = || format!("expected a duration from {least} to {most}");
             range.contains(&value).then_some(value).ok_or_else(why)
+        })
+    }
+
+    fn memory_budget(&self) -> Result<usize, ConfigError> {
+        let default = (self.machine.memory / limits::BUDGET_SHARE).max(limits::BUDGET_MIN);
+        self.or("memory-budget", default, |text| {
+            let Bytes(value) = text.parse()?;
+            let why = || format!("expected 0 or at least {}", Bytes(limits::BUDGET_MIN));
+            (value == 0 || value >= limits::BUDGET_MIN).then_some(value).ok_or_else(why)
         })
     }
 
@@ -627,6 +642,7 @@ impl Loaded {
             ("history", config.history.to_string()),
             ("max-message-bytes", quoted(Bytes(config.max_message_bytes).to_string())),
             ("outbox-bytes", quoted(Bytes(config.outbox_bytes).to_string())),
+            ("memory-budget", quoted(Bytes(config.memory_budget).to_string())),
             ("slow-consumer", name_of(cli::SLOW_CONSUMER, config.slow_consumer as usize)),
             ("max-age-ms", config.max_age.as_millis().to_string()),
             ("slow-grace", quoted(Span(config.slow_grace).to_string())),

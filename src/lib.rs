@@ -13,6 +13,7 @@ pub mod server;
 pub mod access;
 pub mod address;
 pub mod books;
+mod budget;
 pub mod derive;
 mod drill;
 mod ingest;

@@ -470,6 +470,31 @@ pub const SLOW_GRACE: Duration = Duration::from_secs(5);
 /// What `--slow-grace` accepts; 0 evicts at once.
 pub const SLOW_GRACE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
 
+/// What the default of `--memory-budget` is of the memory there is, as a divisor: the ring, the state and histories have
+/// the other half.
+pub const BUDGET_SHARE: usize = 2;
+
+/// Least `--memory-budget`: two reactors' encodings and some clients.
+pub const BUDGET_MIN: usize = 4 * MIB;
+
+/// Part of the budget, as a divisor, that is kept free of newcomers, and that clients which go make free: an eighth, so
+/// that few go at a time and not one by one.
+pub const BUDGET_ROOM: usize = 8;
+
+/// Bytes from which on a client may be let go for the budget: with less it is not what the memory is full of.
+pub const BUDGET_CLIENT_BYTES: usize = 16 * KIB;
+
+/// Bytes of unfinished messages of a reactor's clients from which on it looks whose they are: then that is worth looking at each of
+/// them.
+pub const BUDGET_READING_BYTES: usize = MIB;
+
+/// Clients of a reactor that are let go for the budget each time that it looks ([`TEND_MS`]): some milliseconds of its time, and of
+/// full outboxes 640 MiB a second.
+pub const BUDGET_EVICTIONS: usize = 64;
+
+/// How long a client may take nothing of a large snapshot before that counts as what it makes the server hold, milliseconds.
+pub const BUDGET_PATIENCE_MS: u64 = 1_000;
+
 /// Bytes of an outbox that only the server's own last words use (a `lag` or `drain` status and the
 /// close frame), so that a full outbox can still be told why it is closed.
 pub const OUTBOX_RESERVED_BYTES: usize = KIB;
@@ -649,6 +674,7 @@ const _: () = {
     assert!(SENDS_PER_POLL > 0 && SENDS_PER_POLL <= SENDS_PER_TURN);
     assert!(BATCH_TICKS <= *RING_SLOTS_RANGE.start());
 
+    assert!(BUDGET_CLIENT_BYTES < *OUTBOX_BYTES_RANGE.start() && BUDGET_READING_BYTES < BUDGET_MIN);
     assert!(contains(&OUTBOX_BYTES_RANGE, OUTBOX_BYTES));
     // A snapshot of the deepest book must fit any outbox, with room for the last words.
     assert!(*OUTBOX_BYTES_RANGE.start() > BOOK_SNAPSHOT_BYTES + OUTBOX_RESERVED_BYTES);

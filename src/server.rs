@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::access::Access;
 use crate::books::State;
+use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, SlowConsumer};
 use crate::drill::Drill;
@@ -212,6 +213,7 @@ pub(crate) fn new_hub(
 ) -> Arc<Hub> {
     Arc::new(Hub {
         access: access.clone(),
+        budget: Budget::new(config.memory_budget),
         settings: settings(config),
         epoch: epoch(),
         instruments: instruments.clone(),

@@ -84,6 +84,10 @@ pub struct Report {
     pub encodings_bytes: u64,
     /// Bytes of outboxes held.
     pub outbox_bytes: u64,
+    /// Bytes of clients' unfinished messages.
+    pub reading_bytes: u64,
+    /// Clients closed because all together held too much.
+    pub memory_evicted: u64,
     /// Turns that put off work of newcomers: their time was used up.
     pub admission_paced: u64,
     /// Time that newcomers took, nanoseconds: sockets taken over, requests read, snapshots.
@@ -140,6 +144,8 @@ impl Default for Report {
             ring_lag: 0,
             encodings_bytes: 0,
             outbox_bytes: 0,
+            reading_bytes: 0,
+            memory_evicted: 0,
             admission_paced: 0,
             admission_ns: 0,
             admission_waiting: 0,

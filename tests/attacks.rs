@@ -8,10 +8,11 @@ mod neighbours;
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Instant;
 
 use common::{Client, PATIENCE, Received, Server, masked, tls};
 use flate2::write::DeflateEncoder;
-use neighbours::{Neighbours, subscribe, symbol};
+use neighbours::{Chains, Memory, Neighbours, begin, follow, small, subscribe, symbol};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
@@ -321,5 +322,131 @@ fn bombs_of_lists_and_subscriptions_end_by_the_rate() {
     server.wait_metric("tickcast_sessions", "", |n| n == GOOD as f64);
     let put_out = |why| server.metric("tickcast_sessions_ended_total", why);
     assert_eq!(put_out("request_rate") + put_out("slow_overflow"), 8.0);
+    end(&server, good);
+}
+
+/// Reads what a client is told, in order, up to a message or to the words that it is closed for the budget; whether
+/// the latter came.
+fn was_let_go(client: &mut Client, until: impl Fn(&Value) -> bool) -> bool {
+    let mut chains = Chains::new();
+    loop {
+        match client.frame_in() {
+            Received::Text(text) => {
+                let message: Value = serde_json::from_str(&text).expect("JSON");
+                if message["method"] == "subscribe" {
+                    begin(&mut chains, &message);
+                } else {
+                    follow(&mut chains, &message);
+                }
+                if until(&message) {
+                    return false;
+                }
+            }
+            Received::Ping(_) => {}
+            Received::Close(code, reason) => {
+                assert_eq!(code, Some(4008), "{reason}");
+                assert!(reason.contains("memory budget"), "{reason}");
+                return true;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The addresses of those who are closed for the budget and still there.
+fn let_go(server: &Server) -> Vec<String> {
+    let (status, text) = server.get("/v1/connections");
+    assert_eq!(status, 200, "{text}");
+    let shown: Value = serde_json::from_str(&text).expect("JSON");
+    let all = shown["connections"].as_array().expect("connections").iter();
+    let closing = all.filter(|one| one["closing"] == "memory_budget");
+    closing.map(|one| one["peer"].as_str().expect("text").to_owned()).collect()
+}
+
+const BUDGET: u64 = 24 << 20;
+/// What may come between two looks of the server at what it holds.
+const GROWTH: u64 = 24 << 20;
+
+/// 300 clients read nothing. Half of them are told everything, half what a quiet symbol does: the former hold the memory.
+#[test]
+fn over_the_memory_budget_those_who_hold_most_go_first() {
+    let feed = "synthetic:symbols=200,rate=1000,names=numbered,zipf=1,seed=1";
+    let budget = BUDGET.to_string();
+    let mut args = vec!["--feed", feed, "--reactors", "2", "--ring-slots", "262144"];
+    // Nothing else closes them.
+    args.extend(["--outbox-bytes", "8MiB", "--slow-grace", "10m", "--ping-interval", "10m"]);
+    args.extend(["--memory-budget", &budget]);
+    let server = Server::start_frugal(&args);
+    let good = Neighbours::start(&server, GOOD, 40);
+    let memory = Memory::watch(&server);
+    let come = |channels: &[&str], symbols: &[String]| {
+        let mut client = small(&server, "/v1/ws");
+        channels.iter().for_each(|channel| client.send(&subscribe(channel, symbols)));
+        client
+    };
+    let light: Vec<Client> = (0..150).map(|i| come(&["trade"], &[symbol(100 + i % 100)])).collect();
+    let all: Vec<String> = (0..SYMBOLS).map(symbol).collect();
+    let heavy: Vec<Client> = (0..150).map(|_| come(&["trade", "quote"], &all)).collect();
+    // Newcomers are told so while it is tight.
+    let until = Instant::now() + PATIENCE;
+    let refused = loop {
+        let answer = ask(1, &server, "HEAD /v1/sse?subscribe=trade:* HTTP/1.0");
+        if answer.starts_with("HTTP/1.0 503 ") {
+            break answer;
+        }
+        memory.bounded(&server, BUDGET + GROWTH);
+        assert!(Instant::now() < until, "{answer}");
+    };
+    assert!(refused.contains("retry-after: "), "{refused}");
+    for evicted in [20.0, 50.0, 80.0] {
+        server.wait_metric("tickcast_memory_evicted_total", "", |n| {
+            memory.bounded(&server, BUDGET + GROWTH);
+            n >= evicted
+        });
+        good.get_more();
+    }
+    // All of them are of those who hold most, and told why.
+    let closing = let_go(&server);
+    let address = |client: &Client| client.stream.local_addr().expect("an address").to_string();
+    assert!(light.iter().all(|client| !closing.contains(&address(client))), "{closing:?}");
+    let mut gone: Vec<Client> =
+        heavy.into_iter().filter(|client| closing.contains(&address(client))).collect();
+    assert!(gone.len() >= 50 && gone.len() == closing.len(), "{} of {closing:?}", gone.len());
+    for client in gone.iter_mut().take(20) {
+        assert!(was_let_go(client, |_| false));
+    }
+    drop(gone);
+    // Who held little has lost nothing.
+    for mut client in light {
+        client.send(&json!({"method": "ping"}));
+        assert!(!was_let_go(&mut client, |message| message["method"] == "pong"));
+    }
+    server.wait_metric("tickcast_memory_held_bytes", "", |n| n < BUDGET as f64 / 2.0);
+    assert!(server.metric("tickcast_memory_resident_bytes", "") > 0.0);
+    good.get_more();
+    good.finish(&server);
+    memory.is_back(&server);
+}
+
+/// Messages that never end are held too.
+#[test]
+fn unfinished_messages_count_for_the_memory_budget() {
+    let more = ["--memory-budget", "4MiB", "--max-message-bytes", "1MiB"];
+    let (server, good) = start(&[&more[..], &NO_RATE].concat());
+    let come = |i: u8| Client::over(from(90 + i, server.address), "/v1/ws");
+    let mut clients: Vec<Client> = (0..20).map(come).collect();
+    // 900,000 bytes of a message of a million.
+    let mut whole = masked(0x81, &vec![b' '; 1_000_000]);
+    whole.truncate(900_000);
+    for client in &mut clients {
+        client.stream.write_all(&whole).expect("writes");
+    }
+    // Three of them fit, and the good ones' encodings.
+    server.wait_metric("tickcast_memory_evicted_total", "", |n| n >= 17.0);
+    server.wait_metric("tickcast_memory_held_bytes", "", |n| n <= f64::from(4 << 20));
+    let is_heartbeat = |message: &Value| message["channel"] == "heartbeat";
+    let told = clients.iter_mut().filter_map(|one| was_let_go(one, is_heartbeat).then_some(()));
+    assert!(told.count() > 0);
+    drop(clients);
     end(&server, good);
 }

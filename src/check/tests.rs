@@ -9,7 +9,7 @@ use crate::config;
 const GIB: u64 = 1 << 30;
 
 fn machine() -> Machine {
-    Machine { cores: (0..8).collect(), parallelism: 8, open_files: 1 << 20 }
+    Machine { cores: (0..8).collect(), parallelism: 8, open_files: 1 << 20, memory: 16 << 30 }
 }
 
 /// A machine that suits the defaults.

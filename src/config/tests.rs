@@ -10,7 +10,7 @@ fn specs(texts: &[&str]) -> Vec<FeedSpec> {
 const CORES: [usize; 4] = [0, 1, 4, 5];
 
 fn machine(open_files: usize) -> Machine {
-    Machine { cores: CORES.to_vec(), parallelism: CORES.len(), open_files }
+    Machine { cores: CORES.to_vec(), parallelism: CORES.len(), open_files, memory: 1 << 30 }
 }
 
 /// What a command line gives on a machine of four cores; variables of the environment are the
@@ -44,6 +44,7 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_handshakes, limits::HANDSHAKES);
     assert_eq!(config.max_message_bytes, limits::MESSAGE_BYTES);
     assert_eq!(config.history, limits::HISTORY);
+    assert_eq!(config.memory_budget, (1 << 30) / limits::BUDGET_SHARE);
     assert!(config.cors_origins.is_empty());
     let addresses = &config.addresses;
     assert_eq!(addresses.clients, limits::CLIENTS_PER_ADDRESS);
@@ -74,8 +75,12 @@ fn flags_may_stand_before_or_after_the_command() {
 #[test]
 fn auto_pins_when_every_reactor_gets_a_core_of_its_own() {
     let cores = |flags: &[&str], cores: &[usize]| {
-        let machine =
-            Machine { cores: cores.to_vec(), parallelism: cores.len(), open_files: 4_096 };
+        let machine = Machine {
+            cores: cores.to_vec(),
+            parallelism: cores.len(),
+            open_files: 4_096,
+            memory: 1 << 30,
+        };
         from_flags(flags, &machine).unwrap().config.cores
     };
     assert_eq!(cores(&["--reactors", "2"], &CORES), [0, 1]);
@@ -256,4 +261,12 @@ fn proxies_are_named_before_they_are_believed() {
     assert!(alone.starts_with("--proxy-protocol") && alone.contains("--trusted-proxy"), "{alone}");
     let wrong = error(&["--trusted-proxy", "everybody"]);
     assert!(wrong.contains("or unix"), "{wrong}");
+}
+
+#[test]
+fn the_memory_budget_is_half_of_what_there_is_or_what_is_given() {
+    assert_eq!(config(&["--memory-budget", "2GiB"]).memory_budget, 2 << 30);
+    assert_eq!(config(&["--memory-budget", "0"]).memory_budget, 0);
+    let wrong = error(&["--memory-budget", "1MiB"]);
+    assert!(wrong.contains("expected 0 or at least 4MiB"), "{wrong}");
 }

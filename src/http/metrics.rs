@@ -10,6 +10,7 @@ use tickcast_feeds::record::{State, Stats};
 
 use super::addresses::Refusal;
 use super::{Plane, TlsCounters, api};
+use crate::budget::Budget;
 use crate::session::end::Reason;
 use crate::stats::Report;
 use crate::trace::Traces;
@@ -29,7 +30,7 @@ const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 /// A counter or gauge that each reactor has: name, help, type, value.
 type Family = (&'static str, &'static str, &'static str, fn(&Report) -> u64);
 
-const FAMILIES: [Family; 30] = [
+const FAMILIES: [Family; 32] = [
     ("tickcast_sessions", "Sessions now.", "gauge", |r| r.sessions),
     (
         "tickcast_sessions_ending",
@@ -132,6 +133,15 @@ const FAMILIES: [Family; 30] = [
     ),
     ("tickcast_encodings_bytes", "Bytes of encodings held.", "gauge", |r| r.encodings_bytes),
     ("tickcast_outboxes_bytes", "Bytes of outboxes held.", "gauge", |r| r.outbox_bytes),
+    ("tickcast_reading_bytes", "Bytes of clients' unfinished messages held.", "gauge", |r| {
+        r.reading_bytes
+    }),
+    (
+        "tickcast_memory_evicted_total",
+        "Clients closed because all together held more than the memory budget.",
+        "counter",
+        |r| r.memory_evicted,
+    ),
 ];
 
 /// The same of what is counted in other units than it is shown in: seconds, shares.
@@ -205,6 +215,7 @@ pub(super) fn text(plane: &Plane) -> String {
     recording(&mut out, plane.recording.as_deref());
     control(&mut out, plane);
     publishers(&mut out, plane);
+    memory(&mut out, &plane.hub.budget);
     out
 }
 
@@ -416,6 +427,27 @@ fn recording(out: &mut String, stats: Option<&Stats>) {
         family(out, name, help, kind);
         line(out, name, "", value);
     }
+}
+
+fn memory(out: &mut String, budget: &Budget) {
+    for (name, help, value) in [
+        ("tickcast_memory_budget_bytes", "What all clients may hold; 0: no limit.", budget.most()),
+        ("tickcast_memory_held_bytes", "What all clients make the server hold.", budget.held()),
+        ("tickcast_memory_resident_bytes", "Memory of the process.", resident()),
+    ] {
+        family(out, name, help, "gauge");
+        line(out, name, "", value as u64);
+    }
+    let name = "tickcast_memory_refused_total";
+    family(out, name, "Clients refused because the budget was nearly used up.", "counter");
+    line(out, name, "", budget.refused.load(Ordering::Relaxed));
+}
+
+/// What the kernel says that this process has; 0 where it does not.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm");
+    let pages = pages.ok().and_then(|text| text.split(' ').nth(1)?.parse::<usize>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size()
 }
 
 fn label(name: &str, value: &str) -> String {

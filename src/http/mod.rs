@@ -384,7 +384,7 @@ fn foreign(
 /// # Errors
 /// What it is answered where there is no room for it, or for its address, or no time.
 fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
-    if let Some(response) = full(plane) {
+    if let Some(response) = full(plane).or_else(|| out_of_memory(plane)) {
         return Err(response.into());
     }
     let now_ms = clock::now().ms;
@@ -409,6 +409,19 @@ fn full(plane: &Plane) -> Option<Response<Body>> {
         return None;
     }
     Some(no_room(plane))
+}
+
+/// What a client is answered while those who are there hold nearly all that they may together.
+fn out_of_memory(plane: &Plane) -> Option<Response<Body>> {
+    let budget = &plane.hub.budget;
+    if !budget.is_tight() {
+        return None;
+    }
+    budget.refused.fetch_add(1, Ordering::Relaxed);
+    let text = "the memory budget of all clients is nearly used up, try again\n";
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    Some(response)
 }
 
 fn no_room(plane: &Plane) -> Response<Body> {

@@ -31,6 +31,7 @@ impl FeedSide {
     /// One feed of these instruments, before a ring of the default size and one reactor.
     pub fn new(instruments: Arc<Instruments>) -> Self {
         let hub = Arc::new(Hub {
+            budget: crate::budget::Budget::new(0),
             access: crate::access::Access::open(),
             settings: settings(),
             epoch: String::new(),

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use super::{Command, Core, Hub, Link, Reactor, least_busy};
+use crate::budget::Sum;
 use crate::limits;
 use crate::session::end::{CLOSE_FAILED, Reason};
 use crate::session::{Dialect, Session};
@@ -173,6 +174,8 @@ impl Core {
         self.report.sessions = 0;
         self.report.subscriptions = 0;
         self.report.outbox_bytes = 0;
+        self.report.reading_bytes = 0;
+        self.share.set(&Sum::new(0));
         self.report.ring_lag = 0;
         self.report.admission_waiting = 0;
         self.report.ending = 0;

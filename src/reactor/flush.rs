@@ -297,6 +297,7 @@ impl Core {
         let text = match reason {
             Reason::SlowLost => "slow consumer: too far behind to be told the difference",
             Reason::SlowOverflow => "slow consumer: outbox full",
+            Reason::MemoryBudget => "slow consumer: the memory budget of all clients is used up",
             _ => "slow consumer: nothing taken in the grace period",
         };
         self.close(id, reason, Some(code), text);

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::asked::{Closed, Goodbye, Wanted};
 use super::wake::Wake;
 use crate::access::{Access, Held};
+use crate::budget::Budget;
 use crate::drill::Drill;
 use crate::http::addresses::Place;
 use crate::session::Dialect;
@@ -51,6 +52,8 @@ pub(crate) struct Hub {
     pub(crate) instruments: Arc<Instruments>,
     /// Who may see what.
     pub(crate) access: Arc<Access>,
+    /// What all clients may make the server hold.
+    pub(crate) budget: Arc<Budget>,
     /// A feed paces itself on the reactors: they in turn wait for clients that keep reading.
     pub(crate) paced: AtomicBool,
     /// Clients with at least one subscription, on all reactors.

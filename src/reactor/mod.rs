@@ -27,6 +27,7 @@ pub(crate) mod lanes;
 mod laps;
 pub(crate) mod market;
 mod pace;
+mod relief;
 mod resume;
 pub(crate) mod runs;
 mod sse;
@@ -56,6 +57,7 @@ use tickcast_feeds::tick;
 use tickcast_feeds::tick::TICK_WORDS;
 
 use crate::books::{self, Assembler, Changes};
+use crate::budget::Share;
 use crate::clock::{self, Now};
 use crate::limits;
 use crate::reactor::admission::Admission;
@@ -112,6 +114,10 @@ pub(crate) struct Core {
     /// How many sessions hold back a paced feed.
     pub(crate) crowd: usize,
     pub(crate) report: Report,
+    /// Bytes of clients' unfinished messages.
+    pub(crate) reading: usize,
+    /// What the budget of memory knows of this reactor.
+    share: Arc<Share>,
     /// What those who arrive may use of the time.
     pub(crate) admission: Admission,
     pace: Pace,
@@ -252,6 +258,7 @@ impl Core {
         state: books::Reader,
     ) -> Self {
         let report = Report { reactor: link.id, ..Report::default() };
+        let share = hub.budget.join();
         let pace = Pace::new(hub.settings.max_age_ns);
         link.position.store(consumer.position(), Ordering::Release);
         Core {
@@ -275,6 +282,8 @@ impl Core {
             trails: None,
             past: Vec::new(),
             crowd: 0,
+            reading: 0,
+            share,
             report,
             state,
             diag: cause::Diag::default(),
@@ -390,6 +399,7 @@ impl Core {
         let Some(mut session) = self.sessions.try_remove(id as usize) else { return };
         self.set_crowded(&mut session, false);
         session.out.cut(&mut self.encodings);
+        self.reading -= session.reader.held();
         let reason = session.end.as_ref().map_or(reason, |end| end.reason);
         self.report.ended[reason as usize] += 1;
         for task in session.task.take().into_iter().chain(session.waiter.take()) {

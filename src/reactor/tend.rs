@@ -88,6 +88,8 @@ impl Core {
         self.drop_trails();
         self.end_trace_if_done();
         self.set_pace();
+        self.weigh();
+        self.relieve();
         self.publish_report();
     }
 
@@ -259,20 +261,12 @@ impl Core {
         self.report.deflated = deflated.messages;
         self.report.deflated_plain_bytes = deflated.plain_bytes;
         self.report.deflated_bytes = deflated.bytes;
-        self.report.encodings_bytes = self.encodings.held() as u64;
         self.report.crowd = self.crowd as u64;
         self.report.admission_paced = self.admission.paced;
         self.report.admission_ns = self.admission.spent_ns;
         let reading = self.me.upgrade().map_or(0, |me| me.waiting());
         let waiting = self.link.mailbox.len() + reading + self.joiners.len();
         self.report.admission_waiting = waiting as u64;
-        self.report.ending = 0;
-        self.report.outbox_bytes = 0;
-        // Others hold nothing and are not ending: their rest is not touched.
-        for (_, session) in self.sessions.iter().filter(|(_, session)| session.special) {
-            self.report.outbox_bytes += session.held() as u64;
-            self.report.ending += u64::from(session.is_ending());
-        }
         self.link.report.lock().clone_from(&self.report);
     }
 

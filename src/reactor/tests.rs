@@ -11,13 +11,14 @@ use tickcast_feeds::{
 
 use super::cadence::Cadence;
 use super::lanes::Lane;
-use super::{Core, Hub, Link, Settings};
+use super::{Core, Hub, Link, Settings, Stream};
 use crate::access::Held;
 use crate::books::{State, Writer};
 use crate::derive::{Bar, Span, Turn};
 use crate::ring::{self, Producer};
 use crate::session::Dialect;
 use crate::session::end::Reason;
+use crate::session::resume::Start;
 use crate::session::subs::{Key, Terms};
 use crate::transport::{Detached, Peer};
 use crate::wire::form::Form;
@@ -64,6 +65,7 @@ impl Bench {
         };
         let link = Arc::new(Link::default());
         let hub = Arc::new(Hub {
+            budget: crate::budget::Budget::new(0),
             access: crate::access::Access::open(),
             settings,
             epoch: String::new(),
@@ -381,4 +383,19 @@ fn an_idle_session_s_task_is_small() {
     // With its own fields tokio makes 256 bytes of it, in steps of 128.
     let size = size(super::Reactor::read_session);
     assert!(size <= 96, "{size}");
+}
+
+#[test]
+fn of_a_stream_of_events_the_kernel_says_when_nothing_gets_through() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let mut bench = Bench::new();
+    let (id, _peer) = bench.connect(Lane::SERVERS);
+    let stream = Stream { head: Vec::new(), targets: Vec::new(), start: Start::default() };
+    bench.core.open_events(id, &stream);
+    let session = &bench.core.sessions[id as usize];
+    let socket = socket2::SockRef::from(session.stream.socket());
+    // As long as others have for their pong.
+    let silence = std::time::Duration::from_millis(2_000);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(silence));
 }

@@ -12,6 +12,9 @@ use super::guard::Violation;
 /// grows, however long a client's frames are; and a multiple of 4, so that the masking key fits every piece of one payload.
 const PIECE: usize = 4096;
 
+/// Bytes of the collector's own buffer.
+const COLLECTOR_BYTES: usize = 8192;
+
 /// An unfinished message.
 ///
 /// The client's own fragmentation is not kept: payload bytes are handed on as they arrive, as frames of at
@@ -50,6 +53,11 @@ impl Assembly {
     /// Payload bytes so far.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Heap bytes held, nearly: the collector's buffer, and what has come.
+    pub(super) fn held(&self) -> usize {
+        COLLECTOR_BYTES + self.len
     }
 
     /// Adds the next bytes of the payload, masked with `mask`; `last` when they are the message's last. Returns the whole message then.

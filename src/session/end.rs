@@ -16,6 +16,8 @@ pub enum Reason {
     SlowLost,
     /// The client took nothing for the grace period while bytes waited for it.
     SlowStalled,
+    /// It made the server hold most, and all together hold too much.
+    MemoryBudget,
     /// Nothing came from the client in time after a ping.
     PingTimeout,
     /// Too many requests.
@@ -34,13 +36,14 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
         Reason::SlowOverflow,
         Reason::SlowLost,
         Reason::SlowStalled,
+        Reason::MemoryBudget,
         Reason::PingTimeout,
         Reason::RequestRate,
         Reason::Drain,
@@ -59,6 +62,7 @@ impl Reason {
             Reason::SlowOverflow => "slow_overflow",
             Reason::SlowLost => "slow_lost",
             Reason::SlowStalled => "slow_stalled",
+            Reason::MemoryBudget => "memory_budget",
             Reason::PingTimeout => "ping_timeout",
             Reason::RequestRate => "request_rate",
             Reason::Drain => "drain",

@@ -88,6 +88,13 @@ impl Reader {
         self.partial.is_some()
     }
 
+    /// Heap bytes held for what is unfinished, nearly.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let Some(partial) = self.partial.as_deref() else { return 0 };
+        size_of::<Partial>() + partial.message.as_ref().map_or(0, Assembly::held)
+    }
+
     /// Takes the next bytes of the connection, however they are cut, and calls `out` with what they complete, in order; control frames at once, also
     /// inside a fragmented message. The bytes are unmasked in place; `inflater` is for messages that are compressed. After `out` returns `Break`, after a close frame and after an error, all
     /// further bytes are ignored.

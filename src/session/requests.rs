@@ -42,6 +42,7 @@ impl Core {
         }
         // Taken out while what it reads is acted upon, which may end the session.
         let mut reader = std::mem::take(&mut session.reader);
+        self.reading -= reader.held();
         let mut inflater = std::mem::take(&mut self.inflater);
         let limits = self.read_limits(form);
         let result = reader.feed(bytes, &limits, &mut inflater, &mut |incoming| {
@@ -50,6 +51,7 @@ impl Core {
         inflater.trim();
         self.inflater = inflater;
         if let Some(session) = self.sessions.get_mut(id as usize) {
+            self.reading += reader.held();
             session.reader = reader;
         }
         if let Err(violation) = result {
