@@ -360,7 +360,7 @@ fn the_door_may_be_a_path_and_opens_while_clients_queue() {
     let path = folder.path().join("admin.sock");
     let at = format!("unix:{}", path.display());
     let args = ["--admin-listen", &at, "--admin-token-file", &token, "--max-handshakes", "1"];
-    let server = Server::start(&[&args, &MARKET[..]].concat());
+    let (mut server, mut log) = Server::start_logged(&[&args, &MARKET[..]].concat());
     // The one handshake that there may be is taken.
     let taken = TcpStream::connect(server.address).expect("connects");
     let ask = |line: &str| {
@@ -375,6 +375,19 @@ fn the_door_may_be_a_path_and_opens_while_clients_queue() {
         assert_eq!(ask(line).0, 200, "{line}");
     }
     drop(taken);
+    // Who asks by a path is known by the kernel.
+    assert_eq!(ask("GET /v1/admin/connections").0, 200);
+    assert_eq!(ask("GET /v1/admin/other").0, 404);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("text");
+    let id = rustix::process::getuid().as_raw();
+    let who = format!("who=\"unix uid={id} pid={}\"", std::process::id());
+    for what in ["operator looked at connections", "operator's request failed"] {
+        let line = text.lines().find(|line| line.contains(what));
+        assert!(line.is_some_and(|line| line.contains(&who)), "{what}: {text}");
+    }
 }
 
 #[test]

@@ -21,7 +21,6 @@ use crate::reactor::asked::{Closed, Goodbye};
 use crate::reload::{self, Outcome};
 use crate::session::end::CLOSE_POLICY;
 use crate::stats::SessionId;
-use crate::transport::Peer;
 
 /// Codes that a server may close with (RFC 6455 section 7.4), and those of applications.
 const CODES: &str = "1000, 1001, 1008, 1011, 1012, 1013 or 3000 to 4999";
@@ -37,36 +36,39 @@ pub(super) async fn act(
     door: &Door,
     act: Act,
     request: Request<Incoming>,
-    peer: Peer,
+    who: &str,
 ) -> Result<Response<Body>, Error> {
     match act {
         Act::Connections => {
             let shown = api::connections(plane, request.uri().query()).await;
             let query = request.uri().query().map(cut);
-            tracing::info!(target: "audit", %peer, query, "operator looked at connections");
+            tracing::info!(target: "audit", who, query, "operator looked at connections");
             Ok(shown)
         }
         Act::Close(id) => {
             let goodbye = goodbye(&body(plane, request).await?)?;
-            close(plane, id, goodbye, peer).await
+            close(plane, id, goodbye, who).await
         }
         Act::Drain => {
             nothing(&body(plane, request).await?)?;
-            tracing::info!(target: "audit", %peer, "operator drains the server");
+            tracing::info!(target: "audit", who, "operator drains the server");
             door.drain.notify_one();
             Ok(answer(StatusCode::ACCEPTED, &json!({"draining": true})))
         }
         Act::Cordon(on) => {
             nothing(&body(plane, request).await?)?;
             door.cordoned.store(on, Ordering::Relaxed);
-            tracing::info!(target: "audit", %peer, cordoned = on, "operator set the cordon");
+            tracing::info!(target: "audit", who, cordoned = on, "operator set the cordon");
             Ok(answer(StatusCode::OK, &json!({"cordoned": on})))
         }
-        Act::ShowLevel => Ok(answer(StatusCode::OK, &json!({"level": door.filter.get()}))),
+        Act::ShowLevel => {
+            tracing::info!(target: "audit", who, "operator looked at the log level");
+            Ok(answer(StatusCode::OK, &json!({"level": door.filter.get()})))
+        }
         Act::SetLevel => {
             let Level { level } = read(&body(plane, request).await?)?;
             // Before: it may be what ends such lines.
-            tracing::info!(target: "audit", %peer, level = cut(&level), "operator sets the log level");
+            tracing::info!(target: "audit", who, level = cut(&level), "operator sets the log level");
             door.filter.set(&level).map_err(|why| {
                 Error::bad("bad_value", format!("bad value {:?} for `level`: {why}", cut(&level)))
             })?;
@@ -74,7 +76,7 @@ pub(super) async fn act(
         }
         Act::Reload => {
             nothing(&body(plane, request).await?)?;
-            tracing::info!(target: "audit", %peer, "operator has files read again");
+            tracing::info!(target: "audit", who, "operator has files read again");
             Ok(reload(plane, door))
         }
     }
@@ -151,7 +153,7 @@ async fn close(
     plane: &Plane,
     id: SessionId,
     goodbye: Goodbye,
-    peer: Peer,
+    who: &str,
 ) -> Result<Response<Body>, Error> {
     let unknown = || no_such(&id.to_string());
     let link = plane.hub.links.get(id.reactor).ok_or_else(unknown)?;
@@ -161,7 +163,7 @@ async fn close(
     match tokio::time::timeout(api::REACTOR_PATIENCE, closed).await {
         Ok(Ok(Closed::Closing(info))) => {
             tracing::info!(
-                target: "audit", %peer, connection = %id, of = %info.peer, who = info.name, code, reason,
+                target: "audit", who, connection = %id, of = %info.peer, name = info.name, code, reason,
                 "operator closes a connection"
             );
             Ok(answer(StatusCode::OK, &json!({"closing": api::connection(&info)})))

@@ -21,14 +21,14 @@ use parking_lot::RwLock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::rest::Error;
-use super::socket::Socket;
+use super::socket::Socket as Shared;
 use super::{Body, Plane, accept_failed, api};
-use crate::config::{Admin, Secret};
+use crate::config::{Admin, Secret, cut};
 use crate::limits;
 use crate::logging::Filter;
 use crate::stats::SessionId;
 use crate::transport::listener::Listener;
-use crate::transport::{Peer, Transport};
+use crate::transport::{Peer, Socket, Transport};
 
 /// See the module.
 #[derive(Debug)]
@@ -111,33 +111,43 @@ pub(crate) async fn accept(plane: Rc<Plane>, listener: Listener) {
         let Ok(permit) = door.connections.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, peer)) => {
+                let who = who(&socket, peer);
                 let transport = Transport::plain(socket);
-                tokio::task::spawn_local(connection(plane.clone(), transport, peer, permit));
+                tokio::task::spawn_local(connection(plane.clone(), transport, who, permit));
             }
             Err(error) => accept_failed(&plane, &error).await,
         }
     }
 }
 
+/// The operator, for the audit: an address, or whose program it is.
+fn who(socket: &Socket, peer: Peer) -> String {
+    match socket {
+        Socket::Tcp(_) => peer.to_string(),
+        Socket::Unix(stream) => match stream.peer_cred() {
+            Ok(program) => format!("unix uid={} pid={}", program.uid(), program.pid().unwrap_or(0)),
+            Err(_) => peer.to_string(),
+        },
+    }
+}
+
 async fn connection(
     plane: Rc<Plane>,
     transport: Transport,
-    peer: Peer,
+    who: String,
     _permit: OwnedSemaphorePermit,
 ) {
     let Some(door) = &plane.admin else { return };
     let mut closing = door.closing.subscribe();
-    let service = service_fn(|request| {
-        let plane = plane.clone();
-        async move { Ok::<_, Infallible>(answer(&plane, request, peer).await) }
-    });
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(answer(&plane, request, &who).await) });
     let mut served = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(plane.handshake_timeout)
             .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
             .half_close(true)
-            .serve_connection(TokioIo::new(Socket(Arc::new(transport))), service)
+            .serve_connection(TokioIo::new(Shared(Arc::new(transport))), service)
     );
     let result = tokio::select! {
         result = served.as_mut() => result,
@@ -147,26 +157,34 @@ async fn connection(
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, %peer, "an operator's connection failed");
+        tracing::debug!(%error, who, "an operator's connection failed");
     }
 }
 
-async fn answer(plane: &Plane, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+async fn answer(plane: &Plane, request: Request<Incoming>, who: &str) -> Response<Body> {
     let Some(door) = &plane.admin else { return Response::new(Body::default()) };
     if let Err(error) = door.check(request.headers()) {
         door.refused.fetch_add(1, Ordering::Relaxed);
-        let (method, path) = (request.method(), request.uri().path());
-        tracing::info!(target: "audit", %peer, %method, path, why = error.message, "operator refused");
+        let (method, path) = (request.method(), cut(request.uri().path()));
+        tracing::info!(target: "audit", who, %method, path, why = error.message, "operator refused");
         return unauthorized(error);
     }
     door.granted.fetch_add(1, Ordering::Relaxed);
-    let act = match Act::of(&request) {
-        Ok(Some(act)) => act,
+    let (method, path) = (request.method().clone(), cut(request.uri().path()));
+    let response = match Act::of(&request) {
         Ok(None) => return api::answer(plane, &request).await,
-        Err(response) => return *response,
+        Ok(Some(act)) => {
+            let result = acts::act(plane, door, act, request, who).await;
+            result.unwrap_or_else(Error::into_response)
+        }
+        Err(response) => *response,
     };
-    let result = acts::act(plane, door, act, request, peer).await;
-    result.unwrap_or_else(Error::into_response)
+    let status = response.status();
+    if !status.is_success() {
+        let status = status.as_u16();
+        tracing::info!(target: "audit", who, %method, path, status, "operator's request failed");
+    }
+    response
 }
 
 fn unauthorized(error: Error) -> Response<Body> {
@@ -239,7 +257,7 @@ fn unknown(path: &str) -> Box<Response<Body>> {
         "nothing at {:?}; there are GET /v1/admin/connections, POST /v1/admin/connections/ID/close, POST \
          /v1/admin/drain, POST and DELETE /v1/admin/cordon, GET and PUT /v1/admin/log-level, POST \
          /v1/admin/reload, and GET {}",
-        crate::config::cut(path),
+        cut(path),
         OF_CLIENTS.join(" ")
     );
     Box::new(Error::new(StatusCode::NOT_FOUND, "not_found", why).into_response())
