@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use super::expiry;
 use crate::access::Access;
@@ -26,9 +25,6 @@ pub(super) struct Facts {
     pub(super) clock: Option<String>,
     /// The others that there are.
     pub(super) clocks: Vec<String>,
-    /// Bytes of memory, and the least limit of a cgroup.
-    pub(super) ram: Option<u64>,
-    pub(super) cgroup: Option<u64>,
     /// Where recordings go: bytes that are free, or why they cannot go there.
     pub(super) disk: Option<Result<u64, String>>,
     /// What is wrong with the certificates, if anything.
@@ -62,8 +58,6 @@ impl Facts {
             clock: text(&format!("{clocks}/current_clocksource")),
             clocks: text(&format!("{clocks}/available_clocksource"))
                 .map_or_else(Vec::new, |all| all.split_whitespace().map(str::to_owned).collect()),
-            ram: ram(&text("/proc/meminfo").unwrap_or_default()),
-            cgroup: cgroup_limit(&text("/proc/self/cgroup").unwrap_or_default()),
             disk: config.record.directory.as_deref().map(disk),
             certificates: (!sources.is_empty())
                 .then(|| Certificates::load(sources.clone()).map(drop).map_err(|e| e.to_string())),
@@ -74,11 +68,6 @@ impl Facts {
                 .map(|path| Access::load(path).map(drop).map_err(|e| e.to_string())),
             now: clock::real_ns() / 1_000_000_000,
         }
-    }
-
-    /// Bytes of memory that this process may have.
-    pub(super) fn memory(&self) -> Option<u64> {
-        self.ram.into_iter().chain(self.cgroup).min()
     }
 }
 
@@ -94,40 +83,6 @@ fn three(path: &str) -> Option<[u64; 3]> {
     let text = text(path)?;
     let all: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     all.try_into().ok()
-}
-
-/// The memory in `/proc/meminfo`, in bytes.
-pub(super) fn ram(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    u64::from_str(line.trim().strip_suffix("kB")?.trim()).ok()?.checked_mul(1024)
-}
-
-/// The folders of a process's memory cgroups, from its own up, with the file of their limit: of
-/// `/proc/self/cgroup`, whose lines are `ID:CONTROLLERS:PATH` (cgroups(7)).
-pub(super) fn cgroups(own: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for line in own.lines() {
-        let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
-        else {
-            continue;
-        };
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
-            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            _ => continue,
-        };
-        // In a container the path may be one of outside: what is there then is the root.
-        let own = Path::new(path.trim_start_matches('/'));
-        files.extend(own.ancestors().map(|folder| Path::new(root).join(folder).join(file)));
-    }
-    files
-}
-
-/// The least limit of them; without one it is the largest number of pages, or `max`.
-fn cgroup_limit(own: &str) -> Option<u64> {
-    let limits = cgroups(own).into_iter().filter_map(|file| number(file.to_str()?));
-    limits.min().filter(|limit| *limit < 1 << 60)
 }
 
 /// Bytes that are free where a folder is, or will be.

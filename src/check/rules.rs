@@ -20,7 +20,7 @@ pub(super) fn judge(loaded: &Loaded, machine: &Machine, facts: &Facts) -> Vec<Fi
     findings.extend(conntrack(config, facts));
     findings.extend(buffers(facts));
     findings.push(clock(facts));
-    findings.push(memory::judge(config, facts));
+    findings.push(memory::judge(config, machine));
     findings.extend(disk(config, facts));
     findings.extend(certificates(facts));
     findings.extend(access(config, facts));

@@ -1,7 +1,6 @@
 //! Machines that were made up.
 
 use super::expiry::of_certificate;
-use super::facts::{cgroups, ram};
 use super::*;
 use crate::cli;
 use crate::config;
@@ -9,7 +8,7 @@ use crate::config;
 const GIB: u64 = 1 << 30;
 
 fn machine() -> Machine {
-    Machine { cores: (0..8).collect(), parallelism: 8, open_files: 1 << 20, memory: 16 << 30 }
+    Machine { cores: (0..8).collect(), parallelism: 8, open_files: 1 << 20, memory: 64 << 30 }
 }
 
 /// A machine that suits the defaults.
@@ -23,7 +22,6 @@ fn good() -> Facts {
         conntrack: Some(262_144),
         clock: Some("tsc".to_owned()),
         clocks: vec!["tsc".to_owned(), "hpet".to_owned()],
-        ram: Some(64 * GIB),
         now: 1_800_000_000,
         ..Facts::default()
     }
@@ -134,26 +132,22 @@ fn slow_clocks_are_replaced_where_there_is_a_better_one() {
 }
 
 #[test]
-fn memory_is_that_of_the_cgroup_and_must_hold_what_is_always_there() {
-    let facts = Facts { cgroup: Some(GIB / 4), ..good() };
-    let finding = of("memory", &[], &machine(), &facts);
-    assert_eq!(finding.verdict, Verdict::Change, "{finding:?}");
-    assert!(finding.why.starts_with("256 MiB (the cgroup's)"), "{finding:?}");
+fn memory_must_hold_what_is_always_there_and_the_budget() {
+    let with = |mib: usize| Machine { memory: mib << 20, ..machine() };
+    assert_eq!(of("memory", &[], &with(256), &good()).verdict, Verdict::Change);
     // 4 MiB of ring, 320 of history, 160 of tickers; the rest is for clients.
-    let facts = Facts { ram: Some(484 * (1 << 20) + 4 * GIB), ..good() };
-    let flags = ["--max-clients", "10000"];
-    let (verdict, fix) = told("memory", &flags, &machine(), &facts);
-    assert_eq!(verdict, Verdict::Consider);
-    assert_eq!(fix, "--outbox-bytes 419KiB\nor --max-clients 4096");
-    for flags in
-        [&["--max-clients", "4096"][..], &["--max-clients", "10000", "--outbox-bytes", "419KiB"]]
-    {
-        assert_eq!(told("memory", flags, &machine(), &facts).0, Verdict::Ok, "{flags:?}");
+    let flags = ["--max-clients", "10000", "--memory-budget", "2GiB"];
+    let (verdict, fix) = told("memory", &flags, &with(484 + 1_024), &good());
+    assert_eq!((verdict, &*fix), (Verdict::Consider, "--memory-budget 1GiB"));
+    for flags in [
+        &["--max-clients", "10000", "--memory-budget", "1GiB"][..],
+        &["--max-clients", "1024", "--memory-budget", "0"],
+        &["--max-clients", "1024", "--memory-budget", "2GiB"],
+    ] {
+        assert_eq!(told("memory", flags, &with(484 + 1_024), &good()).0, Verdict::Ok, "{flags:?}");
     }
-    // Where no outbox that may be is small enough, only fewer clients are.
-    let facts = Facts { ram: Some(GIB), ..good() };
-    let (_, fix) = told("memory", &flags, &machine(), &facts);
-    assert_eq!(fix, "--max-clients 540");
+    let flags = ["--max-clients", "10000", "--memory-budget", "0"];
+    assert_eq!(told("memory", &flags, &with(484 + 1_024), &good()).0, Verdict::Consider);
 }
 
 #[test]
@@ -208,30 +202,6 @@ fn the_end_of_a_certificate_is_read() {
         }
     }
     assert_eq!(of_certificate(b"\x30\x84\xff\xff\xff\xff"), None);
-}
-
-#[test]
-fn the_kernels_files_are_understood() {
-    assert_eq!(ram("MemTotal:       24683656 kB\nMemFree: 1 kB"), Some(24_683_656 * 1024));
-    assert_eq!(ram("MemFree: 1 kB"), None);
-    let files = |text| -> Vec<String> {
-        cgroups(text).iter().map(|file| file.display().to_string()).collect()
-    };
-    assert_eq!(
-        files("0::/system.slice/tickcast.service"),
-        [
-            "/sys/fs/cgroup/system.slice/tickcast.service/memory.max",
-            "/sys/fs/cgroup/system.slice/memory.max",
-            "/sys/fs/cgroup/memory.max"
-        ]
-    );
-    assert_eq!(
-        files("9:cpu:/\n4:memory:/a"),
-        [
-            "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes"
-        ]
-    );
 }
 
 #[test]

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_last_address_that_is_no_trusted_proxys() {
+    fn the_client_is_the_last_address_that_no_trusted_proxy_has() {
         let proxies = proxies(&["10.0.0.0/8", "::1"]);
         for (peer, forwarded, client) in [
             ("10.0.0.1:5", &["203.0.113.7"][..], "203.0.113.7"),
