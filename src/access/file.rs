@@ -7,10 +7,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use toml::value::{Datetime, Offset};
 
-use super::grant::{Grant, Pattern, Rights};
+use super::fields::granting;
+use super::grant::{Grant, Rights};
 use super::{Table, modified};
-use crate::limits;
-use crate::wire::request::Channel;
 
 /// Why a file of access cannot be used, in one line.
 #[derive(Debug, Error)]
@@ -28,21 +27,15 @@ struct Whole {
     token: Vec<Entry>,
 }
 
-/// One who may see something.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    name: Option<String>,
-    sha256: Option<String>,
-    symbols: Vec<String>,
-    channels: Option<Vec<String>>,
-    depth: Option<u16>,
-    max_subscriptions: Option<usize>,
-    max_hz: Option<f64>,
-    connections: Option<usize>,
-    expires: Option<Datetime>,
-    #[serde(default)]
-    operator: bool,
+granting! {
+    /// One who may see something.
+    Entry {
+        name: Option<String>,
+        sha256: Option<String>,
+        expires: Option<Datetime>,
+        #[serde(default)]
+        operator: bool,
+    }
 }
 
 impl Table {
@@ -110,30 +103,7 @@ impl Entry {
         Ok((hash, Grant::new(name, rights)))
     }
 
-    fn rights(self) -> Result<Rights, String> {
-        let symbols = self.symbols.iter().map(|text| {
-            Pattern::new(text).ok_or_else(|| {
-                format!(
-                    "symbol {text:?}, expected * or a pattern such as binance:* or binance:BTC-*"
-                )
-            })
-        });
-        let known = || Channel::ALL.map(Channel::as_str).join(", ");
-        let channels = self.channels.map(|names| {
-            let one = |name: &String| {
-                Channel::parse(name)
-                    .ok_or_else(|| format!("channel {name:?}, expected some of {}", known()))
-            };
-            names.iter().map(one).collect::<Result<_, _>>()
-        });
-        if self.depth.is_some_and(|depth| !(1..=limits::BOOK_DEPTH_MAX).contains(&depth.into())) {
-            let most = limits::BOOK_DEPTH_MAX;
-            return Err(format!("`depth` is not 1 to {most}; leave it out for whole books"));
-        }
-        if self.max_hz.is_some_and(|hz| !limits::MAX_HZ.contains(&hz)) {
-            let (least, most) = (limits::MAX_HZ.start(), limits::MAX_HZ.end());
-            return Err(format!("`max_hz` is not {least} to {most}"));
-        }
+    fn rights(mut self) -> Result<Rights, String> {
         let expires = self.expires.map(|at| {
             unix_ms(&at).ok_or_else(|| {
                 format!(
@@ -141,16 +111,8 @@ impl Entry {
                 )
             })
         });
-        Ok(Rights {
-            symbols: symbols.collect::<Result<_, _>>()?,
-            channels: channels.unwrap_or_else(|| Ok(Channel::ALL.to_vec()))?,
-            depth: self.depth,
-            max_subscriptions: self.max_subscriptions,
-            max_hz: self.max_hz,
-            connections: self.connections,
-            expires_ms: expires.transpose()?,
-            operator: self.operator,
-        })
+        let rights = self.fields().whole()?;
+        Ok(Rights { expires_ms: expires.transpose()?, operator: self.operator, ..rights })
     }
 }
 

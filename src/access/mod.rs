@@ -5,6 +5,7 @@
 //! once, when a client comes, and asked when something is subscribed to: the path of a tick knows
 //! nothing of it.
 
+mod fields;
 mod file;
 mod grant;
 

@@ -1,0 +1,106 @@
+//! The fields that say what is granted, which are the same wherever somebody writes them: a `[[token]]` or
+//! `[anonymous]` of the file, an `[[issuer]]`, the claim of a signed token.
+//!
+//! A new one is a line in each of the lists of `granting!`, and one in [`Fields::over`].
+
+use super::grant::{Pattern, Rights};
+use crate::limits;
+use crate::wire::request::Channel;
+
+/// A struct that is read from a file or a token, with the fields of a grant besides its own. (`serde`'s `flatten`
+/// would lose the line of a mistake in the file.)
+macro_rules! granting {
+    (struct $(#[$meta:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$meta])*
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $($own)*
+            pub(in crate::access) symbols: Option<Vec<String>>,
+            pub(in crate::access) channels: Option<Vec<String>>,
+            pub(in crate::access) depth: Option<u16>,
+            pub(in crate::access) max_subscriptions: Option<usize>,
+            pub(in crate::access) max_hz: Option<f64>,
+            pub(in crate::access) connections: Option<usize>,
+        }
+    };
+    ($(#[$meta:meta])* $name:ident { $($own:tt)* }) => {
+        $crate::access::fields::granting! { struct $(#[$meta])* $name { $($own)* } }
+
+        impl $name {
+            /// Takes those fields out.
+            pub(super) fn fields(&mut self) -> $crate::access::fields::Fields {
+                $crate::access::fields::Fields {
+                    symbols: self.symbols.take(),
+                    channels: self.channels.take(),
+                    depth: self.depth.take(),
+                    max_subscriptions: self.max_subscriptions.take(),
+                    max_hz: self.max_hz.take(),
+                    connections: self.connections.take(),
+                }
+            }
+        }
+    };
+}
+pub(super) use granting;
+
+granting! {
+    struct
+    /// Nothing but them.
+    Fields {}
+}
+
+impl Fields {
+    /// What they say, and where they say nothing what `base` has.
+    ///
+    /// # Errors
+    /// Which of them will not do.
+    pub(super) fn over(self, base: Rights) -> Result<Rights, String> {
+        if self.depth.is_some_and(|depth| !(1..=limits::BOOK_DEPTH_MAX).contains(&depth.into())) {
+            let most = limits::BOOK_DEPTH_MAX;
+            return Err(format!("`depth` is not 1 to {most}; leave it out for whole books"));
+        }
+        if self.max_hz.is_some_and(|hz| !limits::MAX_HZ.contains(&hz)) {
+            let (least, most) = (limits::MAX_HZ.start(), limits::MAX_HZ.end());
+            return Err(format!("`max_hz` is not {least} to {most}"));
+        }
+        Ok(Rights {
+            symbols: self.symbols.map_or(Ok(base.symbols), |texts| patterns(&texts))?,
+            channels: self.channels.map_or(Ok(base.channels), |names| channels(&names))?,
+            depth: self.depth.or(base.depth),
+            max_subscriptions: self.max_subscriptions.or(base.max_subscriptions),
+            max_hz: self.max_hz.or(base.max_hz),
+            connections: self.connections.or(base.connections),
+            ..base
+        })
+    }
+
+    /// The same of a section of the file, where `symbols` has to be there and what is left out is not limited.
+    ///
+    /// # Errors
+    /// Which of them will not do, or is missing.
+    pub(super) fn whole(self) -> Result<Rights, String> {
+        if self.symbols.is_none() {
+            return Err("expected `symbols`, a list of patterns such as binance:BTC-*".to_owned());
+        }
+        self.over(Rights { channels: Channel::ALL.to_vec(), ..Rights::nothing() })
+    }
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    let one = |text: &String| {
+        Pattern::new(text).ok_or_else(|| {
+            format!("symbol {text:?}, expected * or a pattern such as binance:* or binance:BTC-*")
+        })
+    };
+    texts.iter().map(one).collect()
+}
+
+fn channels(names: &[String]) -> Result<Vec<Channel>, String> {
+    let known = || Channel::ALL.map(Channel::as_str).join(", ");
+    let one = |name: &String| {
+        Channel::parse(name)
+            .ok_or_else(|| format!("channel {name:?}, expected some of {}", known()))
+    };
+    names.iter().map(one).collect()
+}
