@@ -49,7 +49,7 @@ pub struct UrlError {
 
 /// A base URL taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     host: String,
     port: u16,
     secure: bool,
@@ -61,7 +61,10 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Takes `ws`, `wss`, `http` and `https` URLs.
-    pub(crate) fn new(url: &str) -> Result<Self, UrlError> {
+    ///
+    /// # Errors
+    /// That it is none of those.
+    pub fn new(url: &str) -> Result<Self, UrlError> {
         let bad = || UrlError { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let secure = match uri.scheme_str() {
@@ -160,16 +163,17 @@ impl Dialer {
         Ok(Dialer { tls: TlsConnector::from(Arc::new(config)) })
     }
 
-    /// Trusts nobody: for tests that connect to nothing.
-    #[cfg(test)]
-    pub(crate) fn nowhere() -> Self {
+    /// Trusts nobody: for endpoints without TLS.
+    ///
+    /// # Errors
+    /// That of the TLS library.
+    pub fn plain() -> Result<Self, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
+            .with_safe_default_protocol_versions()?
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        Dialer { tls: TlsConnector::from(Arc::new(config)) }
+        Ok(Dialer { tls: TlsConnector::from(Arc::new(config)) })
     }
 
     pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Box<dyn Stream>, DialError> {

@@ -15,6 +15,7 @@ pub mod lines;
 pub mod live;
 pub mod record;
 pub mod replay;
+pub mod rest;
 pub mod sink;
 pub mod spec;
 pub mod sync;

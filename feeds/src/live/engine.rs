@@ -15,13 +15,13 @@ use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::recovery::Recovery;
-use super::rest;
 use super::shard::{Shard, is_primary};
 use super::stats::{LiveStats, add, bump};
 use super::tap::Tap;
 use crate::clock::{Clock, SystemClock};
 use crate::dial::{Dialer, Endpoint};
 use crate::instrument::{InstrumentId, Instruments};
+use crate::rest::{self, Bounds};
 use crate::sink::Sink;
 use crate::spec::{Kinds, LiveSpec};
 use crate::venue::rules::{Ask, Get, Limits};
@@ -432,7 +432,7 @@ impl<'a> Engine<'a> {
 
     /// Fetches a full book, whose weight has been spent, and gives it to the parser.
     pub(super) async fn fetch(&self, native: &str, get: &Get) {
-        let answer = rest::get(&self.dialer, &self.rest, &get.path).await;
+        let answer = rest::get(&self.dialer, &self.rest, &get.path, Bounds::VENUE).await;
         self.fetched(native, get, answer);
     }
 

@@ -17,7 +17,7 @@ fn engine<'a>(spec: LiveSpec, natives: &[Box<str>], sink: &'a mut VecSink) -> En
     }
     Engine::new(Parts {
         venue: entry.parser(&instruments),
-        dialer: Dialer::nowhere(),
+        dialer: Dialer::plain().unwrap(),
         ws: Endpoint::new(rules.ws()).unwrap(),
         rest: Endpoint::new(rules.rest()).unwrap(),
         stats: Arc::default(),

@@ -18,7 +18,6 @@ mod engine;
 mod link;
 mod recovery;
 mod refusals;
-mod rest;
 mod select;
 mod shard;
 mod socket;
@@ -42,6 +41,7 @@ use crate::clock::Clock;
 use crate::dial::{Dialer, Endpoint};
 use crate::feed::{Feed, FeedError, RunContext};
 use crate::instrument::{Instruments, Listing};
+use crate::rest::{self, Bounds};
 use crate::sink::Sink;
 use crate::spec::LiveSpec;
 use crate::venue::rules::{Get, Page};
@@ -294,7 +294,7 @@ async fn pages(engine: &Engine<'_>) -> Result<Vec<Listing>, String> {
             return Err(format!("list of instruments: more than {MAX_PAGES} pages"));
         }
         engine.spend(&engine.weight, get.weight).await;
-        let reply = rest::get(&engine.dialer, &engine.rest, &get.path).await;
+        let reply = rest::get(&engine.dialer, &engine.rest, &get.path, Bounds::VENUE).await;
         let reply = reply.map_err(|error| {
             engine.rest_failed(&error);
             format!("list of instruments of {}: {error}", engine.rest)

@@ -15,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use thiserror::Error;
 use tokio::io::{ReadHalf, WriteHalf};
 
-use super::rest::USER_AGENT;
 use crate::dial::{DialError, Dialer, Endpoint};
+use crate::rest::USER_AGENT;
 
 /// The largest message that is read: a full book of Coinbase has some megabytes.
 const MAX_MESSAGE: usize = 64 << 20;

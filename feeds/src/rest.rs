@@ -11,30 +11,45 @@ use tokio::time::timeout;
 
 use crate::dial::{DialError, Dialer, Endpoint};
 
-/// A request may take so long: Binance's list of instruments is some 15 MB.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request may take, and how large its answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// From the first packet of the connection to the end of the answer.
+    pub time: Duration,
+    /// Of the body.
+    pub bytes: usize,
+}
 
-/// The largest answer that is read.
-const MAX_ANSWER: usize = 64 << 20;
+impl Bounds {
+    /// For a venue: Binance's list of instruments is some 15 MB.
+    pub(crate) const VENUE: Bounds = Bounds { time: Duration::from_secs(30), bytes: 64 << 20 };
+}
 
 /// Who asks: Coinbase Exchange refuses requests that do not say.
-pub(super) const USER_AGENT: &str = concat!("tickcast/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("tickcast/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum RestError {
+pub enum RestError {
+    /// There is no connection.
     #[error("{0}")]
     Dial(#[from] DialError),
-    #[error("no answer within {} s", TIMEOUT.as_secs())]
-    Timeout,
+    /// Too slow.
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// What came is not HTTP, or broke off.
     #[error("no HTTP answer: {0}")]
     Http(#[from] hyper::Error),
+    /// The path cannot be asked for.
     #[error("not a request: {0}")]
     Request(#[from] hyper::http::Error),
+    /// The answer has no end, or is larger than it may be.
     #[error("the answer broke off: {0}")]
     Body(Box<dyn std::error::Error + Send + Sync>),
+    /// An answer that says no.
     #[error("answered with {status}: {text}")]
     Status {
+        /// Which.
         status: StatusCode,
         /// The `Retry-After` that came with it.
         after: Option<Duration>,
@@ -45,7 +60,7 @@ pub(super) enum RestError {
 
 impl RestError {
     /// How long the venue wants to be left alone: 429, and Binance's 418 for who goes on after it.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(crate) fn wait(&self) -> Option<Duration> {
         match self {
             RestError::Status { status, after, .. }
                 if *status == StatusCode::TOO_MANY_REQUESTS
@@ -58,16 +73,26 @@ impl RestError {
     }
 }
 
-/// Gets what `path` (with its query) names below the endpoint.
-pub(super) async fn get(
+/// Gets what `path` (with its query) names below the endpoint. Redirections are not followed.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn get(
     dialer: &Dialer,
     endpoint: &Endpoint,
     path: &str,
+    bounds: Bounds,
 ) -> Result<Bytes, RestError> {
-    timeout(TIMEOUT, ask(dialer, endpoint, path)).await.map_err(|_| RestError::Timeout)?
+    let Bounds { time, bytes } = bounds;
+    timeout(time, ask(dialer, endpoint, path, bytes)).await.map_err(|_| RestError::Timeout(time))?
 }
 
-async fn ask(dialer: &Dialer, endpoint: &Endpoint, path: &str) -> Result<Bytes, RestError> {
+async fn ask(
+    dialer: &Dialer,
+    endpoint: &Endpoint,
+    path: &str,
+    max_bytes: usize,
+) -> Result<Bytes, RestError> {
     let stream = dialer.dial(endpoint).await?;
     let request = Request::builder()
         .uri(endpoint.target(path))
@@ -85,7 +110,7 @@ async fn ask(dialer: &Dialer, endpoint: &Endpoint, path: &str) -> Result<Bytes, 
     let after = response.headers().get(header::RETRY_AFTER);
     let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let after = after.map(Duration::from_secs);
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = Limited::new(response.into_body(), max_bytes).collect().await;
     let body = body.map(Collected::to_bytes).map_err(RestError::Body);
     if !status.is_success() {
         // The status counts, also when what explains it breaks off.
