@@ -19,7 +19,7 @@ use tickcast_feeds::{FeedSpec, Instruments, LinesSpec};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::access::Access;
+use crate::access::{self, Access};
 use crate::books::State;
 use crate::budget::Budget;
 use crate::clock;
@@ -129,6 +129,7 @@ async fn serve(
             )
         }),
     });
+    access::remote::first(&access).await;
     doors.announce();
     let mut accepting = doors.accept(&plane);
     yield_to_reactors();

@@ -1,104 +1,18 @@
 //! Who may see what: tokens by every way in, what they open and what stays shut.
 
 mod common;
+#[path = "jwt/signer.rs"]
+mod signer;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Client, PATIENCE, Server, pause};
+use common::kept::{ALL, Kept, MARKET, ONE, hash, one_and_all, token};
+use common::{Client, PATIENCE, pause};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-
-const MARKET: &str = "synthetic:symbols=4,rate=2000,names=numbered";
-/// Of one symbol; of all that there is, and of the server's own matters.
-const ONE: &str = "token-of-one-symbol";
-const ALL: &str = "token-of-everything";
-
-fn hash(token: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn token(name: &str, token: &str, more: &str) -> String {
-    format!("[[token]]\nname = \"{name}\"\nsha256 = \"{}\"\n{more}\n", hash(token))
-}
-
-fn one_and_all() -> String {
-    token("one", ONE, "symbols = [\"sim:S0001-*\"]")
-        + &token("all", ALL, "symbols = [\"*\"]\noperator = true")
-}
-
-/// A server with a file of access.
-struct Kept {
-    server: Server,
-    file: NamedTempFile,
-}
-
-impl Kept {
-    fn new(text: &str, more: &[&str]) -> Self {
-        let file = NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("writes");
-        let path = file.path().to_str().expect("text");
-        let args = [&["--access", path, "--reactors", "2", "--feed", MARKET], more].concat();
-        let kept = Kept { server: Server::start(&args), file };
-        // All four have traded, quoted and have books.
-        for symbol in 0..4 {
-            let path = format!("/v1/ticker/sim:S{symbol:04}-USD");
-            while kept.get(Some(ALL), &path).0 != 200 {
-                pause();
-            }
-        }
-        kept
-    }
-
-    /// Replaces the file in one step, as one should.
-    fn rewrite(&self, text: &str) {
-        let new = self.file.path().with_extension("new");
-        std::fs::write(&new, text).expect("writes");
-        std::fs::rename(&new, self.file.path()).expect("renames");
-        self.server.signal("HUP");
-    }
-
-    fn get(&self, token: Option<&str>, path: &str) -> (u16, String) {
-        let auth = token.map_or(String::new(), |t| format!("Authorization: Bearer {t}\r\n"));
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{auth}\r\n");
-        let (status, _, body) = self.server.request(&request);
-        (status, body)
-    }
-
-    /// The sum of a metric over its labels that contain `label`.
-    fn metric(&self, name: &str, label: &str) -> f64 {
-        let text = self.get(Some(ALL), "/metrics").1;
-        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
-        lines
-            .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>().expect("it"))
-            .sum()
-    }
-
-    /// The head of the answer to an upgrade with these headers.
-    fn upgrade(&self, path: &str, headers: &str) -> (TcpStream, String) {
-        let mut stream = TcpStream::connect(self.server.address).expect("connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{headers}\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).expect("writes");
-        let (mut head, mut byte) = (Vec::new(), [0]);
-        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
-            head.push(byte[0]);
-        }
-        (stream, String::from_utf8(head).expect("text"))
-    }
-
-    fn client(&self, path: &str, token: &str) -> Client {
-        let (stream, head) = self.upgrade(path, &format!("Authorization: Bearer {token}\r\n"));
-        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        Client::upgraded(stream)
-    }
-}
 
 const CHANNELS: [&str; 6] = ["trade", "quote", "book", "status", "bar", "ticker"];
 const MARKET_PATHS: [&str; 9] = [
@@ -167,10 +81,29 @@ fn only_one(message: &Value) -> bool {
     message.get("symbol").is_none_or(|symbol| symbol == "sim:S0001-USD")
 }
 
+/// A server for the token of one symbol, and for a signed one that grants the same.
+fn of_one() -> (Kept, [String; 2]) {
+    let path = signer::path("secret.txt");
+    let issuer = format!(
+        "[[issuer]]\nname = \"idp\"\nalgorithms = [\"HS256\"]\nsecret_file = {path:?}\n\
+         symbols = [\"*\"]\n"
+    );
+    let claims = json!({"sub": "one", "exp": signer::soon(3_600),
+        "tickcast": {"symbols": ["sim:S0001-*"]}});
+    let signed = signer::Signer::hs256().token(&claims);
+    (Kept::new(&(one_and_all() + &issuer), &[]), [ONE.to_owned(), signed])
+}
+
 #[test]
 fn a_token_of_one_symbol_sees_that_one_by_the_native_protocol() {
-    let kept = Kept::new(&one_and_all(), &[]);
-    let mut client = kept.client("/v1/ws", ONE);
+    let (kept, tokens) = of_one();
+    for one in &tokens {
+        sees_one_by_the_native_protocol(&kept, one);
+    }
+}
+
+fn sees_one_by_the_native_protocol(kept: &Kept, one: &str) {
+    let mut client = kept.client("/v1/ws", one);
     for channel in CHANNELS {
         let answer = client.subscribe(channel, &["sim:S0002-USD", "S0003-USD", "sim:S0001-USD"]);
         assert_eq!(answer["result"].as_array().map(Vec::len), Some(1), "{answer}");
@@ -197,35 +130,41 @@ fn a_token_of_one_symbol_sees_that_one_by_the_native_protocol() {
 
 #[test]
 fn it_sees_that_one_by_http_streams_of_events_and_polls() {
-    let kept = Kept::new(&one_and_all(), &[]);
+    let (kept, tokens) = of_one();
+    for one in &tokens {
+        sees_one_by_http(&kept, one);
+    }
+}
+
+fn sees_one_by_http(kept: &Kept, one: &str) {
     let other = |path: &str| path.replace("S0001", "S0002");
     for path in MARKET_PATHS.iter().filter(|path| path.contains("S0001")) {
-        assert_eq!(kept.get(Some(ONE), path).0, 200, "{path}");
-        let (status, body) = kept.get(Some(ONE), &other(path));
+        assert_eq!(kept.get(Some(one), path).0, 200, "{path}");
+        let (status, body) = kept.get(Some(one), &other(path));
         assert_eq!((status, body.contains("forbidden")), (403, true), "{path}: {body}");
         assert_eq!(kept.get(Some(ALL), &other(path)).0, 200, "{path}");
     }
-    let both = kept.get(Some(ONE), "/v1/snapshot?symbols=sim:S0001-USD,sim:S0002-USD").1;
+    let both = kept.get(Some(one), "/v1/snapshot?symbols=sim:S0001-USD,sim:S0002-USD").1;
     assert_eq!(both.matches("\"trade\":{").count(), 1, "{both}");
     assert_eq!(both.matches("\"code\":\"forbidden\"").count(), 1, "{both}");
-    let listed = kept.get(Some(ONE), "/v1/symbols").1;
+    let listed = kept.get(Some(one), "/v1/symbols").1;
     assert!(listed.contains("S0001") && !listed.contains("S0002"), "{listed}");
     for channel in CHANNELS {
         let depth = if channel == "book" { ":5" } else { "" };
         for way in ["sse", "poll"] {
             let path = format!("/v1/{way}?subscribe={channel}:sim:S0002-USD{depth}");
-            let (status, body) = kept.get(Some(ONE), &path);
+            let (status, body) = kept.get(Some(one), &path);
             assert_eq!(status, 403, "{path}: {body}");
         }
         let (status, body) =
-            kept.get(Some(ONE), &format!("/v1/poll?subscribe={channel}:*{depth}&timeout=1"));
+            kept.get(Some(one), &format!("/v1/poll?subscribe={channel}:*{depth}&timeout=1"));
         assert_eq!((status, body.contains("S0000")), (200, false), "{body}");
     }
     let mut stream = TcpStream::connect(kept.server.address).expect("connects");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let request = format!(
         "GET /v1/sse?subscribe=trade:*,quote:sim:*,book:*,ticker:* HTTP/1.1\r\nHost: x\r\n\
-         Authorization: Bearer {ONE}\r\n\r\n"
+         Authorization: Bearer {one}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).expect("writes");
     let (mut seen, mut buffer) = (String::new(), [0; 65_536]);
@@ -238,27 +177,33 @@ fn it_sees_that_one_by_http_streams_of_events_and_polls() {
         assert!(!seen.contains(shut), "{shut} was seen");
     }
     for path in ["/metrics", "/v1/stats", "/v1/connections", "/v1/feeds"] {
-        assert_eq!(kept.get(Some(ONE), path).0, 403, "{path}");
+        assert_eq!(kept.get(Some(one), path).0, 403, "{path}");
         assert_eq!(kept.get(Some(ALL), path).0, 200, "{path}");
     }
 }
 
 #[test]
 fn it_sees_that_one_by_the_dialect_of_binance() {
-    let kept = Kept::new(&one_and_all(), &[]);
+    let (kept, tokens) = of_one();
+    for one in &tokens {
+        sees_one_by_the_dialect_of_binance(&kept, one);
+    }
+}
+
+fn sees_one_by_the_dialect_of_binance(kept: &Kept, one: &str) {
     for path in EXCHANGE_PATHS.iter().filter(|path| path.contains("S0001")) {
         let path = format!("/api/v3/{path}");
-        assert_eq!(kept.get(Some(ONE), &path).0, 200, "{path}");
-        let (status, body) = kept.get(Some(ONE), &path.replace("S0001", "S0002"));
+        assert_eq!(kept.get(Some(one), &path).0, 200, "{path}");
+        let (status, body) = kept.get(Some(one), &path.replace("S0001", "S0002"));
         assert_eq!((status, body.contains("-2015")), (403, true), "{path}: {body}");
     }
     for path in ["exchangeInfo", "ticker/24hr", "ticker/price", "ticker/bookTicker"] {
-        let body = kept.get(Some(ONE), &format!("/api/v3/{path}")).1;
+        let body = kept.get(Some(one), &format!("/api/v3/{path}")).1;
         assert!(body.contains("S0001USD") && !body.contains("S0002"), "{path}: {body}");
     }
     // The header that Binance's clients send.
     let request = format!(
-        "GET /api/v3/depth?symbol=S0001USD HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-MBX-APIKEY: {ONE}\r\n\r\n"
+        "GET /api/v3/depth?symbol=S0001USD HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-MBX-APIKEY: {one}\r\n\r\n"
     );
     assert_eq!(kept.server.request(&request).0, 200);
     let streams = ["trade", "aggTrade", "bookTicker", "depth", "depth5", "ticker", "kline_1m"];
@@ -266,7 +211,7 @@ fn it_sees_that_one_by_the_dialect_of_binance() {
         .flat_map(|n| streams.map(|stream| format!("s{n:04}usd@{stream}")))
         .chain(["!miniTicker@arr".to_owned(), "!bookTicker".to_owned()])
         .collect();
-    let mut client = kept.client(&format!("/stream?streams={}", url.join("/")), ONE);
+    let mut client = kept.client(&format!("/stream?streams={}", url.join("/")), one);
     let refused = |client: &mut Client, name: &str| {
         client.send(&json!({"method": "SUBSCRIBE", "params": [name], "id": name}));
         let answer = client.until(|message| message.get("id").is_some());
@@ -419,7 +364,16 @@ fn a_token_that_expires_is_told_renewed_or_closed() {
 #[test]
 fn tokens_are_in_no_log() {
     let file = NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), one_and_all()).expect("writes");
+    let path = signer::path("secret.txt");
+    let issuer = format!(
+        "[[issuer]]\nname = \"idp\"\nalgorithms = [\"HS256\"]\nsecret_file = {path:?}\n\
+         symbols = [\"sim:S0001-*\"]\n"
+    );
+    std::fs::write(file.path(), one_and_all() + &issuer).expect("writes");
+    let claims = json!({"sub": "ann\nERROR forged", "exp": signer::soon(3_600)});
+    let signed = signer::Signer::hs256().token(&claims);
+    let forged = signer::Signer::secret(&[7; 32]).token(&claims);
+    let tokens: [&str; 4] = [ONE, "a-wrong-secret", &signed, &forged];
     let mut child = Command::new(env!("CARGO_BIN_EXE_tickcast"))
         .args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--feed", MARKET])
         .args(["--access", file.path().to_str().expect("text")])
@@ -444,7 +398,7 @@ fn tokens_are_in_no_log() {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream
     };
-    for (token, name) in [(ONE, "right"), ("a-wrong-secret", "wrong")] {
+    for token in tokens {
         let mut client = Client::over(connect(), "/v1/ws");
         for params in [
             json!({"token": token, "more": token}),
@@ -452,7 +406,7 @@ fn tokens_are_in_no_log() {
             json!({"token": token}),
         ] {
             let answer = client.ask(&json!({"method": "auth", "params": params}));
-            assert!(!answer.to_string().contains(token), "{name}: {answer}");
+            assert!(!answer.to_string().contains(token), "{answer}");
         }
         if token == ONE {
             let others = ["sim:S0000-USD", "sim:S0002-USD", "sim:S0003-USD"];
@@ -481,7 +435,12 @@ fn tokens_are_in_no_log() {
     // What a request is refused is one line, however much it is.
     let refused: Vec<_> = log.lines().filter(|line| line.contains("is not granted")).collect();
     assert!(refused.len() == 1 && refused[0].contains("count=3"), "{refused:?}");
-    for secret in [ONE, "a-wrong-secret", &hash(ONE)] {
-        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    // Nor a part of one that is signed: its end alone is a secret, its middle says who it is of.
+    let parts = [&signed, &forged].map(|token| token.split('.').skip(1).map(str::to_owned));
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let secrets = tokens.iter().map(|token| (*token).to_owned()).chain(parts);
+    for secret in secrets.chain([hash(ONE), signer::text("secret.txt").trim().to_owned()]) {
+        assert!(!log.contains(&secret), "{secret} is in the log: {log}");
     }
+    assert!(log.contains("idp/ann\\\\nERROR") && !log.contains("\nERROR forged"), "{log}");
 }

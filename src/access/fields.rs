@@ -1,7 +1,10 @@
 //! The fields that say what is granted, which are the same wherever somebody writes them: a `[[token]]` or
 //! `[anonymous]` of the file, an `[[issuer]]`, the claim of a signed token.
 //!
-//! A new one is a line in each of the lists of `granting!`, and one in [`Fields::over`].
+//! A new one is a line in each of the lists of `granting!`, one in [`Fields::over`], and one in [`Rights::beyond`],
+//! which says what is more of it.
+
+use serde::{Deserialize, Deserializer};
 
 use super::grant::{Pattern, Rights};
 use crate::limits;
@@ -16,11 +19,17 @@ macro_rules! granting {
         #[serde(deny_unknown_fields)]
         pub(super) struct $name {
             $($own)*
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) symbols: Option<Vec<String>>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) channels: Option<Vec<String>>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) depth: Option<u16>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) max_subscriptions: Option<usize>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) max_hz: Option<f64>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) connections: Option<usize>,
         }
     };
@@ -43,6 +52,16 @@ macro_rules! granting {
     };
 }
 pub(super) use granting;
+
+/// Reads a field that is there: `null` is a mistake, not a field that was left out.
+///
+/// # Errors
+/// Those of its type.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
 
 granting! {
     struct

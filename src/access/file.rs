@@ -9,7 +9,8 @@ use toml::value::{Datetime, Offset};
 
 use super::fields::granting;
 use super::grant::{Grant, Rights};
-use super::{Table, modified};
+use super::remote::Bell;
+use super::{Stamp, Table, issuers};
 
 /// Why a file of access cannot be used, in one line.
 #[derive(Debug, Error)]
@@ -25,6 +26,8 @@ struct Whole {
     anonymous: Option<Entry>,
     #[serde(default)]
     token: Vec<Entry>,
+    #[serde(default)]
+    issuer: Vec<issuers::Section>,
 }
 
 granting! {
@@ -39,22 +42,30 @@ granting! {
 }
 
 impl Table {
-    pub(super) fn read(path: &Path) -> Result<Self, AccessError> {
+    /// Reads one; what is looked at on the way is added to `files`.
+    pub(super) fn read(
+        path: &Path,
+        bell: &Arc<Bell>,
+        files: &mut Vec<Stamp>,
+    ) -> Result<Self, AccessError> {
         let error = |why: String| AccessError { path: path.to_owned(), why };
         // Before the text: what is changed meanwhile is read again.
-        let modified = modified(path);
+        files.push(Stamp::new(path));
         let text =
             std::fs::read_to_string(path).map_err(|why| error(format!("cannot read it: {why}")))?;
         let whole: Whole = toml::from_str(&text).map_err(|why| error(located(&text, &why)))?;
         // Half a file that is being written may be that too.
-        if whole.anonymous.is_none() && whole.token.is_empty() {
-            return Err(error("nobody is in it, expected [[token]] or [anonymous]".to_owned()));
+        if whole.anonymous.is_none() && whole.token.is_empty() && whole.issuer.is_empty() {
+            let why = "nobody is in it, expected [[token]], [[issuer]] or [anonymous]";
+            return Err(error(why.to_owned()));
         }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let issuers = issuers::read(whole.issuer, folder, bell, files).map_err(error)?;
         let anonymous = whole.anonymous.map(|entry| entry.anonymous()).transpose();
         let mut table = Table {
             anonymous: anonymous.map_err(|why| error(format!("[anonymous]: {why}")))?,
             tokens: Vec::new(),
-            modified,
+            issuers,
         };
         for (at, entry) in whole.token.into_iter().enumerate() {
             let (hash, grant) = entry

@@ -16,9 +16,10 @@ pub(crate) struct Grant {
     /// Whose it is, for logs and for the holder.
     pub(crate) name: String,
     pub(super) rights: Rights,
-    /// Connections that hold it.
-    live: AtomicUsize,
-    revoked: AtomicBool,
+    /// Connections that hold it, or another token of the same holder.
+    live: Arc<AtomicUsize>,
+    /// Its own, or that of the key which signed it.
+    revoked: Arc<AtomicBool>,
 }
 
 /// What is granted.
@@ -55,7 +56,17 @@ const PATTERNS_SHOWN: usize = 8;
 
 impl Grant {
     pub(super) fn new(name: String, rights: Rights) -> Self {
-        Grant { name, rights, live: AtomicUsize::new(0), revoked: AtomicBool::new(false) }
+        Grant::signed(name, rights, Arc::default(), Arc::default())
+    }
+
+    /// That of a signed token.
+    pub(super) fn signed(
+        name: String,
+        rights: Rights,
+        live: Arc<AtomicUsize>,
+        revoked: Arc<AtomicBool>,
+    ) -> Self {
+        Grant { name, rights, live, revoked }
     }
 
     /// All there is.
@@ -78,15 +89,20 @@ impl Grant {
         self.revoked.store(true, Ordering::Relaxed);
     }
 
-    /// Gives it to one more connection.
-    pub(super) fn hold(self: Arc<Self>, now_ms: u64) -> Result<Held, Refused> {
+    /// Gives it to one more connection, or to one that had another (`instead`) of the same holder.
+    pub(super) fn hold(
+        self: Arc<Self>,
+        now_ms: u64,
+        instead: Option<&Held>,
+    ) -> Result<Held, Refused> {
         if self.is_over(now_ms) {
             return Err(Refused::Expired);
         }
+        let own = usize::from(instead.is_some_and(|held| Arc::ptr_eq(&held.live, &self.live)));
         let before = self.live.fetch_add(1, Ordering::Relaxed);
         let held = Held(self);
         match held.rights.connections {
-            Some(most) if before >= most => Err(Refused::Full),
+            Some(most) if before >= most.saturating_add(own) => Err(Refused::Full),
             _ => Ok(held),
         }
     }
@@ -262,6 +278,21 @@ impl Grant {
 }
 
 impl Rights {
+    /// A field of which this grants more than the other, if there is one.
+    pub(super) fn beyond(&self, ceiling: &Rights) -> Option<&'static str> {
+        let within = |pattern: &Pattern| ceiling.symbols.iter().any(|most| most.covers(pattern));
+        [
+            ("symbols", !self.symbols.iter().all(within)),
+            ("channels", !self.channels.iter().all(|one| ceiling.channels.contains(one))),
+            ("depth", exceeds(self.depth, ceiling.depth)),
+            ("max_subscriptions", exceeds(self.max_subscriptions, ceiling.max_subscriptions)),
+            ("max_hz", exceeds(self.max_hz, ceiling.max_hz)),
+            ("connections", exceeds(self.connections, ceiling.connections)),
+        ]
+        .into_iter()
+        .find_map(|(field, is_beyond)| is_beyond.then_some(field))
+    }
+
     pub(super) fn nothing() -> Self {
         Rights {
             symbols: Vec::new(),
@@ -273,6 +304,15 @@ impl Rights {
             expires_ms: None,
             operator: false,
         }
+    }
+}
+
+/// Whether a limit lets through what another does not; none is no limit.
+fn exceeds<T: PartialOrd>(limit: Option<T>, ceiling: Option<T>) -> bool {
+    match (limit, ceiling) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some(limit), Some(ceiling)) => limit > ceiling,
     }
 }
 
@@ -342,6 +382,12 @@ impl Pattern {
         };
         let plain = |byte: u8| byte.is_ascii_graphic();
         text.bytes().all(plain).then_some(Pattern(text.into()))
+    }
+
+    /// Whether it matches all that another does. What stands for any text there is matched by what does here only: in
+    /// a symbol there is no `*`.
+    pub(super) fn covers(&self, other: &Pattern) -> bool {
+        self.matches(&other.0)
     }
 
     /// Each part between `*`s is looked for as early as it comes, which is enough: the last has to be at the

@@ -1,13 +1,22 @@
 //! Who may connect, and what they may see: the file of `--access`, and the tokens in it.
 //!
 //! Tokens are kept as SHA-256 hashes: whoever reads the file cannot use them, and what is compared does
-//! not depend on how much of a token is right. A `Grant` says what its holder may see. It is looked up
+//! not depend on how much of a token is right. Signed tokens are kept nowhere: `jws` takes one apart, `signed` finds
+//! who signed it, `keys` checks that, `claims` says what it grants, and `remote` gets keys that are published. A `Grant` says what its holder may see. It is looked up
 //! once, when a client comes, and asked when something is subscribed to: the path of a tick knows
 //! nothing of it.
 
+mod claims;
 mod fields;
 mod file;
+pub mod fuzz;
 mod grant;
+mod issuers;
+mod jws;
+mod keys;
+mod object;
+pub(crate) mod remote;
+mod signed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +30,16 @@ use thiserror::Error;
 pub use file::AccessError;
 pub(crate) use file::days;
 pub(crate) use grant::{Denied, Grant, Held};
+pub(crate) use signed::{Bad, Issuer};
+
+use jws::Jws;
+use remote::Bell;
 
 /// The prefix of the subprotocol that carries a token: pages cannot set headers on WebSockets.
 const SUBPROTOCOL: &str = "tickcast.token.";
 
 /// Why somebody does not get in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Refused {
     #[error("a token is needed: give it as `Authorization: Bearer TOKEN`")]
     NoToken,
@@ -36,6 +49,17 @@ pub(crate) enum Refused {
     Expired,
     #[error("the token's connections are all in use")]
     Full,
+    #[error("{0}")]
+    Signed(Bad),
+}
+
+impl From<Bad> for Refused {
+    fn from(bad: Bad) -> Self {
+        match bad {
+            Bad::Expired => Refused::Expired,
+            bad => Refused::Signed(bad),
+        }
+    }
 }
 
 /// Who may see what, now.
@@ -43,8 +67,10 @@ pub(crate) enum Refused {
 pub(crate) struct Access {
     path: Option<PathBuf>,
     table: RwLock<Table>,
-    /// When the file that was last read, or refused, had been changed.
-    seen: Mutex<Option<SystemTime>>,
+    /// The file and those of keys, as they were last read or refused.
+    seen: Mutex<Vec<Stamp>>,
+    /// Rings for keys that are asked for.
+    bell: Arc<Bell>,
     /// Those who got in and those who did not.
     pub(crate) granted: AtomicU64,
     pub(crate) refused: AtomicU64,
@@ -56,14 +82,33 @@ struct Table {
     /// For those who give no token.
     anonymous: Option<Arc<Grant>>,
     tokens: Vec<([u8; 32], Arc<Grant>)>,
+    issuers: Arc<[Arc<Issuer>]>,
+}
+
+/// A file, and when it had been changed before it was read.
+#[derive(Debug)]
+struct Stamp {
+    path: PathBuf,
     modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn new(path: &Path) -> Self {
+        Stamp { path: path.to_owned(), modified: modified(path) }
+    }
+
+    fn has_changed(&self) -> bool {
+        modified(&self.path) != self.modified
+    }
 }
 
 impl Access {
     /// Everybody may see everything.
     pub(crate) fn open() -> Arc<Self> {
         let anonymous = Some(Arc::new(Grant::everything()));
-        Access::of(None, Table { anonymous, tokens: Vec::new(), modified: None })
+        let (tokens, issuers) = (Vec::new(), Arc::default());
+        let table = Table { anonymous, tokens, issuers };
+        Access::of(None, table, Vec::new(), Arc::default())
     }
 
     /// What a file says.
@@ -71,15 +116,17 @@ impl Access {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn load(path: &Path) -> Result<Arc<Self>, AccessError> {
-        Ok(Access::of(Some(path.to_owned()), Table::read(path)?))
+        let (bell, mut files) = (Arc::default(), Vec::new());
+        let table = Table::read(path, &bell, &mut files)?;
+        Ok(Access::of(Some(path.to_owned()), table, files, bell))
     }
 
-    fn of(path: Option<PathBuf>, table: Table) -> Arc<Self> {
-        let (seen, table) = (Mutex::new(table.modified), RwLock::new(table));
+    fn of(path: Option<PathBuf>, table: Table, files: Vec<Stamp>, bell: Arc<Bell>) -> Arc<Self> {
         Arc::new(Access {
             path,
-            table,
-            seen,
+            table: RwLock::new(table),
+            seen: Mutex::new(files),
+            bell,
             granted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
@@ -97,17 +144,26 @@ impl Access {
     /// What is wrong with it: then all stays as it is.
     pub(crate) fn reload(&self, always: bool) -> Result<bool, AccessError> {
         let Some(path) = &self.path else { return Ok(false) };
-        let now = modified(path);
-        if std::mem::replace(&mut *self.seen.lock(), now) == now && !always {
+        if !self.seen.lock().iter().any(Stamp::has_changed) && !always {
             return Ok(false);
         }
-        let mut new = Table::read(path)?;
+        let mut files = Vec::new();
+        let new = Table::read(path, &self.bell, &mut files);
+        // Also where one of them will not do: it is read again once it has been mended.
+        *self.seen.lock() = files;
+        let mut new = new?;
         let mut table = self.table.write();
         new.keep(&table);
         for old in table.grants().filter(|old| !new.grants().any(|new| Arc::ptr_eq(old, new))) {
             old.revoke();
         }
         *table = new;
+        drop(table);
+        if always {
+            self.issuers().iter().filter_map(|one| one.remote.as_ref()).for_each(|remote| {
+                remote.want();
+            });
+        }
         Ok(true)
     }
 
@@ -115,29 +171,80 @@ impl Access {
     ///
     /// # Errors
     /// Why nothing.
-    pub(crate) fn of_request(&self, headers: &HeaderMap, now_ms: u64) -> Result<Held, Refused> {
-        self.of_token(token(headers).as_deref(), now_ms)
+    pub(crate) async fn of_request(
+        &self,
+        headers: &HeaderMap,
+        now_ms: u64,
+    ) -> Result<Held, Refused> {
+        let token = token(headers);
+        let found = self.find(token.as_deref(), now_ms, None);
+        if !matches!(found, Err(Refused::Signed(Bad::Key { coming: true }))) {
+            return self.counted(found);
+        }
+        // Whoever comes with a new key right after it began to be used.
+        self.bell.answered().await;
+        self.counted(self.find(token.as_deref(), now_ms, None))
     }
 
-    /// What the one with this token may see, or the one without.
+    /// What the one with this token may see, or the one without; `instead` of what that one has now.
     ///
     /// # Errors
     /// Why nothing.
-    pub(crate) fn of_token(&self, token: Option<&[u8]>, now_ms: u64) -> Result<Held, Refused> {
-        let found = self.find(token).and_then(|grant| grant.hold(now_ms));
+    pub(crate) fn of_token(
+        &self,
+        token: Option<&[u8]>,
+        now_ms: u64,
+        instead: Option<&Held>,
+    ) -> Result<Held, Refused> {
+        self.counted(self.find(token, now_ms, instead))
+    }
+
+    fn counted(&self, found: Result<Held, Refused>) -> Result<Held, Refused> {
         let counter = if found.is_ok() { &self.granted } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
         found
     }
 
-    fn find(&self, token: Option<&[u8]>) -> Result<Arc<Grant>, Refused> {
-        let table = self.table.read();
+    fn find(
+        &self,
+        token: Option<&[u8]>,
+        now_ms: u64,
+        instead: Option<&Held>,
+    ) -> Result<Held, Refused> {
         let Some(token) = token.filter(|_| self.is_kept()) else {
-            return table.anonymous.clone().ok_or(Refused::NoToken);
+            let anonymous = self.table.read().anonymous.clone();
+            return anonymous.ok_or(Refused::NoToken)?.hold(now_ms, instead);
         };
+        let grant = match self.of_hash(token) {
+            Some(grant) => grant,
+            None => Arc::new(self.of_signature(token, now_ms)?),
+        };
+        grant.hold(now_ms, instead)
+    }
+
+    fn of_hash(&self, token: &[u8]) -> Option<Arc<Grant>> {
         let digest = ring::digest::digest(&ring::digest::SHA256, token);
         let is_it = |(hash, _): &&([u8; 32], Arc<Grant>)| hash == digest.as_ref();
-        table.tokens.iter().find(is_it).map(|(_, grant)| grant.clone()).ok_or(Refused::Unknown)
+        self.table.read().tokens.iter().find(is_it).map(|(_, grant)| grant.clone())
+    }
+
+    fn of_signature(&self, token: &[u8], now_ms: u64) -> Result<Grant, Refused> {
+        let issuers = self.issuers();
+        if issuers.is_empty() || !Jws::is_like(token) {
+            return Err(Refused::Unknown);
+        }
+        let token = Jws::parse(token)?;
+        let iss = token.issuer()?;
+        let is_it = |issuer: &&Arc<Issuer>| issuer.terms.iss == iss;
+        // One that has no name here signs for all who are not named.
+        let unnamed = |issuer: &&Arc<Issuer>| issuer.terms.iss.is_none();
+        let issuer = issuers.iter().find(is_it).or_else(|| issuers.iter().find(unnamed));
+        Ok(issuer.ok_or(Bad::Issuer)?.grant(&token, now_ms)?)
+    }
+
+    /// Those who sign tokens.
+    pub(crate) fn issuers(&self) -> Arc<[Arc<Issuer>]> {
+        self.table.read().issuers.clone()
     }
 }
 
@@ -168,7 +275,7 @@ impl Table {
         self.anonymous.iter().chain(self.tokens.iter().map(|(_, grant)| grant))
     }
 
-    /// Takes the old ones of those grants that have not changed.
+    /// Takes the old ones of those grants that have not changed, and of those who sign tokens.
     fn keep(&mut self, old: &Table) {
         if let (Some(new), Some(old)) = (&mut self.anonymous, &old.anonymous)
             && new.is_like(old)
@@ -181,8 +288,20 @@ impl Table {
                 *new = old.clone();
             }
         }
+        let issuers = self.issuers.iter().map(|new| {
+            let same = old.issuers.iter().find(|old| old.name == new.name);
+            same.map_or_else(|| new.clone(), |old| new.clone().after(old))
+        });
+        self.issuers = issuers.collect();
+        for old in old.issuers.iter() {
+            if !self.issuers.iter().any(|new| Arc::ptr_eq(old, new)) {
+                old.revoke();
+            }
+        }
     }
 }
 
+#[cfg(test)]
+mod signed_tests;
 #[cfg(test)]
 mod tests;

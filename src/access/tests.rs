@@ -13,20 +13,20 @@ fn hash_of(token: &str) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-struct File(tempfile::NamedTempFile);
+pub(super) struct File(tempfile::NamedTempFile);
 
 impl File {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(text.as_bytes()).expect("writes");
         File(file)
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn rewrite(&self, text: &str) {
+    pub(super) fn rewrite(&self, text: &str) {
         std::fs::write(self.path(), text).expect("writes");
     }
 }
@@ -39,7 +39,7 @@ fn desk(more: &str) -> String {
 }
 
 fn held(access: &Access, token: &str) -> Result<Held, Refused> {
-    access.of_token(Some(token.as_bytes()), 1_000)
+    access.of_token(Some(token.as_bytes()), 1_000, None)
 }
 
 #[test]
@@ -55,11 +55,11 @@ fn a_token_is_found_by_its_hash_and_nobody_elses() {
     for token in ["", "desk", "desk-toke", "desk-token ", &hash_of("desk-token")] {
         assert_eq!(held(&access, token).expect_err("out"), Refused::Unknown, "{token:?}");
     }
-    assert_eq!(access.of_token(None, 0).expect_err("out"), Refused::NoToken);
+    assert_eq!(access.of_token(None, 0, None).expect_err("out"), Refused::NoToken);
     let open = Access::open();
-    assert!(open.of_token(None, 0).expect("in").has_all());
+    assert!(open.of_token(None, 0, None).expect("in").has_all());
     // Where nobody is kept out, whoever has a token is not either.
-    assert!(open.of_token(Some(b"x"), 0).is_ok());
+    assert!(open.of_token(Some(b"x"), 0, None).is_ok());
 }
 
 #[test]
@@ -122,7 +122,10 @@ fn connections_are_counted_while_they_live_and_time_runs_out() {
     drop(second);
     let again = held(&access, "desk-token").expect("in");
     assert!(!again.is_over(1_999) && again.is_over(2_000));
-    assert_eq!(access.of_token(Some(b"desk-token"), 2_000).expect_err("out"), Refused::Expired);
+    assert_eq!(
+        access.of_token(Some(b"desk-token"), 2_000, None).expect_err("out"),
+        Refused::Expired
+    );
 }
 
 #[test]
@@ -136,7 +139,7 @@ fn what_changes_in_the_file_ends_and_the_rest_stays() {
     let (desk_held, free, nobody) = (
         held(&access, "desk-token").expect("in"),
         held(&access, "free-token").expect("in"),
-        access.of_token(None, 0).expect("in"),
+        access.of_token(None, 0, None).expect("in"),
     );
     let over = || [&desk_held, &free, &nobody].map(|held| held.is_over(0));
     // Rubbish changes nothing.

@@ -2,6 +2,7 @@
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats/>).
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tickcast_feeds::live::LiveStats;
@@ -10,6 +11,7 @@ use tickcast_feeds::record::{State, Stats};
 
 use super::addresses::Refusal;
 use super::{Plane, TlsCounters, api};
+use crate::access::Issuer;
 use crate::budget::Budget;
 use crate::session::end::Reason;
 use crate::stats::Report;
@@ -508,6 +510,7 @@ fn control(out: &mut String, plane: &Plane) {
         for (result, count) in [("granted", &access.granted), ("refused", &access.refused)] {
             line(out, name, &label("result", result), count.load(Ordering::Relaxed));
         }
+        keys_of_tokens(out, &access.issuers());
     }
     traces(out, &plane.hub.traces);
     if let Some(door) = &plane.admin {
@@ -522,6 +525,33 @@ fn control(out: &mut String, plane: &Plane) {
     }
     if let Some(certificates) = &plane.certificates {
         tls(out, &counters.tls, certificates);
+    }
+}
+
+/// The keys that are asked for over HTTP, of each issuer that has such.
+fn keys_of_tokens(out: &mut String, issuers: &[Arc<Issuer>]) {
+    let all = || issuers.iter().filter_map(|one| Some((one, one.remote.as_ref()?)));
+    if all().next().is_none() {
+        return;
+    }
+    let name = "tickcast_access_jwks_fetches_total";
+    family(out, name, "Requests for the keys of an issuer, by whether keys came.", "counter");
+    for (issuer, remote) in all() {
+        for (result, count) in [("ok", &remote.fetched), ("failed", &remote.failed)] {
+            let labels = format!("issuer=\"{}\",result=\"{result}\"", issuer.name);
+            line(out, name, &labels, count.load(Ordering::Relaxed));
+        }
+    }
+    let name = "tickcast_access_jwks_keys";
+    family(out, name, "Keys of an issuer that its tokens are checked with.", "gauge");
+    for (issuer, _) in all() {
+        line(out, name, &label("issuer", &issuer.name), issuer.keys() as u64);
+    }
+    let name = "tickcast_access_jwks_fetched_timestamp_seconds";
+    family(out, name, "When the keys of an issuer came last, Unix time; 0 for never.", "gauge");
+    for (issuer, remote) in all() {
+        let at = remote.fetched_at.load(Ordering::Relaxed);
+        line(out, name, &label("issuer", &issuer.name), at);
     }
 }
 

@@ -316,7 +316,7 @@ async fn answer(
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
     let host = plane.proxies.host(peer, request.headers()).map(str::to_owned);
     let peer = plane.proxies.client(peer, request.headers());
-    let pass = match pass::pass(plane, &request, peer) {
+    let pass = match pass::pass(plane, &request, peer).await {
         Ok(pass) => pass,
         Err(mut response) => {
             let origins = &plane.rest.origins;

@@ -51,7 +51,7 @@ fn kind(path: &str) -> Kind {
 ///
 /// # Errors
 /// The answer to who may not ask that.
-pub(super) fn pass<B>(
+pub(super) async fn pass<B>(
     plane: &Plane,
     request: &Request<B>,
     peer: Peer,
@@ -63,7 +63,7 @@ pub(super) fn pass<B>(
         return Ok(Pass { grant: Held::nothing(), anonymous_ms: None });
     }
     let now_ms = clock::real_ns() / 1_000_000;
-    let refused = match access.of_request(request.headers(), now_ms) {
+    let refused = match access.of_request(request.headers(), now_ms).await {
         Ok(grant) if kind == Kind::Operators && !grant.is_operator() => {
             audit(access.is_kept(), peer, "not an operator");
             let message = format!("{} is not an operator, who alone may see this", grant.name);
@@ -81,7 +81,7 @@ pub(super) fn pass<B>(
     audit(access.is_kept(), peer, &refused.to_string());
     Err(Box::new(match kind {
         Kind::Exchange => typed(StatusCode::UNAUTHORIZED, exchange::JSON, exchange::unauthorized()),
-        _ => unauthorized(refused),
+        _ => unauthorized(&refused),
     }))
 }
 
@@ -91,7 +91,7 @@ fn audit(is_kept: bool, peer: Peer, why: &str) {
     }
 }
 
-fn unauthorized(refused: Refused) -> Response<Body> {
+fn unauthorized(refused: &Refused) -> Response<Body> {
     let error = Error::new(StatusCode::UNAUTHORIZED, "unauthorized", refused.to_string());
     let mut response = error.into_response();
     let challenge = HeaderValue::from_static("Bearer realm=\"tickcast\"");

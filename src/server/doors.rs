@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::access::Access;
+use crate::access::{Access, remote};
 use crate::config::{AdminAt, Config};
 use crate::http::{self, Plane};
 use crate::limits;
@@ -108,6 +108,8 @@ impl Doors {
             .map(|listener| http::accept(plane.clone(), listener, handshakes.clone()))
             .map(|task| tokio::task::spawn_local(task).abort_handle())
             .collect();
+        let keys = remote::keep(self.access.clone());
+        tasks.push(tokio::task::spawn_local(keys).abort_handle());
         let fresh = keep_fresh(self.certificates, self.access, plane.clone());
         tasks.push(tokio::task::spawn_local(fresh).abort_handle());
         let admin = self.admin.map(|(listener, _)| http::admin::accept(plane.clone(), listener));

@@ -78,9 +78,11 @@ impl Core {
     /// Carries out an `auth`: the client is another from here on.
     pub(super) fn authenticate(&mut self, id: u32, req_id: Option<&str>, token: &Secret) {
         let now_ms = self.now.ns / 1_000_000;
-        let granted = match self.hub.access.of_token(Some(token.0.as_bytes()), now_ms) {
+        // Who renews a token needs no second connection for it.
+        let has = self.sessions.get(id as usize).map(|session| &session.grant);
+        let granted = match self.hub.access.of_token(Some(token.0.as_bytes()), now_ms, has) {
             Ok(granted) => granted,
-            Err(refused) => return self.unauthenticated(id, req_id, refused),
+            Err(refused) => return self.unauthenticated(id, req_id, &refused),
         };
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
         tracing::info!(target: "audit", peer = %session.peer, who = granted.name, "granted");
@@ -98,7 +100,7 @@ impl Core {
         self.push_own(id, |out| frame::text(&answer, out));
     }
 
-    fn unauthenticated(&mut self, id: u32, req_id: Option<&str>, refused: Refused) {
+    fn unauthenticated(&mut self, id: u32, req_id: Option<&str>, refused: &Refused) {
         if let Some(session) = self.sessions.get(id as usize) {
             tracing::info!(target: "audit", peer = %session.peer, %refused, "refused");
         }

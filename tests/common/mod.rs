@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 #![allow(missing_docs, unreachable_pub)]
 
+pub mod kept;
 pub mod python;
 pub mod stream;
 pub mod terminal;
@@ -69,6 +70,13 @@ impl Server {
     pub fn start_on(core: usize, args: &[&str]) -> Self {
         let mut command = Command::new("taskset");
         command.args(["-c", &core.to_string(), env!("CARGO_BIN_EXE_tickcast")]);
+        Self::spawn(command, args, Stdio::null())
+    }
+
+    /// The same in this environment.
+    pub fn start_in(variables: &[(&str, &str)], args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tickcast"));
+        command.envs(variables.iter().copied());
         Self::spawn(command, args, Stdio::null())
     }
 
