@@ -65,7 +65,10 @@ fn everything(folder: &Path) -> Server {
     let feeds = ["--feed", "synthetic:symbols=2", "--feed", live];
     let tls = ["--listen-tls", "127.0.0.1:0", "--tls-self-signed"];
     let access = folder.join("access.toml");
-    fs::write(&access, "[anonymous]\nsymbols = [\"*\"]\noperator = true\n").unwrap();
+    let issuer = "[[issuer]]\nname = \"idp\"\nalgorithms = [\"RS256\"]\niss = \"idp\"\naud = \"tickcast\"\n\
+        jwks_url = \"http://127.0.0.1:1/\"\nsymbols = []\n";
+    let anonymous = "[anonymous]\nsymbols = [\"*\"]\noperator = true\n";
+    fs::write(&access, anonymous.to_owned() + issuer).unwrap();
     let access = access.display().to_string();
     let admin = folder.join("admin");
     fs::write(&admin, "sha256:".to_owned() + &"0".repeat(64)).unwrap();
