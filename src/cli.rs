@@ -260,6 +260,14 @@ pub struct ServeArgs {
           help_heading = "Recording", default_value_t = Span(limits::RECORD_FILE_AGE).to_string())]
     pub record_file_age: String,
 
+    /// Directory in which waits what is delayed, for grants of --access with a `delay`
+    #[arg(long, value_name = "DIR", env = "TICKCAST_SPOOL_DIR", help_heading = "Delayed data")]
+    pub spool_dir: Option<String>,
+    /// Bytes that it may take
+    #[arg(long, value_name = "SIZE", env = "TICKCAST_SPOOL_BYTES", help_heading = "Delayed data",
+          default_value_t = Bytes(limits::SPOOL_BYTES).to_string())]
+    pub spool_bytes: String,
+
     /// Threads that serve clients [default: one per core this process may use]
     #[arg(long, value_name = "N", env = "TICKCAST_REACTORS", help_heading = "Reactors")]
     pub reactors: Option<String>,

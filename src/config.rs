@@ -12,6 +12,7 @@ mod memory;
 mod origin;
 mod proxies;
 mod record;
+mod spool;
 mod token;
 mod trace;
 pub mod units;
@@ -39,6 +40,7 @@ pub use admin::{Admin, AdminAt, Secret};
 pub use doors::Doors;
 pub use proxies::Proxies;
 pub use record::Record;
+pub use spool::Spool;
 pub use token::Token;
 pub use trace::Traced;
 use units::{Bytes, Span, Spread};
@@ -69,6 +71,8 @@ pub struct Config {
     pub publish_token_file: Option<String>,
     /// Whether what live feeds receive is kept, and how.
     pub record: Record,
+    /// Where what is delayed waits.
+    pub spool: Spool,
     /// Threads that serve clients, at least one.
     pub reactors: usize,
     /// Whether reactors were asked to be bound to cores.
@@ -284,6 +288,7 @@ impl Reader<'_> {
             compress: self.required("compress", |text| one_of(text, cli::BOOL, &[true, false]))?,
             access: self.or("access", None, |text| doors::path(text).map(Some))?,
             record: self.record(&feeds)?,
+            spool: self.spool()?,
             feeds,
             publish_token,
             publish_token_file,
@@ -628,6 +633,15 @@ impl Loaded {
             ),
             ("record-file-bytes", quoted(Bytes(config.record.file_bytes).to_string())),
             ("record-file-age", quoted(Span(config.record.file_age).to_string())),
+            (
+                "spool-dir",
+                config
+                    .spool
+                    .directory
+                    .as_deref()
+                    .map_or(String::new(), |path| quoted(doors::text(path))),
+            ),
+            ("spool-bytes", quoted(Bytes(config.spool.bytes).to_string())),
             ("reactors", config.reactors.to_string()),
             ("pin", name_of(cli::PIN, config.pin as usize)),
             ("ring-slots", config.ring_slots.to_string()),
@@ -695,6 +709,7 @@ impl Loaded {
             None if matches!(
                 name,
                 "record"
+                    | "spool-dir"
                     | "access"
                     | "cors-origin"
                     | "listen-tls"

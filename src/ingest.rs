@@ -28,6 +28,7 @@ use crate::ingest::recorder::Recorder;
 use crate::limits;
 use crate::reactor::Hub;
 use crate::ring::Producer;
+use crate::spool::Player;
 use crate::stats::IngestReport;
 
 /// What a feed hands over at a time.
@@ -251,32 +252,20 @@ impl Ingest {
         taps: Option<&Arc<MakeTap>>,
         ends: impl Send + 'static,
     ) -> std::io::Result<Self> {
-        let stop = Stop::new();
-        let (to_ingest, parcels) = bounded(limits::BATCHES);
-        let (give_back, empty) = bounded(limits::BATCHES);
-        let report = Arc::new(Mutex::new(IngestReport::default()));
-        let mut threads = Vec::new();
         let all_stats: Vec<_> =
             feeds.iter().map(|feed| Arc::new(FeedStats::new(feed.name(), feed.live()))).collect();
         let recorder = Recorder::new(producer, writer, hub.instruments.clone());
-        let worker =
-            Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: all_stats.clone() };
-        let shown = report.clone();
-        let run = move || {
-            let _ends = ends;
-            worker.run(&parcels, &give_back, &shown);
-        };
-        threads.push(std::thread::Builder::new().name("ingest".into()).spawn(run)?);
+        let (mut ingest, to_ingest, empty) = Self::begin("ingest", hub, recorder, all_stats, ends)?;
         for (number, feed) in feeds.into_iter().enumerate() {
             if feed.lossless() {
                 hub.paced.store(true, Ordering::Relaxed);
             }
-            let stats = all_stats[number].clone();
+            let stats = ingest.feeds[number].clone();
             let (to_ingest, empty) = (to_ingest.clone(), empty.clone());
             let sink = FeedSink::new(number, feed.lossless(), to_ingest, empty, stats);
             let subscribers = hub.subscribers.clone();
             let mut context = RunContext::new(
-                stop.clone(),
+                ingest.stop.clone(),
                 Arc::new(move || subscribers.load(Ordering::Relaxed)),
             );
             if let Some(taps) = taps {
@@ -284,10 +273,57 @@ impl Ingest {
             }
             let name = feed.thread_name();
             let run = move || run_feed(feed, sink, &context);
-            threads.push(std::thread::Builder::new().name(name).spawn(run)?);
+            ingest.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         }
-        let cutter = Arc::new(Cutter { to_ingest: Mutex::new(Some(to_ingest)) });
-        Ok(Ingest { feeds: all_stats, report, cutter, stop, threads })
+        Ok(ingest)
+    }
+
+    /// Starts the ingest of a delayed market, and a thread that plays it what another one has numbered.
+    pub(crate) fn start_delayed(
+        hub: &Arc<Hub>,
+        producer: Producer<TICK_WORDS>,
+        writer: Writer,
+        player: Player,
+        ends: impl Send + 'static,
+    ) -> std::io::Result<Self> {
+        let recorder = Recorder::new(producer, writer, hub.instruments.clone()).numbered();
+        let (mut ingest, to_ingest, _) =
+            Self::begin("delayed-ingest", hub, recorder, Vec::new(), ends)?;
+        let stop = ingest.stop.clone();
+        // It may wait: what it plays is on disk.
+        let batch =
+            |feed: u16, ticks| Batch { ticks, restart: false, paced: true, feed: feed.into() };
+        let run = move || {
+            player.run(&stop, &mut |feed, ticks| {
+                to_ingest.send(Parcel::Batch(batch(feed, ticks))).map_err(|_| SinkClosed)
+            });
+        };
+        ingest.threads.push(std::thread::Builder::new().name("delayed-player".into()).spawn(run)?);
+        Ok(ingest)
+    }
+
+    /// Starts the thread; then where feeds hand over, and where they find buffers that are free again.
+    fn begin(
+        name: &str,
+        hub: &Arc<Hub>,
+        recorder: Recorder,
+        feeds: Vec<Arc<FeedStats>>,
+        ends: impl Send + 'static,
+    ) -> std::io::Result<(Self, Sender<Parcel>, Receiver<Vec<Tick>>)> {
+        let stop = Stop::new();
+        let (to_ingest, parcels) = bounded(limits::BATCHES);
+        let (give_back, empty) = bounded(limits::BATCHES);
+        let report = Arc::new(Mutex::new(IngestReport::default()));
+        let worker =
+            Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: feeds.clone() };
+        let shown = report.clone();
+        let run = move || {
+            let _ends = ends;
+            worker.run(&parcels, &give_back, &shown);
+        };
+        let threads = vec![std::thread::Builder::new().name(name.to_owned()).spawn(run)?];
+        let cutter = Arc::new(Cutter { to_ingest: Mutex::new(Some(to_ingest.clone())) });
+        Ok((Ingest { feeds, report, cutter, stop, threads }, to_ingest, empty))
     }
 
     /// Stops the feeds and waits for all threads; false when one of them had panicked.
@@ -394,12 +430,14 @@ impl Worker {
         }
         let clock::Now { mono_ns: now_ns, ns: taken_ns, .. } = clock::now();
         let from = self.recorder.position();
-        self.feeds[batch.feed].last_ns.store(now_ns, Ordering::Relaxed);
+        // A delayed market has those of the live one, which are counted there.
+        if let Some(feed) = self.feeds.get(batch.feed) {
+            feed.last_ns.store(now_ns, Ordering::Relaxed);
+        }
         self.recorder.record(&mut batch.ticks, batch.feed, now_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
-            let feed = &self.feeds[feed];
             // Only live ones can get a book anew, and ask which.
-            if feed.live.is_some() {
+            if let Some(feed) = self.feeds.get(feed).filter(|feed| feed.live.is_some()) {
                 feed.refused.lock().push(instrument);
                 feed.has_refused.store(true, Ordering::Release);
             }

@@ -75,7 +75,7 @@ async fn run_feeds(
     let recorder = start(&config.record)?;
     let Some(recorder) = recorder else { anyhow::bail!("no directory to record into") };
     let stats = recorder.stats();
-    let hub = server::new_hub(config, &Access::open(), instruments, Vec::new());
+    let hub = server::new_hub(config, &Access::open(), instruments, &Arc::default());
     let (producer, _ring) = ring::channel(*limits::RING_SLOTS_RANGE.start())?;
     let state = Arc::new(books::State::new());
     let taps = recorder.taps();

@@ -1,11 +1,11 @@
 //! The wiring: feeds, ingest, reactors and the control plane, from start to end.
 
 mod doors;
+mod markets;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -20,7 +20,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::access::{self, Access};
-use crate::books::State;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::{Config, SlowConsumer};
@@ -28,11 +27,11 @@ use crate::drill::Drill;
 use crate::http::{self, Plane};
 use crate::ingest::Ingest;
 use crate::logging::Filter;
-use crate::reactor::{self, Command, Hub, Link, Settings};
+use crate::reactor::{Command, Hub, Others, Settings};
 use crate::record;
-use crate::ring;
 use crate::trace::{Traces, otlp};
 use doors::Doors;
+use markets::{Delayed, Floor};
 
 /// Runs the server until SIGINT or SIGTERM, then drains it.
 ///
@@ -65,16 +64,6 @@ pub(crate) fn open_feeds(config: &Config, instruments: &Arc<Instruments>) -> any
     Ok((feeds, published))
 }
 
-/// The reactors' threads.
-struct Reactors {
-    hub: Arc<Hub>,
-    threads: Vec<JoinHandle<std::io::Result<()>>>,
-    /// For what else the server cannot do without.
-    alive: mpsc::Sender<()>,
-    /// Resolves when something has ended that the server cannot do without: all reactors, or the ingest.
-    ended: mpsc::Receiver<()>,
-}
-
 async fn serve(
     config: Config,
     filter: Filter,
@@ -90,23 +79,21 @@ async fn serve(
     };
     let doors = Doors::open(&config, &access)?;
     let recorder = record::start(&config.record)?;
-    let (producer, ring) = ring::channel(config.ring_slots)?;
-    let state = Arc::new(State::with_history(config.history));
-    let mut reactors = start_reactors(&config, &access, &instruments, &state, &ring)?;
+    // Resolves when something has ended that the server cannot do without: all reactors of a market, or an ingest.
+    let (alive, mut ended) = mpsc::channel(1);
+    let others = markets::others(&config, &access);
+    let (live, producer) =
+        Floor::open(&config, new_hub(&config, &access, &instruments, &others), &alive)?;
+    let delayed = Delayed::start(&config, &access, &live, &alive)?;
     let taps = recorder.as_ref().map(Recorder::taps);
-    let ends = Ends(reactors.alive.clone());
-    let ingest =
-        Ingest::start(&reactors.hub, producer, state.writer(), feeds, taps.as_ref(), ends)?;
+    let (writer, ends) = (live.state.writer(), Ends(alive));
+    let ingest = Ingest::start(&live.hub, producer, writer, feeds, taps.as_ref(), ends)?;
     let plane = Rc::new(Plane {
-        hub: reactors.hub.clone(),
+        live: live.market(&config, &ingest),
+        delayed: delayed.as_ref().map_or(Vec::new(), |delayed| delayed.markets(&config)),
+        spool: delayed.as_ref().map(Delayed::spool),
         feeds: ingest.feeds.clone(),
         ingest: ingest.report.clone(),
-        exchange: http::exchange::Exchange::new(
-            instruments.clone(),
-            state.reader(),
-            http::cuts::Cuts::new(ingest.cutter.clone()),
-        ),
-        polls: http::poll::Polls::new(ring.consumer()),
         certificates: doors.certificates.clone(),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),
@@ -119,7 +106,6 @@ async fn serve(
         draining: AtomicBool::new(false),
         counters: http::Counters::default(),
         rates: Mutex::default(),
-        rest: http::rest::Rest::new(state.reader(), config.cors_origins.clone(), config.history),
         publish: config.publish_token.clone().zip(published).map(|(token, (spec, inbox))| {
             http::Door::new(
                 token,
@@ -134,13 +120,13 @@ async fn serve(
     let mut accepting = doors.accept(&plane);
     yield_to_reactors();
     if let Some(collector) = config.traced.collector.clone() {
-        tokio::task::spawn_local(otlp::export(reactors.hub.traces.clone(), collector));
+        tokio::task::spawn_local(otlp::export(live.hub.traces.clone(), collector));
     }
 
     tokio::select! {
         name = signalled(&mut stop) => tracing::info!(signal = name, "draining"),
         // Clients are told to come back, to a server that is whole.
-        _ = reactors.ended.recv() => tracing::error!("the ingest or the last reactor ended, draining"),
+        _ = ended.recv() => tracing::error!("the ingest or the last reactor ended, draining"),
         () = drain_wanted(&plane) => tracing::info!("draining"),
     }
     plane.draining.store(true, Ordering::Relaxed);
@@ -148,23 +134,19 @@ async fn serve(
     if let Some(door) = &plane.publish {
         door.close().await;
     }
-    drain(&reactors.hub, config.drain_deadline, &mut stop).await;
+    let hubs = std::iter::once(&live.hub).chain(delayed.iter().flat_map(Delayed::hubs)).cloned();
+    drain(&hubs.collect::<Vec<_>>(), config.drain_deadline, &mut stop).await;
     if let Some(door) = &plane.admin {
         door.close().await;
     }
-    let whole = ingest.stop();
+    let mut whole = ingest.stop();
     if let Some(recorder) = recorder {
         recorder.close();
     }
-    for link in &reactors.hub.links {
-        link.send(Command::Stop);
+    if let Some(delayed) = delayed {
+        whole &= delayed.close()?;
     }
-    for thread in reactors.threads {
-        match thread.join() {
-            Ok(result) => result?,
-            Err(_) => anyhow::bail!("a reactor panicked while it was closing its clients"),
-        }
-    }
+    live.close()?;
     anyhow::ensure!(whole, "a thread of the ingest panicked");
     tracing::info!("stopped");
     Ok(())
@@ -178,50 +160,25 @@ async fn drain_wanted(plane: &Plane) {
     }
 }
 
-fn start_reactors(
-    config: &Config,
-    access: &Arc<Access>,
-    instruments: &Arc<Instruments>,
-    state: &Arc<State>,
-    ring: &ring::Handle<{ tickcast_feeds::tick::TICK_WORDS }>,
-) -> anyhow::Result<Reactors> {
-    let links = (0..config.reactors).map(|id| Arc::new(Link::new(id))).collect();
-    let hub = new_hub(config, access, instruments, links);
-    let mut threads = Vec::new();
-    let (alive, ended) = mpsc::channel(1);
-    for link in &hub.links {
-        let (hub, link, consumer, state) =
-            (hub.clone(), link.clone(), ring.consumer(), state.reader());
-        let core = config.cores.get(link.id).copied();
-        let name = format!("reactor-{}", link.id);
-        let ends = Ends(alive.clone());
-        let run = move || {
-            let _ends = ends;
-            pin(core);
-            reactor::run(hub, link, consumer, state)
-        };
-        threads.push(std::thread::Builder::new().name(name).spawn(run)?);
-    }
-    Ok(Reactors { hub, threads, alive, ended })
-}
-
-/// What all threads share, before these reactors.
+/// What all threads of the live market share.
 pub(crate) fn new_hub(
     config: &Config,
     access: &Arc<Access>,
     instruments: &Arc<Instruments>,
-    links: Vec<Arc<Link>>,
+    others: &Arc<Others>,
 ) -> Arc<Hub> {
     Arc::new(Hub {
         access: access.clone(),
         budget: Budget::new(config.memory_budget),
         settings: settings(config),
         epoch: epoch(),
+        delay_ms: 0,
+        others: others.clone(),
         instruments: instruments.clone(),
         paced: AtomicBool::new(false),
         subscribers: Arc::new(AtomicUsize::new(0)),
         traces: Arc::new(Traces::new(config.traced.sample, config.traced.collector.is_some())),
-        links,
+        links: markets::links(others, 0),
     })
 }
 
@@ -301,12 +258,12 @@ pub(crate) async fn signalled(stop: &mut [Signal; 2]) -> &'static str {
 
 /// Tells every client to come back later and waits for them to go, until the deadline or a
 /// second signal.
-async fn drain(hub: &Hub, deadline: Duration, stop: &mut [Signal; 2]) {
-    for link in &hub.links {
+async fn drain(hubs: &[Arc<Hub>], deadline: Duration, stop: &mut [Signal; 2]) {
+    let links = || hubs.iter().flat_map(|hub| &hub.links);
+    for link in links() {
         link.send(Command::Drain);
     }
-    let clients =
-        || hub.links.iter().map(|link| link.sessions.load(Ordering::Relaxed)).sum::<usize>();
+    let clients = || links().map(|link| link.sessions.load(Ordering::Relaxed)).sum::<usize>();
     let gone = async {
         while clients() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

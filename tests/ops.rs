@@ -56,7 +56,8 @@ fn expressions(value: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// A server that has every metric there is: with a live feed (of nobody), a recording and a door for publishers.
+/// A server that has every metric there is: with a live feed (of nobody), a recording, a delayed market and a door
+/// for publishers.
 fn everything(folder: &Path) -> Server {
     let token = folder.join("token");
     fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
@@ -68,7 +69,12 @@ fn everything(folder: &Path) -> Server {
     let issuer = "[[issuer]]\nname = \"idp\"\nalgorithms = [\"RS256\"]\niss = \"idp\"\naud = \"tickcast\"\n\
         jwks_url = \"http://127.0.0.1:1/\"\nsymbols = []\n";
     let anonymous = "[anonymous]\nsymbols = [\"*\"]\noperator = true\n";
-    fs::write(&access, anonymous.to_owned() + issuer).unwrap();
+    // Whoever asks is an operator, and somebody else is delayed.
+    let late = format!(
+        "[[token]]\nname = \"late\"\nsha256 = \"{}\"\nsymbols = []\ndelay = \"1s\"",
+        "0".repeat(64)
+    );
+    fs::write(&access, anonymous.to_owned() + issuer + &late).unwrap();
     let access = access.display().to_string();
     let admin = folder.join("admin");
     fs::write(&admin, "sha256:".to_owned() + &"0".repeat(64)).unwrap();
@@ -76,8 +82,10 @@ fn everything(folder: &Path) -> Server {
     let door = ["--admin-listen", "127.0.0.1:0", "--admin-token-file", &admin];
     let proxies = ["--proxy-protocol", "--trusted-proxy", "203.0.113.1"];
     let traced = ["--trace-sample", "1000"];
-    let rest = ["--publish-token-file", &token, "--record", &record, "--access", &access];
-    Server::start(&[&feeds[..], &tls, &proxies, &door, &traced, &rest].concat())
+    let spool = folder.join("spool").display().to_string();
+    let delayed = ["--access", &access, "--spool-dir", &spool];
+    let rest = ["--publish-token-file", &token, "--record", &record];
+    Server::start(&[&feeds[..], &tls, &proxies, &door, &traced, &delayed, &rest].concat())
 }
 
 #[test]

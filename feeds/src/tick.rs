@@ -42,6 +42,9 @@ pub mod flags {
     /// An event without a level (an empty snapshot, a diff that changed nothing shown): the tick
     /// carries the sequences only, its price and size mean nothing.
     pub const EMPTY: u8 = 32;
+    /// On the ring: the first tick of its instrument since its source started over, whose numbers and times
+    /// may be those of before again.
+    pub const RESTART: u8 = 64;
 }
 
 /// Buy or sell; in a book, bid or ask.

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Deserializer};
 
 use super::grant::{Pattern, Rights};
+use crate::config::units::Span;
 use crate::limits;
 use crate::wire::request::Channel;
 
@@ -31,6 +32,8 @@ macro_rules! granting {
             pub(in crate::access) max_hz: Option<f64>,
             #[serde(default, deserialize_with = "crate::access::fields::given")]
             pub(in crate::access) connections: Option<usize>,
+            #[serde(default, deserialize_with = "crate::access::fields::given")]
+            pub(in crate::access) delay: Option<String>,
         }
     };
     ($(#[$meta:meta])* $name:ident { $($own:tt)* }) => {
@@ -46,6 +49,7 @@ macro_rules! granting {
                     max_subscriptions: self.max_subscriptions.take(),
                     max_hz: self.max_hz.take(),
                     connections: self.connections.take(),
+                    delay: self.delay.take(),
                 }
             }
         }
@@ -83,6 +87,7 @@ impl Fields {
             let (least, most) = (limits::MAX_HZ.start(), limits::MAX_HZ.end());
             return Err(format!("`max_hz` is not {least} to {most}"));
         }
+        let delay_ms = self.delay.map(|text| delay_ms(&text)).transpose()?;
         Ok(Rights {
             symbols: self.symbols.map_or(Ok(base.symbols), |texts| patterns(&texts))?,
             channels: self.channels.map_or(Ok(base.channels), |names| channels(&names))?,
@@ -90,6 +95,7 @@ impl Fields {
             max_subscriptions: self.max_subscriptions.or(base.max_subscriptions),
             max_hz: self.max_hz.or(base.max_hz),
             connections: self.connections.or(base.connections),
+            delay_ms: delay_ms.unwrap_or(base.delay_ms),
             ..base
         })
     }
@@ -104,6 +110,19 @@ impl Fields {
         }
         self.over(Rights { channels: Channel::ALL.to_vec(), ..Rights::nothing() })
     }
+}
+
+fn delay_ms(text: &str) -> Result<u64, String> {
+    let (least, most) = (Span(*limits::DELAY_RANGE.start()), Span(*limits::DELAY_RANGE.end()));
+    // The header `Tickcast-Delay` says it in seconds.
+    let whole = |Span(delay): &Span| delay.subsec_nanos() == 0;
+    let delay = text.parse().ok().filter(|Span(delay)| limits::DELAY_RANGE.contains(delay));
+    let Some(Span(delay)) = delay.filter(whole) else {
+        return Err(format!(
+            "`delay` {text:?}, expected whole seconds from {least} to {most}, such as 15m"
+        ));
+    };
+    Ok(delay.as_millis() as u64)
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {

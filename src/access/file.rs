@@ -11,6 +11,7 @@ use super::fields::granting;
 use super::grant::{Grant, Rights};
 use super::remote::Bell;
 use super::{Stamp, Table, issuers};
+use crate::limits;
 
 /// Why a file of access cannot be used, in one line.
 #[derive(Debug, Error)]
@@ -18,6 +19,12 @@ use super::{Stamp, Table, issuers};
 pub struct AccessError {
     path: PathBuf,
     why: String,
+}
+
+impl AccessError {
+    pub(super) fn new(path: &Path, why: String) -> Self {
+        AccessError { path: path.to_owned(), why }
+    }
 }
 
 #[derive(Deserialize)]
@@ -48,7 +55,7 @@ impl Table {
         bell: &Arc<Bell>,
         files: &mut Vec<Stamp>,
     ) -> Result<Self, AccessError> {
-        let error = |why: String| AccessError { path: path.to_owned(), why };
+        let error = |why| AccessError::new(path, why);
         // Before the text: what is changed meanwhile is read again.
         files.push(Stamp::new(path));
         let text =
@@ -78,6 +85,14 @@ impl Table {
                 )));
             }
             table.tokens.push((hash, Arc::new(grant)));
+        }
+        let delays = table.delays();
+        if delays.len() > limits::DELAYS_MAX {
+            let most = limits::DELAYS_MAX;
+            return Err(error(format!(
+                "{} different `delay`s, expected at most {most}: each is a market of its own",
+                delays.len()
+            )));
         }
         Ok(table)
     }
@@ -123,6 +138,9 @@ impl Entry {
             })
         });
         let rights = self.fields().whole()?;
+        if self.operator && rights.delay_ms > 0 {
+            return Err("`delay` and `operator`: an operator sees what comes in now".to_owned());
+        }
         Ok(Rights { expires_ms: expires.transpose()?, operator: self.operator, ..rights })
     }
 }

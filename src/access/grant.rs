@@ -36,6 +36,8 @@ pub(super) struct Rights {
     pub(super) expires_ms: Option<u64>,
     /// Metrics, statistics and who is connected.
     pub(super) operator: bool,
+    /// How much later than it comes they see what there is; 0 where it is not delayed.
+    pub(super) delay_ms: u64,
 }
 
 /// Why something is not shown; the text says what is.
@@ -121,6 +123,12 @@ impl Grant {
     /// When it ends, Unix time in milliseconds.
     pub(crate) fn expires_ms(&self) -> Option<u64> {
         self.rights.expires_ms
+    }
+
+    /// How much later than it comes its holder sees what there is, milliseconds: whoever holds it belongs to
+    /// the market of that delay and to no other.
+    pub(crate) fn delay_ms(&self) -> u64 {
+        self.rights.delay_ms
     }
 
     pub(crate) fn is_operator(&self) -> bool {
@@ -288,6 +296,8 @@ impl Rights {
             ("max_subscriptions", exceeds(self.max_subscriptions, ceiling.max_subscriptions)),
             ("max_hz", exceeds(self.max_hz, ceiling.max_hz)),
             ("connections", exceeds(self.connections, ceiling.connections)),
+            // What comes sooner is more.
+            ("delay", self.delay_ms < ceiling.delay_ms),
         ]
         .into_iter()
         .find_map(|(field, is_beyond)| is_beyond.then_some(field))
@@ -303,6 +313,7 @@ impl Rights {
             connections: None,
             expires_ms: None,
             operator: false,
+            delay_ms: 0,
         }
     }
 }

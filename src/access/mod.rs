@@ -21,12 +21,13 @@ mod signed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hyper::header::{self, HeaderMap};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
+use crate::config::units::Span;
 pub use file::AccessError;
 pub(crate) use file::days;
 pub(crate) use grant::{Denied, Grant, Held};
@@ -51,6 +52,10 @@ pub(crate) enum Refused {
     Full,
     #[error("{0}")]
     Signed(Bad),
+    #[error(
+        "the token is for data that is delayed by {0}, which this server does not serve since its start"
+    )]
+    NoMarket(Span),
 }
 
 impl From<Bad> for Refused {
@@ -67,6 +72,8 @@ impl From<Bad> for Refused {
 pub(crate) struct Access {
     path: Option<PathBuf>,
     table: RwLock<Table>,
+    /// The delays that there is a market for: those that were in the file at the start.
+    delays: Vec<u64>,
     /// The file and those of keys, as they were last read or refused.
     seen: Mutex<Vec<Stamp>>,
     /// Rings for keys that are asked for.
@@ -124,6 +131,7 @@ impl Access {
     fn of(path: Option<PathBuf>, table: Table, files: Vec<Stamp>, bell: Arc<Bell>) -> Arc<Self> {
         Arc::new(Access {
             path,
+            delays: table.delays(),
             table: RwLock::new(table),
             seen: Mutex::new(files),
             bell,
@@ -152,6 +160,11 @@ impl Access {
         // Also where one of them will not do: it is read again once it has been mended.
         *self.seen.lock() = files;
         let mut new = new?;
+        if let Some(delay_ms) = new.delays().into_iter().find(|ms| !self.has_market(*ms)) {
+            let delay = Span(Duration::from_millis(delay_ms));
+            let why = format!("`delay` {delay} was in nobody's grant at the start: restart for it");
+            return Err(AccessError::new(path, why));
+        }
         let mut table = self.table.write();
         new.keep(&table);
         for old in table.grants().filter(|old| !new.grants().any(|new| Arc::ptr_eq(old, new))) {
@@ -165,6 +178,15 @@ impl Access {
             });
         }
         Ok(true)
+    }
+
+    /// The delays of the markets that there are besides the one that is not delayed, milliseconds.
+    pub(crate) fn delays(&self) -> &[u64] {
+        &self.delays
+    }
+
+    fn has_market(&self, delay_ms: u64) -> bool {
+        delay_ms == 0 || self.delays.contains(&delay_ms)
     }
 
     /// What the one with these headers may see.
@@ -213,12 +235,26 @@ impl Access {
     ) -> Result<Held, Refused> {
         let Some(token) = token.filter(|_| self.is_kept()) else {
             let anonymous = self.table.read().anonymous.clone();
-            return anonymous.ok_or(Refused::NoToken)?.hold(now_ms, instead);
+            return self.hold(anonymous.ok_or(Refused::NoToken)?, now_ms, instead);
         };
         let grant = match self.of_hash(token) {
             Some(grant) => grant,
             None => Arc::new(self.of_signature(token, now_ms)?),
         };
+        self.hold(grant, now_ms, instead)
+    }
+
+    /// Gives a grant to one more connection, if there is a market of its delay: a signed token may name any.
+    fn hold(
+        &self,
+        grant: Arc<Grant>,
+        now_ms: u64,
+        instead: Option<&Held>,
+    ) -> Result<Held, Refused> {
+        let delay_ms = grant.delay_ms();
+        if !self.has_market(delay_ms) {
+            return Err(Refused::NoMarket(Span(Duration::from_millis(delay_ms))));
+        }
         grant.hold(now_ms, instead)
     }
 
@@ -273,6 +309,16 @@ fn modified(path: &Path) -> Option<SystemTime> {
 impl Table {
     fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
         self.anonymous.iter().chain(self.tokens.iter().map(|(_, grant)| grant))
+    }
+
+    /// The delays that are granted to anybody, each once.
+    fn delays(&self) -> Vec<u64> {
+        let signed = self.issuers.iter().map(|issuer| issuer.delay_ms());
+        let mut all: Vec<u64> = self.grants().map(|grant| grant.delay_ms()).chain(signed).collect();
+        all.retain(|ms| *ms > 0);
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// Takes the old ones of those grants that have not changed, and of those who sign tokens.

@@ -92,6 +92,11 @@ impl Issuer {
         Issuer { name, terms, algorithms, remote, keys: RwLock::new(keys), seats: Mutex::default() }
     }
 
+    /// The least delay of what its tokens grant.
+    pub(super) fn delay_ms(&self) -> u64 {
+        self.terms.rights.delay_ms
+    }
+
     /// What a token grants.
     ///
     /// # Errors

@@ -104,6 +104,21 @@ impl Sequencer {
         }
     }
 
+    /// The same of a tick that has had a sequence: it keeps it. That of a snapshot may be that of the event before
+    /// it; one that would go back otherwise is counted on.
+    pub fn keep(&mut self, tick: &Tick) -> Sequenced {
+        let channel = match tick.kind {
+            Kind::Level if tick.has(flags::FIRST) => &mut self.book,
+            Kind::Status => &mut self.status,
+            _ => return self.next(tick),
+        };
+        let again = tick.kind == Kind::Level && tick.has(flags::SNAPSHOT);
+        if again && tick.seq == channel.last && !channel.restarted {
+            return Sequenced::Seq(tick.seq);
+        }
+        channel.next(tick.seq, false)
+    }
+
     /// The source starts over: the venue's numbers may go back once, on each channel.
     pub fn restart(&mut self) {
         for channel in [&mut self.trade, &mut self.quote, &mut self.book] {
@@ -126,11 +141,20 @@ impl Sequencers {
 
     /// The sequence of `tick`: see [`Sequencer::next`].
     pub fn next(&mut self, tick: &Tick) -> Sequenced {
-        let index = tick.instrument.index();
+        self.of(tick.instrument).next(tick)
+    }
+
+    /// The sequence that `tick` keeps: see [`Sequencer::keep`].
+    pub fn keep(&mut self, tick: &Tick) -> Sequenced {
+        self.of(tick.instrument).keep(tick)
+    }
+
+    fn of(&mut self, id: InstrumentId) -> &mut Sequencer {
+        let index = id.index();
         if index >= self.by_id.len() {
             self.by_id.resize_with(index + 1, Sequencer::new);
         }
-        self.by_id[index].next(tick)
+        &mut self.by_id[index]
     }
 
     /// The source of all instruments starts over.
@@ -187,6 +211,26 @@ mod tests {
             Sequenced::Duplicate { venue: 21, last: 21 },
             "names both numbers"
         );
+    }
+
+    #[test]
+    fn numbers_that_were_given_are_kept_and_never_go_back() {
+        let mut all = Sequencer::new();
+        let mut keep = |tick: &Tick| match all.keep(tick) {
+            Sequenced::Seq(seq) => Some(seq),
+            Sequenced::Duplicate { .. } => None,
+        };
+        let status =
+            |seq| Tick::status(ID, stamp(seq), Status { state: FeedState::Live, age_ms: 0 });
+        assert_eq!(
+            [3, 9, 9, 8, 10].map(|seq| keep(&trade(seq))),
+            [Some(3), Some(9), None, None, Some(10)]
+        );
+        // One that was made in between counts on, and those behind it go before nothing.
+        assert_eq!([4, 5, 0, 6, 9].map(|seq| keep(&status(seq))), [4, 5, 6, 7, 9].map(Some));
+        let (diff, snapshot) = (flags::FIRST, flags::FIRST | flags::SNAPSHOT);
+        let book = [(7, snapshot), (8, diff), (8, snapshot), (9, diff), (11, snapshot)];
+        assert_eq!(book.map(|(seq, event)| keep(&level(seq, event))), [7, 8, 8, 9, 11].map(Some));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct InstrumentState {
     pub book_seq: u64,
     /// The last sequence of the status channel, 0 before the first.
     pub status_seq: u64,
+    /// The feed that the newest event came from.
+    pub source: u16,
     /// Bars and ticker, from the first trade on. The ingest's own: not part of a copy, reactors take
     /// [`Series::snapshot`]s.
     pub series: Option<Box<Series>>,
@@ -75,6 +77,7 @@ impl InstrumentState {
             quote_seq: 0,
             book_seq: 0,
             status_seq: 0,
+            source: 0,
             series: None,
             history: None,
             demand: None,

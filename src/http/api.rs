@@ -97,7 +97,7 @@ fn has(headers: &HeaderMap, etag: &str) -> bool {
 
 /// Alive: every reactor answers.
 async fn health(plane: &Plane) -> Response<Body> {
-    for link in &plane.hub.links {
+    for link in plane.links() {
         if link.has_failed() {
             let message = format!("reactor {} has failed: restart when it suits\n", link.id);
             return plain(StatusCode::SERVICE_UNAVAILABLE, &message);
@@ -141,7 +141,7 @@ pub(super) async fn connections(plane: &Plane, query: Option<&str>) -> Response<
         return plain(StatusCode::BAD_REQUEST, &message);
     };
     let mut all = Vec::new();
-    for link in plane.hub.links.iter().filter(|link| !link.has_failed()) {
+    for link in plane.links().filter(|link| !link.has_failed()) {
         let (ask, answer) = oneshot::channel();
         // The slowest of all may be one reactor's.
         let most = if wanted.slowest { wanted.most } else { wanted.most - all.len() };
@@ -159,7 +159,7 @@ pub(super) async fn connections(plane: &Plane, query: Option<&str>) -> Response<
         all.truncate(wanted.most);
     }
     let all: Vec<Value> = all.iter().map(connection).collect();
-    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    let clients: usize = plane.links().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
     json_answer(&json!({"clients": clients, "shown": all.len(), "connections": all}))
 }
 
@@ -201,7 +201,7 @@ pub(super) fn connection(info: &ConnectionInfo) -> Value {
 }
 
 pub(super) fn reports(plane: &Plane) -> Vec<Report> {
-    plane.hub.links.iter().map(|link| link.report.lock().clone()).collect()
+    plane.links().map(|link| link.report.lock().clone()).collect()
 }
 
 fn stats(plane: &Plane) -> Value {
@@ -218,9 +218,9 @@ fn stats(plane: &Plane) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "commit": env!("TICKCAST_COMMIT"),
-        "epoch": plane.hub.epoch,
+        "epoch": plane.live.hub.epoch,
         "uptime_s": plane.started.elapsed().as_secs_f64(),
-        "symbols": plane.hub.instruments.len(),
+        "symbols": plane.live.hub.instruments.len(),
         "clients": sum(|r| r.sessions),
         "subscriptions": sum(|r| r.subscriptions),
         "ticks": ticks,
@@ -228,7 +228,7 @@ fn stats(plane: &Plane) -> Value {
         "deliveries": deliveries,
         "deliveries_per_s": deliveries_per_s.round(),
         "latency_us": latency_us(&latency, 2.0),
-        "reactors": reports.iter().zip(&plane.hub.links).map(|(r, link)| json!({
+        "reactors": reports.iter().zip(plane.links()).map(|(r, link)| json!({
             "id": r.reactor, "state": if link.has_failed() { "failed" } else { "running" }, "clients": r.sessions, "subscriptions": r.subscriptions, "ticks": r.ticks,
             "deliveries": r.deliveries, "sends": r.sends, "sent_bytes": r.sent_bytes, "lapped": r.lapped,
             "ring_lag": r.ring_lag, "cpu_s": r.cpu_ns as f64 / 1e9, "load_ratio": r.load_permille as f64 / 1e3,

@@ -10,10 +10,11 @@ use tickcast_feeds::live::LiveStats;
 use tickcast_feeds::record::{State, Stats};
 
 use super::addresses::Refusal;
-use super::{Plane, TlsCounters, api};
+use super::{Plane, Spooled, TlsCounters, api};
 use crate::access::Issuer;
 use crate::budget::Budget;
 use crate::session::end::Reason;
+use crate::spool::Cause;
 use crate::stats::Report;
 use crate::trace::Traces;
 use crate::transport::certificates::Certificates;
@@ -202,7 +203,7 @@ pub(super) fn text(plane: &Plane) -> String {
     }
     let name = "tickcast_reactor_up";
     family(&mut out, name, "1 while a reactor serves clients, 0 after it has panicked.", "gauge");
-    for link in &plane.hub.links {
+    for link in plane.links() {
         line(&mut out, name, &format!("reactor=\"{}\"", link.id), u64::from(!link.has_failed()));
     }
     for (name, help, kind, value) in SCALED {
@@ -215,9 +216,12 @@ pub(super) fn text(plane: &Plane) -> String {
     latency(&mut out, &reports);
     feeds(&mut out, plane);
     recording(&mut out, plane.recording.as_deref());
+    if let Some(spooled) = &plane.spool {
+        spool(&mut out, spooled);
+    }
     control(&mut out, plane);
     publishers(&mut out, plane);
-    memory(&mut out, &plane.hub.budget);
+    memory(&mut out, &plane.live.hub.budget);
     out
 }
 
@@ -401,6 +405,34 @@ fn publishers(out: &mut String, plane: &Plane) {
 }
 
 /// Nothing where nothing is recorded.
+fn spool(out: &mut String, spooled: &Spooled) {
+    let stats = &spooled.stats;
+    let failing = AtomicU64::new(stats.failing.load(Ordering::Relaxed).into());
+    let lost = AtomicU64::new(stats.lost());
+    for (name, help, kind, value) in [
+        ("tickcast_spool_bytes", "Bytes of what waits to be played.", "gauge", &stats.bytes),
+        ("tickcast_spool_segments", "Files of it.", "gauge", &stats.segments),
+        ("tickcast_spool_failing", "1 while the disk takes nothing.", "gauge", &failing),
+        ("tickcast_spool_written_bytes_total", "Bytes written.", "counter", &stats.written_bytes),
+        ("tickcast_spool_ticks_total", "Ticks written.", "counter", &stats.ticks),
+        ("tickcast_spool_lost_ticks_total", "Ticks missing, as far as known.", "counter", &lost),
+    ] {
+        family(out, name, help, kind);
+        line(out, name, "", value.load(Ordering::Relaxed));
+    }
+    let name = "tickcast_spool_gaps_total";
+    family(out, name, "Places at which something is missing, by why.", "counter");
+    for cause in Cause::ALL {
+        line(out, name, &label("cause", cause.as_str()), stats.gaps(cause));
+    }
+    let name = "tickcast_delayed_lag_seconds";
+    family(out, name, "By how much more than its delay a market is late.", "gauge");
+    for (delay_ms, lag_ms) in &spooled.lags {
+        let (delay_s, lag_ms) = (delay_ms / 1_000, lag_ms.load(Ordering::Relaxed));
+        let _ = writeln!(out, "{name}{{delay=\"{delay_s}\"}} {}", lag_ms as f64 / 1e3);
+    }
+}
+
 fn recording(out: &mut String, stats: Option<&Stats>) {
     let Some(stats) = stats else { return };
     let up = u64::from(stats.state() == State::Open);
@@ -503,7 +535,7 @@ fn control(out: &mut String, plane: &Plane) {
             line(out, name, &label("result", result), count.load(Ordering::Relaxed));
         }
     }
-    let access = &plane.hub.access;
+    let access = &plane.live.hub.access;
     if access.is_kept() {
         let name = "tickcast_access_total";
         family(out, name, "Requests and tokens of clients, by whether they got in.", "counter");
@@ -512,7 +544,7 @@ fn control(out: &mut String, plane: &Plane) {
         }
         keys_of_tokens(out, &access.issuers());
     }
-    traces(out, &plane.hub.traces);
+    traces(out, &plane.live.hub.traces);
     if let Some(door) = &plane.admin {
         let name = "tickcast_admin_requests_total";
         family(out, name, "Requests of operators, by whether they had the token.", "counter");

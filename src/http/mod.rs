@@ -10,6 +10,7 @@ pub(crate) mod cuts;
 pub(crate) mod exchange;
 #[doc(hidden)]
 pub mod fuzz;
+mod market;
 mod metrics;
 mod origins;
 mod pass;
@@ -42,7 +43,7 @@ use crate::access::Grant;
 use crate::clock;
 use crate::ingest::FeedStats;
 use crate::limits;
-use crate::reactor::{Adopt, Command, Hub, Link, least_busy};
+use crate::reactor::{Adopt, Command, Link, least_busy};
 use crate::session::Dialect;
 use crate::stats::IngestReport;
 use crate::transport::certificates::Certificates;
@@ -54,20 +55,24 @@ use crate::wire::form::{Form, Framing};
 
 use addresses::{Addresses, Place, Refusal};
 pub(crate) use body::Body;
+pub(crate) use market::{Market, Spooled};
 use pass::Pass;
 use proxies::Proxies;
 pub(crate) use publish::Door;
-use rest::{Rest, Route};
+use rest::Route;
 use socket::{Socket, Takeover};
 
 /// What the control plane shows and hands on.
 #[derive(Debug)]
 pub(crate) struct Plane {
-    pub(crate) hub: Arc<Hub>,
+    /// What those are served from whom nothing delays.
+    pub(crate) live: Rc<Market>,
+    /// What those are served from whom something does, each for one delay.
+    pub(crate) delayed: Vec<Rc<Market>>,
+    /// What they are played from, where there are any.
+    pub(crate) spool: Option<Spooled>,
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) ingest: Arc<Mutex<IngestReport>>,
-    /// The REST endpoints of the Binance dialect.
-    pub(crate) exchange: exchange::Exchange,
     /// The recording that is made, if one is.
     pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,
@@ -87,10 +92,23 @@ pub(crate) struct Plane {
     pub(crate) publish: Option<Door>,
     /// What TLS is spoken with, where it is.
     pub(crate) certificates: Option<Arc<Certificates>>,
-    /// What polls are answered from.
-    pub(crate) polls: poll::Polls,
-    /// What `/v1/...` is answered from.
-    pub(crate) rest: Rest,
+}
+
+impl Plane {
+    /// All markets.
+    fn markets(&self) -> impl Iterator<Item = &Rc<Market>> {
+        std::iter::once(&self.live).chain(&self.delayed)
+    }
+
+    /// What the holder of a grant is served from, and from nothing else.
+    fn market(&self, grant: &Grant) -> Option<&Rc<Market>> {
+        self.markets().find(|market| market.hub.delay_ms == grant.delay_ms())
+    }
+
+    /// The reactors of all markets.
+    fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.markets().flat_map(|market| &market.hub.links)
+    }
 }
 
 /// What the control plane counts.
@@ -309,7 +327,7 @@ async fn serve(
 
 async fn answer(
     plane: &Rc<Plane>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     peer: Peer,
     door: &Takeover,
 ) -> Response<Body> {
@@ -319,21 +337,46 @@ async fn answer(
     let pass = match pass::pass(plane, &request, peer).await {
         Ok(pass) => pass,
         Err(mut response) => {
-            let origins = &plane.rest.origins;
+            let origins = &plane.live.rest.origins;
             origins.apply(request.headers(), response.headers_mut(), false);
             return *response;
         }
     };
+    // There is one, or the token would have been refused: but nobody sees another instead.
+    let Some(market) = plane.market(&pass.grant) else { return no_room(plane) };
+    let caller = Caller { pass, peer, host };
+    let mut response = answer_from(market, plane, request, caller, door).await;
+    market.mark(response.headers_mut());
+    response
+}
+
+/// Who asks.
+struct Caller {
+    pass: Pass,
+    peer: Peer,
+    /// What it calls this server.
+    host: Option<String>,
+}
+
+/// Answers what somebody asks who is served from this market.
+async fn answer_from(
+    market: &Rc<Market>,
+    plane: &Rc<Plane>,
+    mut request: Request<Incoming>,
+    caller: Caller,
+    door: &Takeover,
+) -> Response<Body> {
+    let Caller { pass, peer, host } = caller;
     if request.uri().path() == sse::PATH {
-        return sse::answer(plane, &request, peer, pass.grant, door).await;
+        return sse::answer(plane, market, &request, peer, pass.grant, door).await;
     }
     if request.uri().path() == poll::PATH {
-        return poll::answer(plane, &request, peer, &pass.grant, door).await;
+        return poll::answer(plane, market, &request, peer, &pass.grant, door).await;
     }
     let mut opening = match Opening::of(request.uri()) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
-        None => return plain_answer(plane, request, peer, &pass.grant).await,
+        None => return plain_answer(plane, market, request, peer, &pass.grant).await,
     };
     if let Some(response) = foreign(plane, &request, host.as_deref()) {
         return response;
@@ -344,11 +387,11 @@ async fn answer(
     };
     let choices = upgrade::Choices {
         subprotocol: opening.dialect == Dialect::Native,
-        deflate: plane.hub.settings.compress,
+        deflate: market.hub.settings.compress,
     };
     match upgrade::answer(&mut request, choices) {
         Ok(upgrade::Answer { response, upgraded, deflate }) => {
-            let Some(link) = least_busy(&plane.hub.links) else { return no_room(plane) };
+            let Some(link) = least_busy(&market.hub.links) else { return no_room(plane) };
             plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
             link.sessions.fetch_add(1, Ordering::Relaxed);
             if deflate {
@@ -370,7 +413,7 @@ fn foreign(
     request: &Request<Incoming>,
     host: Option<&str>,
 ) -> Option<Response<Body>> {
-    let origin = plane.rest.origins.may_open(request.headers(), host).err()?;
+    let origin = plane.live.rest.origins.may_open(request.headers(), host).err()?;
     plane.counters.foreign.fetch_add(1, Ordering::Relaxed);
     let text = format!(
         "pages of {} may not open WebSockets here: --cors-origin lists those that may\n",
@@ -402,8 +445,9 @@ fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
 
 /// What a client is answered that there is no room for, or no time.
 fn full(plane: &Plane) -> Option<Response<Body>> {
-    let clients: usize = plane.hub.links.iter().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
-    let clients = clients + plane.polls.clients();
+    let sessions: usize = plane.links().map(|l| l.sessions.load(Ordering::Relaxed)).sum();
+    let polls: usize = plane.markets().map(|market| market.polls.clients()).sum();
+    let clients = sessions + polls;
     let cordoned = plane.admin.as_ref().is_some_and(admin::Door::is_cordoned);
     if clients < plane.max_clients && !cordoned && !plane.draining.load(Ordering::Relaxed) {
         return None;
@@ -413,7 +457,7 @@ fn full(plane: &Plane) -> Option<Response<Body>> {
 
 /// What a client is answered while those who are there hold nearly all that they may together.
 fn out_of_memory(plane: &Plane) -> Option<Response<Body>> {
-    let budget = &plane.hub.budget;
+    let budget = &plane.live.hub.budget;
     if !budget.is_tight() {
         return None;
     }
@@ -435,6 +479,7 @@ fn no_room(plane: &Plane) -> Response<Body> {
 /// Answers what is no WebSocket for ticks.
 async fn plain_answer(
     plane: &Rc<Plane>,
+    market: &Rc<Market>,
     request: Request<Incoming>,
     peer: Peer,
     grant: &Grant,
@@ -443,9 +488,9 @@ async fn plain_answer(
         return publish::answer(plane, request, peer).await;
     }
     if let Some(route) = Route::of(request.uri().path()) {
-        return rest::answer(plane, &request, route, grant).await;
+        return rest::answer(market, &request, route, grant).await;
     }
-    match plane.exchange.answer(&request, grant).await {
+    match market.exchange.answer(&request, grant).await {
         Some(response) => response,
         None => api::answer(plane, &request).await,
     }
@@ -505,6 +550,7 @@ async fn hand_over(
             form,
             streams,
             early,
+            greeting: Vec::new(),
             events: None,
         })
     };

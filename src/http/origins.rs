@@ -37,7 +37,7 @@ impl Origins {
         let Some(allowed) = allowed else { return };
         answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if !preflight {
-            let exposed = HeaderValue::from_static("Retry-After");
+            let exposed = HeaderValue::from_static("Retry-After, Tickcast-Delay");
             answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
             return;
         }

@@ -56,7 +56,7 @@ pub(super) async fn pass<B>(
     request: &Request<B>,
     peer: Peer,
 ) -> Result<Pass, Box<Response<Body>>> {
-    let access = &plane.hub.access;
+    let access = &plane.live.hub.access;
     let kind = kind(request.uri().path());
     // A browser's question beforehand comes without a token.
     if kind == Kind::Open || *request.method() == Method::OPTIONS {

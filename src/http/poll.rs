@@ -24,7 +24,7 @@ use super::rest::query::Query;
 use super::rest::{Error, Rest};
 use super::socket::Takeover;
 use super::sse::Manner;
-use super::{Body, Plane, admit, sse, typed};
+use super::{Body, Market, Plane, admit, sse, typed};
 use crate::access::Grant;
 use crate::books::Depth;
 use crate::clock;
@@ -44,7 +44,7 @@ use crate::wire::request::{Channel, Target};
 /// Where it is.
 pub(super) const PATH: &str = "/v1/poll";
 
-/// What polls are answered from. Of one thread, the control plane's.
+/// What polls are answered from. Of one thread, the control market's.
 #[derive(Debug)]
 pub(crate) struct Polls {
     ring: RefCell<Consumer<TICK_WORDS>>,
@@ -99,20 +99,20 @@ impl Polls {
 
 /// A connection that polls, which counts as a client.
 pub(super) struct Seat {
-    plane: Rc<Plane>,
+    market: Rc<Market>,
     _place: Place,
 }
 
 impl Seat {
-    fn take(plane: &Rc<Plane>, place: Place) -> Self {
-        plane.polls.clients.set(plane.polls.clients.get() + 1);
-        Seat { plane: plane.clone(), _place: place }
+    fn take(market: &Rc<Market>, place: Place) -> Self {
+        market.polls.clients.set(market.polls.clients.get() + 1);
+        Seat { market: market.clone(), _place: place }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.plane.polls.clients.set(self.plane.polls.clients.get() - 1);
+        self.market.polls.clients.set(self.market.polls.clients.get() - 1);
     }
 }
 
@@ -133,13 +133,14 @@ impl Wanted {
 
 /// Answers a poll, when there is something to say.
 pub(super) async fn answer(
-    plane: &Rc<Plane>,
+    plane: &Plane,
+    market: &Rc<Market>,
     request: &Request<Incoming>,
     peer: Peer,
     grant: &Grant,
     door: &Takeover,
 ) -> Response<Body> {
-    let origins = &plane.rest.origins;
+    let origins = &market.rest.origins;
     let mut response = match *request.method() {
         Method::OPTIONS => return sse::preflight(request, origins),
         Method::GET | Method::HEAD => {
@@ -151,7 +152,9 @@ pub(super) async fn answer(
                 Ok(place) => place,
                 Err(response) => return *response,
             };
-            poll(plane, request, grant, place, door).await.unwrap_or_else(Error::into_response)
+            poll(plane, market, request, grant, place, door)
+                .await
+                .unwrap_or_else(Error::into_response)
         }
         _ => sse::not_allowed(request.method()),
     };
@@ -160,7 +163,8 @@ pub(super) async fn answer(
 }
 
 async fn poll(
-    plane: &Rc<Plane>,
+    plane: &Plane,
+    market: &Rc<Market>,
     request: &Request<Incoming>,
     grant: &Grant,
     place: Place,
@@ -172,56 +176,57 @@ async fn poll(
         return Err(Error::new(StatusCode::FORBIDDEN, "forbidden", message));
     }
     let mut query = Query::parse(request.uri().query())?;
-    let targets = sse::targets(plane, &mut query, &Manner::default(), grant).await?;
+    let targets = sse::targets(market, &mut query, &Manner::default(), grant).await?;
     let cursor = query.take("cursor").unwrap_or_default();
-    let start = sse::position(&plane.hub.epoch, "cursor", &cursor)?;
+    let start = sse::position(&market.hub.epoch, "cursor", &cursor)?;
     let timeout = query.number("timeout", 0..=limits::POLL_SECONDS_MAX)?;
     query.finish(&["subscribe", "cursor", "timeout"])?;
-    let all = wanted(plane, &targets, grant)?;
-    bars::tend(plane);
+    let all = wanted(market, &targets, grant)?;
+    bars::tend(market);
     // From here on it is a client, and no handshake that keeps others from theirs.
-    door.sit(|| Seat::take(plane, place));
+    door.sit(|| Seat::take(market, place));
     let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
     let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
     let position = match start {
         Some(Start::At(position)) => position,
-        Some(_) => return Ok(anew(plane, &all, Some(Loss::Epoch)).await),
-        None => return Ok(anew(plane, &all, None).await),
+        Some(_) => return Ok(anew(market, &all, Some(Loss::Epoch)).await),
+        None => return Ok(anew(market, &all, None).await),
     };
-    if position > plane.polls.tail() {
-        return Ok(anew(plane, &all, Some(Loss::Ahead)).await);
+    if position > market.polls.tail() {
+        return Ok(anew(market, &all, Some(Loss::Ahead)).await);
     }
-    news(plane, grant, &targets, all, position, until).await
+    news(plane, market, grant, &targets, all, position, until).await
 }
 
 /// The answer once something has come after a position, or it is time.
 async fn news(
     plane: &Plane,
+    market: &Market,
     grant: &Grant,
     targets: &[Target],
     mut all: Vec<Wanted>,
     mut here: u64,
     until: Instant,
 ) -> Result<Response<Body>, Error> {
-    let names = &plane.rest.names;
+    let names = &market.rest.names;
     let mut listed = names.len();
     loop {
-        let tail = plane.polls.tail();
+        let tail = market.polls.tail();
         if tail > here {
-            plane.polls.look(tail).await;
+            market.polls.look(tail).await;
             // What was listed meanwhile, before its first tick.
-            names.catch_up(&plane.hub.instruments).await;
+            names.catch_up(&market.hub.instruments).await;
             if names.len() > listed {
                 listed = names.len();
-                all = wanted(plane, targets, grant)?;
+                all = wanted(market, targets, grant)?;
             }
-            let Some(Found { end, messages }) = since(plane, &all, here, tail) else {
-                return Ok(anew(plane, &all, Some(Loss::TooOld)).await);
+            let Some(Found { end, messages }) = since(market, &all, here, tail) else {
+                return Ok(anew(market, &all, Some(Loss::TooOld)).await);
             };
             // Up to here there was nothing.
             here = tail;
             if !messages.is_empty() {
-                return Ok(body(plane, end, Some(None), &messages));
+                return Ok(body(market, end, Some(None), &messages));
             }
         }
         if grant.is_over(clock::real_ns() / 1_000_000) {
@@ -230,15 +235,15 @@ async fn news(
         }
         let draining = plane.draining.load(std::sync::atomic::Ordering::Relaxed);
         if Instant::now() >= until || draining {
-            return Ok(body(plane, here, Some(None), &[]));
+            return Ok(body(market, here, Some(None), &[]));
         }
         tokio::time::sleep(limits::POLL_LOOK.min(until - Instant::now())).await;
     }
 }
 
 /// What the targets stand for: each symbol, and all that wildcards match now.
-fn wanted(plane: &Plane, targets: &[Target], grant: &Grant) -> Result<Vec<Wanted>, Error> {
-    let names = &plane.rest.names;
+fn wanted(market: &Market, targets: &[Target], grant: &Grant) -> Result<Vec<Wanted>, Error> {
+    let names = &market.rest.names;
     let mut all: Vec<Wanted> = Vec::new();
     for target in targets {
         if (target.channel, target.variant()) == (Channel::Book, 0) {
@@ -262,7 +267,7 @@ fn wanted(plane: &Plane, targets: &[Target], grant: &Grant) -> Result<Vec<Wanted
                 return Err(Error::bad("too_many_subscriptions", message));
             }
             let from = key.channel.span(depth).map_or(0, |span| {
-                let (polls, reader) = (&plane.polls, &mut plane.rest.reader.borrow_mut());
+                let (polls, reader) = (&market.polls, &mut market.rest.reader.borrow_mut());
                 polls.heard.listen(reader, info.id, span, polls.tail())
             });
             all.push(Wanted { key, heads: Heads::new(&info, ""), info, from });
@@ -295,8 +300,8 @@ impl Found {
 
 /// What came between two ring positions, as much of it as an answer holds; `None` where it is not known
 /// any more.
-fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> {
-    let mut trails = plane.polls.trails.borrow_mut();
+fn since(market: &Market, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> {
+    let mut trails = market.polls.trails.borrow_mut();
     let trails = trails.as_mut()?;
     if !trails.reaches(from) {
         return None;
@@ -308,7 +313,7 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
     for (at, one) in wanted.iter().enumerate() {
         if one.from > from {
             // Nobody listened, and they were not made.
-            newest_bar(&plane.rest, one, &mut found);
+            newest_bar(&market.rest, one, &mut found);
             continue;
         }
         let (prev, mut spots) = trails.between(Track::of(&one.key), from, to);
@@ -332,11 +337,11 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
         }
         let one = &wanted[at];
         if one.key.channel == Channel::Book {
-            book(&plane.rest, one, &mut found);
+            book(&market.rest, one, &mut found);
         } else if !trails.read(spot, &mut ticks) {
             return None;
         } else if let Some(tick) = ticks.last() {
-            event(plane, one, &ticks, prevs[at], &mut found);
+            event(market, one, &ticks, prevs[at], &mut found);
             prevs[at] = Some(tick.seq);
         }
         last_end = spot.end;
@@ -345,13 +350,13 @@ fn since(plane: &Plane, wanted: &[Wanted], from: u64, to: u64) -> Option<Found> 
 }
 
 /// The message of an event, of which these are all ticks.
-fn event(plane: &Plane, one: &Wanted, ticks: &[Tick], prev: Option<u64>, found: &mut Found) {
+fn event(market: &Market, one: &Wanted, ticks: &[Tick], prev: Option<u64>, found: &mut Found) {
     use crate::wire::encode as wire;
     let (form, heads) = (one.key.form, &one.heads);
     let Some(tick) = ticks.last() else { return };
     match one.key.channel {
         Channel::Trade => {
-            let prev = prev.or_else(|| before(plane, one, tick.seq)).unwrap_or(0);
+            let prev = prev.or_else(|| before(market, one, tick.seq)).unwrap_or(0);
             found.push(|out| wire::trade(out, form, heads, tick, prev));
         }
         Channel::Quote => found.push(|out| wire::quote(out, form, heads, tick, prev)),
@@ -383,8 +388,8 @@ fn newest_bar(rest: &Rest, one: &Wanted, found: &mut Found) {
 }
 
 /// The sequence of the trade before another one, where it is kept.
-fn before(plane: &Plane, one: &Wanted, seq: u64) -> Option<u64> {
-    let mut reader = plane.rest.reader.borrow_mut();
+fn before(market: &Market, one: &Wanted, seq: u64) -> Option<u64> {
+    let mut reader = market.rest.reader.borrow_mut();
     let state = reader.get(one.info.id)?.lock();
     let mut newest = Vec::new();
     let before = state.history.as_ref()?.trades(Some(seq), 1, &mut newest);
@@ -416,18 +421,18 @@ fn book(rest: &Rest, one: &Wanted, found: &mut Found) {
 }
 
 /// What is now, and the cursor from which on it goes on.
-async fn anew(plane: &Plane, wanted: &[Wanted], loss: Option<Loss>) -> Response<Body> {
+async fn anew(market: &Market, wanted: &[Wanted], loss: Option<Loss>) -> Response<Body> {
     // Before the copies: what comes in between comes again, and nothing is missing.
-    let mut found = Found { end: plane.polls.tail(), messages: Vec::new() };
+    let mut found = Found { end: market.polls.tail(), messages: Vec::new() };
     for (at, one) in wanted.iter().enumerate() {
         if at % 16 == 15 {
             tokio::task::yield_now().await;
         }
         let (form, heads) = (one.key.form, &one.heads);
         match one.key.channel {
-            Channel::Book => book(&plane.rest, one, &mut found),
+            Channel::Book => book(&market.rest, one, &mut found),
             Channel::Quote | Channel::Status => {
-                let mut reader = plane.rest.reader.borrow_mut();
+                let mut reader = market.rest.reader.borrow_mut();
                 let Some(state) = reader.get(one.info.id).map(|state| state.lock()) else {
                     continue;
                 };
@@ -445,23 +450,23 @@ async fn anew(plane: &Plane, wanted: &[Wanted], loss: Option<Loss>) -> Response<
                     found.push(|out| crate::wire::encode::quote(out, form, heads, &tick, None));
                 }
             }
-            Channel::Bar | Channel::Ticker => newest_bar(&plane.rest, one, &mut found),
+            Channel::Bar | Channel::Ticker => newest_bar(&market.rest, one, &mut found),
             Channel::Trade => {}
         }
     }
-    body(plane, found.end, loss.map(Some), &found.messages)
+    body(market, found.end, loss.map(Some), &found.messages)
 }
 
 /// An answer. `recovered`: where a cursor was given, why it was of no use, if it was not.
 fn body(
-    plane: &Plane,
+    market: &Market,
     cursor: u64,
     recovered: Option<Option<Loss>>,
     messages: &[u8],
 ) -> Response<Body> {
     let mut out = Vec::with_capacity(messages.len() + 128);
     let mut object = Object::open(&mut out);
-    let epoch = &plane.hub.epoch;
+    let epoch = &market.hub.epoch;
     object.text("epoch", epoch).text("cursor", &format!("{epoch}-{cursor}"));
     if let Some(loss) = recovered {
         object.bool("recovered", loss.is_none());

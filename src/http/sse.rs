@@ -17,7 +17,7 @@ use super::origins::Origins;
 use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
-use super::{Body, Plane, admit, least_busy, no_room};
+use super::{Body, Market, Plane, admit, least_busy, no_room};
 use crate::access::{Grant, Held};
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
@@ -65,27 +65,29 @@ impl Drop for Seat {
 
 /// Answers a request that begins no stream, and never returns for one that does.
 pub(super) async fn answer(
-    plane: &Rc<Plane>,
+    plane: &Plane,
+    market: &Rc<Market>,
     request: &Request<Incoming>,
     peer: Peer,
     grant: Held,
     door: &Takeover,
 ) -> Response<Body> {
-    let origins = &plane.rest.origins;
+    let origins = &market.rest.origins;
     if *request.method() == Method::OPTIONS {
         return preflight(request, origins);
     }
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD => match wanted(plane, request, &grant).await {
+        Method::GET | Method::HEAD => match wanted(market, request, &grant).await {
             Err(error) => error.into_response(),
             Ok(stream) => match admit(plane, peer) {
                 Err(response) => *response,
                 Ok(_) if *request.method() == Method::HEAD => Response::new(Body::default()),
                 Ok(place) => {
-                    let Some(seat) = Seat::take(&plane.hub.links) else { return no_room(plane) };
+                    let Some(seat) = Seat::take(&market.hub.links) else { return no_room(plane) };
                     plane.counters.upgrades.fetch_add(1, Ordering::Relaxed);
                     let mut headers = HeaderMap::new();
                     origins.apply(request.headers(), &mut headers, false);
+                    market.mark(&mut headers);
                     let stream = Stream { head: head(&headers), ..stream };
                     match door.take(Opening { stream, grant, peer, place, seat }).await {}
                 }
@@ -164,6 +166,7 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>) {
         form: Form::NATIVE.framed(Framing::Sse),
         streams: Vec::new(),
         early: Vec::new(),
+        greeting: Vec::new(),
         events: Some(Box::new(events)),
     };
     // The reactor counts it out.
@@ -174,20 +177,20 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>) {
 
 /// What a request asks for.
 async fn wanted(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     request: &Request<Incoming>,
     grant: &Grant,
 ) -> Result<Stream, Error> {
     let mut query = Query::parse(request.uri().query())?;
     let manner = Manner::take(&mut query)?;
-    let targets = targets(plane, &mut query, &manner, grant).await?;
+    let targets = targets(market, &mut query, &manner, grant).await?;
     let named = query.take("last_event_id");
     query.finish(&["subscribe", "mode", "max_hz", "batch_ms", "history", "last_event_id"])?;
     // The browser's own, of a connection that broke, is newer than what the page's address says.
     let start = match request.headers().get(LAST_EVENT_ID) {
-        Some(value) => position(&plane.hub.epoch, "Last-Event-ID", value.to_str().unwrap_or("?"))?,
+        Some(value) => position(&market.hub.epoch, "Last-Event-ID", value.to_str().unwrap_or("?"))?,
         None => named
-            .map(|text| position(&plane.hub.epoch, "last_event_id", &text))
+            .map(|text| position(&market.hub.epoch, "last_event_id", &text))
             .transpose()?
             .flatten(),
     };
@@ -249,16 +252,16 @@ pub(super) fn position(epoch: &str, name: &str, text: &str) -> Result<Option<Sta
 /// # Errors
 /// What is wrong with them, a symbol or venue that there is not, or more than one client may have.
 pub(super) async fn targets(
-    plane: &Plane,
+    market: &Market,
     query: &mut Query,
     manner: &Manner,
     grant: &Grant,
 ) -> Result<Vec<Target>, Error> {
-    plane.rest.names.catch_up(&plane.hub.instruments).await;
+    market.rest.names.catch_up(&market.hub.instruments).await;
     let text = query.take("subscribe").unwrap_or_default();
     let targets = parse(&text, manner)?;
     let mut names = targets.iter().flat_map(|target| &target.symbols);
-    let most = plane.hub.settings.max_subscriptions;
+    let most = market.hub.settings.max_subscriptions;
     if names.clone().count() > most {
         let message = format!("more than {most} subscriptions (a wildcard counts as one)");
         return Err(Error::bad("too_many_subscriptions", message));
@@ -268,7 +271,7 @@ pub(super) async fn targets(
         return Err(Error::bad("too_many_subscriptions", message));
     }
     names.try_for_each(|name| {
-        let known = &plane.rest.names;
+        let known = &market.rest.names;
         match name.strip_suffix(":*") {
             Some(venue) => known.venue(venue).map(|_| ()),
             None if name == "*" => Ok(()),

@@ -35,6 +35,8 @@ impl FeedSide {
             access: crate::access::Access::open(),
             settings: settings(),
             epoch: String::new(),
+            delay_ms: 0,
+            others: Default::default(),
             instruments,
             paced: Default::default(),
             subscribers: Default::default(),

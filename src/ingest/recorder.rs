@@ -20,8 +20,13 @@ pub(super) struct Recorder {
     producer: Producer<TICK_WORDS>,
     writer: Writer,
     sequencers: Sequencers,
+    /// Ticks have the sequences that they are to have, and the quotes that come from books are among them.
+    numbered: bool,
     /// By instrument, the feed that its newest event came from.
     sources: Vec<usize>,
+    /// By instrument, whether its source has started over since its newest tick; and of how many.
+    restarted: Vec<bool>,
+    restarts: usize,
     /// Instruments of which a book event was refused, with the feed that it came from, since this
     /// was last emptied.
     pub(super) refused: Vec<(usize, InstrumentId)>,
@@ -46,13 +51,21 @@ impl Recorder {
             instruments,
             producer,
             writer,
+            numbered: false,
             sequencers: Sequencers::new(),
             sources: Vec::new(),
+            restarted: Vec::new(),
+            restarts: 0,
             refused: Vec::new(),
             timelines: Timelines::default(),
             words: Vec::new(),
             report: IngestReport::default(),
         }
+    }
+
+    /// The same for what another one has numbered already.
+    pub(super) fn numbered(self) -> Self {
+        Recorder { numbered: true, ..self }
     }
 
     /// Records what a feed handed over, `mono_ns`: it is in the state then, and in line for the
@@ -94,17 +107,43 @@ impl Recorder {
         if index >= self.sources.len() {
             self.sources.resize(index + 1, usize::MAX);
         }
-        self.sources[index] = feed;
+        if std::mem::replace(&mut self.sources[index], feed) != feed {
+            self.writer.slot(first.instrument).lock().source = feed as u16;
+        }
+        if self.numbered && first.has(flags::RESTART) {
+            self.start_over(first.instrument);
+        }
     }
 
     /// A feed starts over: the numbers of its instruments may go back, those of others may not.
     pub(super) fn restart(&mut self, feed: usize) {
-        for (index, _) in self.sources.iter().enumerate().filter(|(_, source)| **source == feed) {
-            let id = InstrumentId(index as u32);
-            self.sequencers.restart_one(id);
-            if let Some(series) = &mut self.writer.slot(id).lock().series {
-                series.restart();
-            }
+        let its = |(index, source): (usize, &usize)| {
+            (*source == feed).then_some(InstrumentId(index as u32))
+        };
+        let ids: Vec<InstrumentId> = self.sources.iter().enumerate().filter_map(its).collect();
+        self.restarted.resize(self.sources.len(), false);
+        for id in ids {
+            self.start_over(id);
+            self.restarts += usize::from(!std::mem::replace(&mut self.restarted[id.index()], true));
+        }
+    }
+
+    fn start_over(&mut self, id: InstrumentId) {
+        self.sequencers.restart_one(id);
+        if let Some(series) = &mut self.writer.slot(id).lock().series {
+            series.restart();
+        }
+    }
+
+    /// Marks the first event of an instrument whose source has started over: others that read the ring number
+    /// it no more, but make bars of it.
+    fn mark_restart(&mut self, event: &mut [Tick]) {
+        let Some(first) = event.first_mut() else { return };
+        if let Some(restarted) = self.restarted.get_mut(first.instrument.index())
+            && std::mem::take(restarted)
+        {
+            self.restarts -= 1;
+            first.flags |= flags::RESTART;
         }
     }
 
@@ -115,13 +154,20 @@ impl Recorder {
             return;
         }
         for tick in &mut *event {
-            match self.sequencers.next(tick) {
+            let sequenced = match self.numbered {
+                true => self.sequencers.keep(tick),
+                false => self.sequencers.next(tick),
+            };
+            match sequenced {
                 Sequenced::Seq(seq) => tick.seq = seq,
                 Sequenced::Duplicate { .. } => {
                     self.report.duplicates += 1;
                     return;
                 }
             }
+        }
+        if self.restarts > 0 {
+            self.mark_restart(event);
         }
         let position = self.producer.position() + self.words.len() as u64;
         match self.writer.apply_event(event, position) {
@@ -131,7 +177,9 @@ impl Recorder {
         let Some(last) = event.last() else { return };
         match last.kind {
             Kind::Trade => self.derive(last, feed),
-            Kind::Level if self.is_quoted_from_book(last.instrument) => self.quote(last),
+            Kind::Level if !self.numbered && self.is_quoted_from_book(last.instrument) => {
+                self.quote(last);
+            }
             Kind::Status if last.as_status().state == FeedState::Resync => {
                 self.forget_quote(last.instrument);
             }
@@ -304,7 +352,7 @@ mod tests {
     use crate::books::State;
     use crate::derive::{Bar, Span, Wanted};
     use crate::ring::{self, Consumer, Poll};
-    use tickcast_feeds::{Decimal, Level, Side, Trade};
+    use tickcast_feeds::{Decimal, Level, Listing, Side, Trade};
 
     fn recorder(slots: usize) -> (Recorder, Consumer<TICK_WORDS>) {
         let (producer, ring) = ring::channel(slots).unwrap();
@@ -396,6 +444,64 @@ mod tests {
         assert_eq!((ends, bells, recorder.report.ticks), (vec![16, 32, 48], 2, 32));
         recorder.publish(|_, _| true, || bells += 1);
         assert_eq!((bells, recorder.report.ticks), (2, 32), "the rest was dropped");
+    }
+
+    /// The next words of a ring.
+    fn words(ring: &mut Consumer<TICK_WORDS>) -> Vec<[u64; TICK_WORDS]> {
+        let mut words = vec![[0; TICK_WORDS]; 64];
+        let count = match ring.poll(&mut words) {
+            Poll::Read(count) => count,
+            Poll::Empty | Poll::Lapped(_) => 0,
+        };
+        words.truncate(count);
+        words
+    }
+
+    #[test]
+    fn what_one_has_numbered_comes_out_of_another_as_it_was() {
+        let (mut first, mut ring) = recorder(64);
+        let (second, mut later) = recorder(64);
+        let mut second = second.numbered();
+        let level = |seq, side, price, event| {
+            let (price, size) = (Decimal::new(price, 0), Decimal::new(1, 0));
+            Tick::level(InstrumentId(1), stamp(seq), event, &Level { side, price, size, first: 0 })
+        };
+        let whole = flags::FIRST | flags::LAST;
+        let status = |state| Tick::status(InstrumentId(1), stamp(0), Status { state, age_ms: 0 });
+        first.instruments.list_as("sim", &Listing::pair("A", "A", "USD"));
+        let from_book = Listing { quotes_from_book: true, ..Listing::pair("B", "B", "USD") };
+        first.instruments.list_as("sim", &from_book);
+        first.record(&mut [trade(0, 0), trade(0, 0), trade(0, 9)], 0, 0);
+        let snapshot = [
+            level(5, Side::Buy, 1, flags::FIRST | flags::SNAPSHOT),
+            level(5, Side::Sell, 3, flags::LAST | flags::SNAPSHOT),
+        ];
+        let mut book =
+            [snapshot[0], snapshot[1], status(FeedState::Live), level(6, Side::Buy, 2, whole)];
+        first.record(&mut book, 1, 0);
+        first.restart(0);
+        // The numbers go back, a diff is refused, the book is got anew.
+        let diff = level(7, Side::Buy, 4, whole);
+        first.record(
+            &mut [trade(0, 2), diff, snapshot[0], snapshot[1], status(FeedState::Live)],
+            0,
+            0,
+        );
+        first.publish(|_, _| true, || {});
+        let told = words(&mut ring);
+        let ticks: Vec<Tick> = told.iter().map(|words| Tick::from_words(*words)).collect();
+        let quotes = ticks.iter().filter(|tick| tick.kind == Kind::Quote).count();
+        assert_eq!((quotes, ticks.iter().filter(|tick| tick.has(flags::RESTART)).count()), (3, 1));
+        second.record(&mut ticks.clone(), 0, 0);
+        second.publish(|_, _| true, || {});
+        assert_eq!(words(&mut later), told);
+        // What a snapshot says again is not told again, but a book is.
+        let again = ticks.iter().rfind(|t| matches!(t.kind, Kind::Trade | Kind::Quote));
+        let last = ticks.iter().rposition(|tick| tick.has(flags::SNAPSHOT)).expect("a book");
+        let book = [ticks[last - 1], ticks[last]];
+        second.record(&mut [*again.expect("some"), book[0], book[1]], 0, 0);
+        second.publish(|_, _| true, || {});
+        assert_eq!(words(&mut later), book.map(|tick| tick.to_words()));
     }
 
     const S: u64 = 1_000_000_000;

@@ -166,6 +166,12 @@ impl Core {
                 return;
             }
         };
+        if adopt.grant.delay_ms() != self.hub.delay_ms {
+            // Nobody sends it here; if somebody did, it would see what it must not.
+            tracing::error!(peer = %adopt.peer, who = adopt.grant.name, "a client of another market came here");
+            self.link.sessions.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
         let mut session = self.session(stream.clone(), adopt.peer, adopt.grant, adopt.dialect);
         session.place = adopt.place;
         session.form = adopt.form;
@@ -183,6 +189,9 @@ impl Core {
                 })
             };
             self.sessions[id as usize].task = Some(task.abort_handle());
+        }
+        if !adopt.greeting.is_empty() {
+            self.push_own(id, |out| out.extend_from_slice(&adopt.greeting));
         }
         if !adopt.streams.is_empty() {
             self.binance_open(id, adopt.streams);

@@ -54,6 +54,7 @@ impl Reactor {
             streams: Vec::new(),
             events: None,
             early: Vec::new(),
+            greeting: Vec::new(),
         };
         self.tasks.block_on(&self.runtime, async {
             self.reactor.core.borrow_mut().adopt(adopt, Vec::new());

@@ -34,6 +34,8 @@ pub(super) struct FanOut<'a> {
     limit: usize,
     now: Now,
     max_age_ns: u64,
+    /// How much later than it was received all here is told.
+    delay_ns: u64,
     /// Somebody was held back: where it stands is to be kept.
     pub(super) held: bool,
 }
@@ -135,7 +137,8 @@ impl FanOut<'_> {
     /// Since when a message waits, by the monotonic clock: since it was received, not since this
     /// reactor came to look at it. Stamps of a replay may be of another year.
     fn since_ns(&self, recv_ns: u64) -> u64 {
-        let age_ns = self.now.ns.saturating_sub(recv_ns).min(self.max_age_ns);
+        let due_ns = recv_ns.saturating_add(self.delay_ns);
+        let age_ns = self.now.ns.saturating_sub(due_ns).min(self.max_age_ns);
         self.now.mono_ns.saturating_sub(age_ns)
     }
 
@@ -262,6 +265,7 @@ impl Core {
             limit: self.hub.settings.outbox_bytes,
             now: self.now,
             max_age_ns: self.hub.settings.max_age_ns,
+            delay_ns: self.hub.delay_ms * 1_000_000,
             held: false,
         };
         (&mut self.market, &mut self.encodings, fan_out)

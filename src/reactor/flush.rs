@@ -92,7 +92,8 @@ impl Core {
             session.out.sent_all(&mut self.encodings);
             let oldest = std::mem::take(&mut session.oldest_ns);
             if oldest != 0 {
-                self.report.record_latency(clock::real_ns().saturating_sub(oldest));
+                let due = oldest.saturating_add(self.hub.delay_ms * 1_000_000);
+                self.report.record_latency(clock::real_ns().saturating_sub(due));
             }
             if session.special {
                 (session.stuck_ms, session.not_taken, session.behind_ms) = (0, None, 0);

@@ -43,12 +43,19 @@ pub(crate) struct Settings {
     pub(crate) drill: Option<Drill>,
 }
 
-/// What all reactors share.
+/// By delay in milliseconds, the reactors of each market.
+pub(crate) type Others = Vec<(u64, Vec<Arc<Link>>)>;
+
+/// What all reactors of a market share.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) settings: Settings,
     /// Changes when the server restarts: sequences of another epoch do not go on.
     pub(crate) epoch: String,
+    /// How much later than it comes this market sees what there is; 0 where it is not delayed.
+    pub(crate) delay_ms: u64,
+    /// The reactors of all markets.
+    pub(crate) others: Arc<Others>,
     pub(crate) instruments: Arc<Instruments>,
     /// Who may see what.
     pub(crate) access: Arc<Access>,
@@ -134,6 +141,8 @@ pub(crate) struct Adopt {
     pub(crate) streams: Vec<String>,
     /// Bytes that came right behind the handshake.
     pub(crate) early: Vec<u8>,
+    /// What it is told first.
+    pub(crate) greeting: Vec<u8>,
     /// Of a stream of events: how it begins.
     pub(crate) events: Option<Box<Stream>>,
 }

@@ -26,6 +26,7 @@ mod joins;
 pub(crate) mod lanes;
 mod laps;
 pub(crate) mod market;
+mod moves;
 mod pace;
 mod relief;
 mod resume;
@@ -42,7 +43,8 @@ mod traced;
 pub(crate) mod trails;
 pub(crate) mod wake;
 
-pub(crate) use hub::{Adopt, Command, Hub, Link, Settings, Stream, least_busy};
+pub(crate) use hub::{Adopt, Command, Hub, Link, Others, Settings, Stream, least_busy};
+pub(crate) use moves::Stays;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -128,6 +130,8 @@ pub(crate) struct Core {
     draining: bool,
     /// A tick of the sample that is on its way.
     traced: Option<Box<traced::Traced>>,
+    /// Sessions that go to another market.
+    pub(crate) movers: Vec<moves::Mover>,
     /// A client has asked for the panic of a drill.
     pub(crate) drilled: bool,
     consumer: Consumer<TICK_WORDS>,
@@ -211,6 +215,9 @@ impl Reactor {
                 Mail::Left => left = Left::More,
                 Mail::Stop => return Ok(Ended::Stopped),
             }
+            if self.core.borrow_mut().see_off() {
+                left = Left::More;
+            }
             // Asked of the clock, not of the timer, which nobody polls under load.
             if tokio::time::Instant::now() >= tend_at.deadline() {
                 self.core.borrow_mut().tend();
@@ -289,6 +296,7 @@ impl Core {
             diag: cause::Diag::default(),
             draining: false,
             traced: None,
+            movers: Vec::new(),
             drilled: false,
             consumer,
             words: vec![[0; TICK_WORDS]; limits::TICKS_PER_TURN],

@@ -69,6 +69,8 @@ impl Bench {
             access: crate::access::Access::open(),
             settings,
             epoch: String::new(),
+            delay_ms: 0,
+            others: Default::default(),
             instruments,
             paced: Default::default(),
             subscribers: Default::default(),

@@ -151,7 +151,8 @@ impl Answer {
         self.errors.extend_from_slice(error.to_string().as_bytes());
     }
 
-    pub(super) fn finish(self, method: &str, req_id: Option<&str>) -> Vec<u8> {
+    /// `delay_ms` is by how much what is subscribed to is delayed.
+    pub(super) fn finish(self, method: &str, req_id: Option<&str>, delay_ms: u64) -> Vec<u8> {
         let mut out = opening(method, req_id);
         let success = !self.result.is_empty();
         out.extend_from_slice(if success { b",\"success\":true" } else { b",\"success\":false" });
@@ -162,6 +163,10 @@ impl Answer {
             out.extend_from_slice(b",\"errors\":[");
             out.extend_from_slice(&self.errors);
             out.push(b']');
+        }
+        if delay_ms > 0 {
+            out.extend_from_slice(b",\"delay_ms\":");
+            push_int(&mut out, delay_ms);
         }
         out.push(b'}');
         out

@@ -32,11 +32,13 @@ pub enum Reason {
     Failed,
     /// An operator closed it.
     Operator,
+    /// It went to another market.
+    Moved,
 }
 
 impl Reason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::ClosedByPeer,
         Reason::Lost,
         Reason::Protocol,
@@ -51,6 +53,7 @@ impl Reason {
         Reason::Forbidden,
         Reason::Failed,
         Reason::Operator,
+        Reason::Moved,
     ];
 
     /// The label in metrics.
@@ -70,6 +73,7 @@ impl Reason {
             Reason::Forbidden => "forbidden",
             Reason::Failed => "failed",
             Reason::Operator => "operator",
+            Reason::Moved => "moved",
         }
     }
 }

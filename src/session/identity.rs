@@ -1,13 +1,16 @@
 //! Who a client is, and what becomes of it when that changes while it is connected.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::answer::opening;
 use super::end::{CLOSE_FORBIDDEN, CLOSE_UNKNOWN, Reason};
 use super::subs::Key;
-use crate::access::Refused;
+use crate::access::{Grant, Refused};
+use crate::config::units::Span;
 use crate::limits;
-use crate::reactor::Core;
+use crate::reactor::{Core, Stays};
 use crate::wire::frame;
 use crate::wire::request::{Refusal, Secret};
 
@@ -84,20 +87,55 @@ impl Core {
             Ok(granted) => granted,
             Err(refused) => return self.unauthenticated(id, req_id, &refused),
         };
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let Some(session) = self.sessions.get(id as usize) else { return };
         tracing::info!(target: "audit", peer = %session.peer, who = granted.name, "granted");
         let mut result = json!({"name": granted.name, "symbols": granted.symbols(),
             "channels": granted.channels()});
         if let Some(at_ms) = granted.expires_ms() {
             result["expires"] = json!(at_ms * 1_000);
         }
+        if granted.delay_ms() > 0 {
+            result["delay_ms"] = json!(granted.delay_ms());
+        }
+        let mut answer = opening("auth", req_id);
+        answer.extend_from_slice(format!(",\"success\":true,\"result\":{result}}}").as_bytes());
+        if granted.delay_ms() != self.hub.delay_ms {
+            let mut greeting = Vec::new();
+            frame::text(&answer, &mut greeting);
+            if let Err(stays) = self.send_off(id, &granted, &greeting) {
+                self.stays(id, req_id, &granted, stays);
+            }
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(id as usize) else { return };
         session.grant = granted;
         session.anonymous_until_ms = None;
         session.forewarned = false;
         self.drop_forbidden(id);
-        let mut answer = opening("auth", req_id);
-        answer.extend_from_slice(format!(",\"success\":true,\"result\":{result}}}").as_bytes());
         self.push_own(id, |out| frame::text(&answer, out));
+    }
+
+    /// Tells a client that its token is of another market, and that it is not there.
+    fn stays(&mut self, id: u32, req_id: Option<&str>, granted: &Grant, stays: Stays) {
+        let now = match granted.delay_ms() {
+            0 => "not delayed".to_owned(),
+            ms => format!("delayed by {}", Span(Duration::from_millis(ms))),
+        };
+        let advice = match stays {
+            Stays::Subscribed => {
+                "and there are subscriptions to what is not: unsubscribe first, or give the token when connecting"
+            }
+            Stays::NotNow => {
+                "and the connection cannot go there now: give the token when connecting"
+            }
+        };
+        let refusal = Refusal {
+            method: Some("auth".to_owned()),
+            req_id: req_id.map(str::to_owned),
+            code: "other_market",
+            message: format!("what {} may see is {now}, {advice}", granted.name),
+        };
+        self.refuse(id, &refusal);
     }
 
     fn unauthenticated(&mut self, id: u32, req_id: Option<&str>, refused: &Refused) {

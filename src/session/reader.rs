@@ -50,6 +50,7 @@ struct Rules<'a> {
 pub struct Reader {
     partial: Option<Box<Partial>>,
     closed: bool,
+    unread: u32,
 }
 
 /// What an unfinished frame or message needs.
@@ -80,6 +81,12 @@ impl Reader {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// How many bytes at the end of those that came last were not looked at, because nothing more is read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.unread as usize
     }
 
     /// Whether a frame or message is unfinished (and memory held for it).
@@ -123,6 +130,7 @@ impl Reader {
                 }
             }
         }
+        self.unread = (bytes.len() - read) as u32;
         if self.closed || self.partial.as_deref().is_some_and(Partial::is_empty) {
             self.partial = None;
         }

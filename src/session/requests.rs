@@ -50,9 +50,12 @@ impl Core {
         });
         inflater.trim();
         self.inflater = inflater;
-        if let Some(session) = self.sessions.get_mut(id as usize) {
-            self.reading += reader.held();
-            session.reader = reader;
+        match self.sessions.get_mut(id as usize) {
+            Some(session) => {
+                self.reading += reader.held();
+                session.reader = reader;
+            }
+            None => self.left_unread(id, &bytes[bytes.len() - reader.unread()..]),
         }
         if let Err(violation) = result {
             self.report.violations += 1;

@@ -90,7 +90,7 @@ impl Core {
         let Asked { todo, wildcards, .. } = asked;
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
         self.note_denied(id, answer.denied, &answer.first_denied);
-        let answer = answer.finish("subscribe", req_id);
+        let answer = answer.finish("subscribe", req_id, self.hub.delay_ms);
         self.push_own(id, |out| form.frame(&answer, out));
         for key in todo {
             self.subscribe_at(id, key, terms, false, starts.of(key.instrument));
@@ -388,7 +388,7 @@ impl Core {
         }
         self.count_subscriber(id);
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
-        let answer = answer.finish("unsubscribe", req_id);
+        let answer = answer.finish("unsubscribe", req_id, self.hub.delay_ms);
         self.push_own(id, |out| frame::text(&answer, out));
     }
 

@@ -156,7 +156,7 @@ async fn close(
     who: &str,
 ) -> Result<Response<Body>, Error> {
     let unknown = || no_such(&id.to_string());
-    let link = plane.hub.links.get(id.reactor).ok_or_else(unknown)?;
+    let link = plane.links().find(|link| link.id == id.reactor).ok_or_else(unknown)?;
     let (code, reason) = (goodbye.code, goodbye.text.clone());
     let (ask, closed) = oneshot::channel();
     link.send(Command::Close(id, goodbye, ask));
@@ -184,7 +184,7 @@ async fn close(
 fn reload(plane: &Plane, door: &Door) -> Response<Body> {
     let outcomes = [
         ("certificates", reload::certificates(plane.certificates.as_deref(), true)),
-        ("access", reload::access(&plane.hub.access, true)),
+        ("access", reload::access(&plane.live.hub.access, true)),
         ("admin_token", door.reload()),
     ];
     let refused = outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Refused(_)));

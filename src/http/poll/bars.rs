@@ -1,5 +1,5 @@
 //! Bars and tickers for who polls. The ingest makes them known while somebody listens; a client that
-//! polls does not between two polls, so the control plane listens on for it, for a while.
+//! polls does not between two polls, so the control market listens on for it, for a while.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use tickcast_feeds::InstrumentId;
 use crate::books::Reader;
 use crate::clock;
 use crate::derive::{Bar, Span, Wanted};
-use crate::http::Plane;
+use crate::http::Market;
 use crate::limits;
 
 /// What is listened to.
@@ -65,17 +65,17 @@ impl Heard {
 }
 
 /// Sees to it that nothing is listened to for good.
-pub(super) fn tend(plane: &Rc<Plane>) {
-    let heard = &plane.polls.heard;
+pub(super) fn tend(market: &Rc<Market>) {
+    let heard = &market.polls.heard;
     if heard.all.borrow().is_empty() || heard.is_tended.replace(true) {
         return;
     }
-    let plane = plane.clone();
+    let market = market.clone();
     tokio::task::spawn_local(async move {
-        while !plane.polls.heard.tidy() {
+        while !market.polls.heard.tidy() {
             tokio::time::sleep(limits::POLL_BARS_LOOK).await;
         }
-        plane.polls.heard.is_tended.set(false);
+        market.polls.heard.is_tended.set(false);
     });
 }
 

@@ -14,13 +14,13 @@ use crate::access::Grant;
 use crate::books::Depth;
 use crate::clock;
 use crate::derive::Span;
-use crate::http::{Body, Plane, typed};
+use crate::http::{Body, Market, typed};
 use crate::limits;
 use crate::wire::request::{Channel, cut};
 
 /// The instrument that a path names, of which this is granted; `depth` is 0 for all levels.
 fn of_path(
-    plane: &Plane,
+    market: &Market,
     symbol: &str,
     grant: &Grant,
     channel: Channel,
@@ -31,16 +31,16 @@ fn of_path(
             "missing symbol, expected one such as /binance:BTC-USDT at the end of the path";
         return Err(Error::bad("missing_field", message.to_owned()));
     }
-    let info = plane.rest.names.resolve(&decode(symbol)?, true, grant)?;
+    let info = market.rest.names.resolve(&decode(symbol)?, true, grant)?;
     grant.allows(&info, channel, depth).map_err(|denied| Error::denied(&denied))?;
     Ok(info)
 }
 
 /// An answer of one object, which begins with the server's epoch.
-fn object(plane: &Plane, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
+fn object(market: &Market, fill: impl FnOnce(&mut Object<'_>)) -> Vec<u8> {
     let mut body = Vec::new();
     let mut object = Object::open(&mut body);
-    object.text("epoch", &plane.hub.epoch);
+    object.text("epoch", &market.hub.epoch);
     fill(&mut object);
     object.close();
     body
@@ -65,26 +65,26 @@ fn depth(query: &mut Query, default: u64, full: bool) -> Result<Depth, Error> {
 }
 
 pub(super) fn list(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     mut query: Query,
     grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     let venue = query.take("venue");
     query.finish(&["venue"])?;
-    let names = &plane.rest.names;
+    let names = &market.rest.names;
     let venue = venue.map(|venue| names.venue(&venue)).transpose()?;
     let (mut at, end) = (0, names.len());
     let (mut begun, mut first) = (false, true);
-    let (plane, patterns) = (plane.clone(), grant.patterns());
+    let (market, patterns) = (market.clone(), grant.patterns());
     let next = move || {
         let mut out = Vec::new();
         if !std::mem::replace(&mut begun, true) {
-            Object::open(&mut out).text("epoch", &plane.hub.epoch).field("symbols").push(b'[');
+            Object::open(&mut out).text("epoch", &market.hub.epoch).field("symbols").push(b'[');
         } else if at >= end {
             return None;
         }
         let count = limits::REST_SYMBOLS_PER_PART.min(end - at);
-        for info in plane.rest.names.range(at, count) {
+        for info in market.rest.names.range(at, count) {
             let granted = patterns.iter().any(|pattern| pattern.matches(&info.symbol));
             if granted && venue.as_ref().is_none_or(|venue| *venue == info.venue) {
                 if !std::mem::take(&mut first) {
@@ -113,7 +113,7 @@ fn streamed(next: impl FnMut() -> Option<Bytes> + 'static) -> Response<Body> {
 }
 
 pub(super) fn snapshot(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     mut query: Query,
     grant: &Grant,
 ) -> Result<Response<Body>, Error> {
@@ -134,7 +134,7 @@ pub(super) fn snapshot(
     for name in names {
         // A hundred typos in one request get a few suggestions.
         let suggest = errors.len() < limits::SUGGESTIONS_PER_REQUEST;
-        match plane.rest.names.resolve(name, suggest, grant) {
+        match market.rest.names.resolve(name, suggest, grant) {
             Ok(info) => found.push(info),
             Err(error) => errors.push((name.to_owned(), error)),
         }
@@ -144,12 +144,12 @@ pub(super) fn snapshot(
     }
     let levels = depth.asked();
     let shown = Channel::ALL.map(|channel| grant.allows_kind(channel, levels).is_ok());
-    Ok(streamed(snapshots(plane.clone(), found, errors, depth, shown)))
+    Ok(streamed(snapshots(market.clone(), found, errors, depth, shown)))
 }
 
 /// The parts of an answer with the newest of several symbols: each is taken when its part is due.
 fn snapshots(
-    plane: Rc<Plane>,
+    market: Rc<Market>,
     found: Vec<Arc<Instrument>>,
     errors: Vec<(String, Error)>,
     depth: Depth,
@@ -162,13 +162,13 @@ fn snapshots(
         for (at, info) in found.by_ref() {
             if at == 0 {
                 let mut object = Object::open(&mut out);
-                object.text("epoch", &plane.hub.epoch).int("time", clock::real_ns() / 1000);
+                object.text("epoch", &market.hub.epoch).int("time", clock::real_ns() / 1000);
                 object.field("symbols").push(b'[');
             } else {
                 out.push(b',');
             }
-            let mut view = plane.rest.view.borrow_mut();
-            view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);
+            let mut view = market.rest.view.borrow_mut();
+            view.take(&mut market.rest.reader.borrow_mut(), info.id, depth);
             let mut object = Object::open(&mut out);
             object.text("symbol", &info.symbol);
             view.all(&mut object, depth, |channel| shown[channel as usize]);
@@ -194,15 +194,15 @@ fn snapshots(
 }
 
 pub(super) fn book(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     symbol: &str,
     mut query: Query,
     grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     let depth = depth(&mut query, limits::REST_BOOK_DEPTH, true)?;
     query.finish(&["depth"])?;
-    let info = of_path(plane, symbol, grant, Channel::Book, depth.asked())?;
-    let rest = &plane.rest;
+    let info = of_path(market, symbol, grant, Channel::Book, depth.asked())?;
+    let rest = &market.rest;
     let mut view = rest.view.borrow_mut();
     view.take(&mut rest.reader.borrow_mut(), info.id, depth);
     if !view.has_book {
@@ -219,15 +219,15 @@ pub(super) fn book(
     if is_large {
         let mut out = Vec::new();
         let mut object = Object::open(&mut out);
-        object.text("epoch", &plane.hub.epoch).text("symbol", &info.symbol);
+        object.text("epoch", &market.hub.epoch).text("symbol", &info.symbol);
         object.text("state", view.feed.as_str());
-        let (mut next, one) = (view.book_parts(out), Large::new(plane));
+        let (mut next, one) = (view.book_parts(out), Large::new(market));
         return Ok(streamed(move || {
             let _counted = &one;
             next()
         }));
     }
-    let body = object(plane, |object| {
+    let body = object(market, |object| {
         object.text("symbol", &info.symbol).text("state", view.feed.as_str());
         view.book(object, depth);
     });
@@ -235,12 +235,12 @@ pub(super) fn book(
 }
 
 /// One more large answer, as long as it lives.
-struct Large(Rc<Plane>);
+struct Large(Rc<Market>);
 
 impl Large {
-    fn new(plane: &Rc<Plane>) -> Self {
-        plane.rest.large.set(plane.rest.large.get() + 1);
-        Large(plane.clone())
+    fn new(market: &Rc<Market>) -> Self {
+        market.rest.large.set(market.rest.large.get() + 1);
+        Large(market.clone())
     }
 }
 
@@ -256,8 +256,8 @@ fn limit(query: &mut Query) -> Result<usize, Error> {
     Ok(limit.map_or(limits::REST_ITEMS, |limit| limit as usize))
 }
 
-fn with_history(plane: &Plane) -> Result<(), Error> {
-    if plane.rest.has_history {
+fn with_history(market: &Market) -> Result<(), Error> {
+    if market.rest.has_history {
         return Ok(());
     }
     let message = "this server keeps no history (--history 0)".to_owned();
@@ -265,7 +265,7 @@ fn with_history(plane: &Plane) -> Result<(), Error> {
 }
 
 pub(super) fn trades(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     symbol: &str,
     mut query: Query,
     grant: &Grant,
@@ -273,11 +273,11 @@ pub(super) fn trades(
     let limit = limit(&mut query)?;
     let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
     query.finish(&["limit", "before"])?;
-    with_history(plane)?;
-    let info = of_path(plane, symbol, grant, Channel::Trade, 0)?;
+    with_history(market)?;
+    let info = of_path(market, symbol, grant, Channel::Trade, 0)?;
     let (ticks, mut prev) =
-        market::trades(&mut plane.rest.reader.borrow_mut(), info.id, before, limit);
-    let body = object(plane, |object| {
+        market::trades(&mut market.rest.reader.borrow_mut(), info.id, before, limit);
+    let body = object(market, |object| {
         object.text("symbol", &info.symbol);
         encode::array(object.field("trades"), &ticks, |out, tick| {
             let mut object = Object::open(out);
@@ -289,7 +289,7 @@ pub(super) fn trades(
 }
 
 pub(super) fn bars(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     symbol: &str,
     mut query: Query,
     grant: &Grant,
@@ -304,12 +304,12 @@ pub(super) fn bars(
     let limit = limit(&mut query)?;
     let before = query.number("before", 0..=limits::REST_BEFORE_MAX)?;
     query.finish(&["interval", "limit", "before"])?;
-    with_history(plane)?;
-    let info = of_path(plane, symbol, grant, Channel::Bar, 0)?;
+    with_history(market)?;
+    let info = of_path(market, symbol, grant, Channel::Bar, 0)?;
     let before_s = before.map(|micros| micros.div_ceil(1_000_000));
-    let reader = &mut plane.rest.reader.borrow_mut();
+    let reader = &mut market.rest.reader.borrow_mut();
     let (bars, open) = market::bars(reader, info.id, span, before_s, limit);
-    let body = object(plane, |object| {
+    let body = object(market, |object| {
         object.text("symbol", &info.symbol).text("interval", span.as_str());
         encode::array(object.field("bars"), &bars, |out, bar| {
             let mut object = Object::open(out);
@@ -327,18 +327,18 @@ pub(super) fn bars(
 }
 
 pub(super) fn ticker(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     symbol: &str,
     query: Query,
     grant: &Grant,
 ) -> Result<Response<Body>, Error> {
     query.finish(&[])?;
-    let info = of_path(plane, symbol, grant, Channel::Ticker, 0)?;
-    let mut view = plane.rest.view.borrow_mut();
+    let info = of_path(market, symbol, grant, Channel::Ticker, 0)?;
+    let mut view = market.rest.view.borrow_mut();
     let depth = Depth::top(1).map_err(|error| Error::bad("bad_value", error.to_string()))?;
-    view.take(&mut plane.rest.reader.borrow_mut(), info.id, depth);
+    view.take(&mut market.rest.reader.borrow_mut(), info.id, depth);
     let mut known = false;
-    let body = object(plane, |object| {
+    let body = object(market, |object| {
         object.text("symbol", &info.symbol);
         known = view.ticker(object);
     });

@@ -1,7 +1,7 @@
 //! `/v1/...`: the newest of everything, and what came before it, for whoever asks over plain HTTP
 //! (docs/HTTP.md).
 //!
-//! All runs on the control plane's thread. What an answer needs is copied under an instrument's
+//! All runs on the control market's thread. What an answer needs is copied under an instrument's
 //! lock and encoded outside; every request lets others have a turn first, and long answers are made
 //! part by part as the client takes them ([`Body::parts`]).
 
@@ -19,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use tickcast_feeds::FeedState;
 
 use super::origins::Origins;
-use super::{Body, Plane, typed};
+use super::{Body, Market, typed};
 use crate::access::{Denied, Grant};
 use crate::books::Reader;
 use crate::wire::request::cut;
@@ -34,7 +34,7 @@ const JSON: &str = "application/json";
 static OPENAPI: &[u8] = include_bytes!("../../../docs/openapi.json");
 static ASYNCAPI: &[u8] = include_bytes!("../../../docs/asyncapi.json");
 
-/// What the answers are made from. Of one thread, the control plane's.
+/// What the answers are made from. Of one thread, the control market's.
 #[derive(Debug)]
 pub(crate) struct Rest {
     pub(crate) names: Directory,
@@ -160,7 +160,7 @@ impl<'a> Route<'a> {
 
 /// Answers a request for one of these paths, whatever its method.
 pub(super) async fn answer<B>(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     request: &Request<B>,
     route: Route<'_>,
     grant: &Grant,
@@ -173,7 +173,7 @@ pub(super) async fn answer<B>(
         Method::GET | Method::HEAD => {
             let query = Query::parse(request.uri().query());
             match query {
-                Ok(query) => carry_out(plane, route, query, grant).await,
+                Ok(query) => carry_out(market, route, query, grant).await,
                 Err(error) => Err(error),
             }
             .unwrap_or_else(Error::into_response)
@@ -193,24 +193,24 @@ pub(super) async fn answer<B>(
         let allow = HeaderValue::from_static("GET, HEAD, OPTIONS");
         response.headers_mut().insert(header::ALLOW, allow);
     }
-    plane.rest.origins.apply(request.headers(), response.headers_mut(), preflight);
+    market.rest.origins.apply(request.headers(), response.headers_mut(), preflight);
     response
 }
 
 async fn carry_out(
-    plane: &Rc<Plane>,
+    market: &Rc<Market>,
     route: Route<'_>,
     query: Query,
     grant: &Grant,
 ) -> Result<Response<Body>, Error> {
-    plane.rest.names.catch_up(&plane.hub.instruments).await;
+    market.rest.names.catch_up(&market.hub.instruments).await;
     match route {
-        Route::Symbols => answers::list(plane, query, grant),
-        Route::Snapshot => answers::snapshot(plane, query, grant),
-        Route::Book(symbol) => answers::book(plane, symbol, query, grant),
-        Route::Trades(symbol) => answers::trades(plane, symbol, query, grant),
-        Route::Bars(symbol) => answers::bars(plane, symbol, query, grant),
-        Route::Ticker(symbol) => answers::ticker(plane, symbol, query, grant),
+        Route::Symbols => answers::list(market, query, grant),
+        Route::Snapshot => answers::snapshot(market, query, grant),
+        Route::Book(symbol) => answers::book(market, symbol, query, grant),
+        Route::Trades(symbol) => answers::trades(market, symbol, query, grant),
+        Route::Bars(symbol) => answers::bars(market, symbol, query, grant),
+        Route::Ticker(symbol) => answers::ticker(market, symbol, query, grant),
         Route::OpenApi => query.finish(&[]).map(|()| typed(StatusCode::OK, JSON, OPENAPI)),
         Route::AsyncApi => query.finish(&[]).map(|()| typed(StatusCode::OK, JSON, ASYNCAPI)),
     }
