@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -29,6 +29,8 @@ pub(super) struct Doors {
     pub(super) certificates: Option<Arc<Certificates>>,
     self_signed: bool,
     access: Arc<Access>,
+    /// Asks for files to be read again. From the start on, or one that comes early would end the process.
+    hangup: Signal,
 }
 
 impl Doors {
@@ -61,6 +63,7 @@ impl Doors {
             admin,
             certificates,
             access: access.clone(),
+            hangup: signal(SignalKind::hangup())?,
             self_signed: config.certificates.contains(&Source::SelfSigned),
         })
     }
@@ -110,7 +113,7 @@ impl Doors {
             .collect();
         let keys = remote::keep(self.access.clone());
         tasks.push(tokio::task::spawn_local(keys).abort_handle());
-        let fresh = keep_fresh(self.certificates, self.access, plane.clone());
+        let fresh = keep_fresh(self.hangup, self.certificates, self.access, plane.clone());
         tasks.push(tokio::task::spawn_local(fresh).abort_handle());
         let admin = self.admin.map(|(listener, _)| http::admin::accept(plane.clone(), listener));
         let admin = admin.map(|task| tokio::task::spawn_local(task).abort_handle());
@@ -159,14 +162,14 @@ fn open_to_operators(at: &AdminAt) -> anyhow::Result<(Listener, AdminAt)> {
 /// Reads certificates and who may see what again when their files change, and on SIGHUP; on that also the
 /// token of operators.
 async fn keep_fresh(
+    mut hangup: Signal,
     certificates: Option<Arc<Certificates>>,
     access: Arc<Access>,
     plane: Rc<Plane>,
 ) {
-    let Ok(mut asked) = signal(SignalKind::hangup()) else { return };
     loop {
         let by_signal = tokio::select! {
-            _ = asked.recv() => true,
+            _ = hangup.recv() => true,
             () = tokio::time::sleep(limits::FILE_POLL) => false,
         };
         reload::certificates(certificates.as_deref(), by_signal);
