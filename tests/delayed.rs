@@ -477,7 +477,10 @@ fn a_clock_that_is_put_forward_makes_nothing_come_sooner() {
 fn what_there_is_no_room_for_is_a_gap_and_then_it_goes_on() {
     let folder = TempDir::new().expect("a folder");
     let feed = "synthetic:symbols=4,rate=20000,names=numbered";
-    let two = Two::new("4s", folder.path(), &["--feed", feed, "--spool-bytes", "1MiB"]);
+    // The client may be slower than this: it is not what is tested.
+    let patient = ["--outbox-bytes", "256MiB", "--slow-grace", "60s"];
+    let args = [&["--feed", feed, "--spool-bytes", "1MiB"], &patient[..]].concat();
+    let two = Two::new("4s", folder.path(), &args);
     let mut follower = Follower::new(&two);
     two.wait_metric("tickcast_spool_gaps_total", "bound", |gaps| gaps > 0.0);
     assert!(two.metric("tickcast_spool_bytes", "") <= 1_048_576.0);

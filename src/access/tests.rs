@@ -171,6 +171,13 @@ fn errors_of_the_file_are_one_line_and_show_no_hash() {
         ("[anonymous]\nsymbols = []\nchannels = [\"trades\"]", "expected some of trade, quote"),
         ("[anonymous]\nsymbols = []\ndepth = 0", "`depth` is not 1 to 1000"),
         ("[anonymous]\nsymbols = []\nmax_hz = 1000", "`max_hz` is not 0.1 to 100"),
+        (
+            "[anonymous]\nsymbols = []\ndelay = \"15\"",
+            "`delay` \"15\", expected whole seconds from 1s",
+        ),
+        ("[anonymous]\nsymbols = []\ndelay = \"1500ms\"", "expected whole seconds"),
+        ("[anonymous]\nsymbols = []\ndelay = \"25h\"", "from 1s to 24h, such as 15m"),
+        ("[anonymous]\nsymbols = []\ndelay = \"1m\"\noperator = true", "`delay` and `operator`"),
         ("[anonymous]\nsymbols = []\nexpires = 2027-01-01", "a time with its zone"),
         ("[anonymous]\nsymbols = []\nsymbol = []", "line 3: unknown field `symbol`"),
         (&format!("{}{}", desk(""), desk("")), "its hash is there twice"),
