@@ -707,7 +707,7 @@ pub const DELAY_RANGE: RangeInclusive<Duration> =
 /// Different delays in one file of access: each is a market with a ring, books and a reactor of its own.
 pub const DELAYS_MAX: usize = 4;
 
-/// Default of `--spool-bytes`: 15 minutes of 100,000 ticks a second at 20 bytes each are 1.8 GB.
+/// Default of `--spool-bytes`: 15 minutes of 100,000 ticks a second at 14 bytes each (docs/PERFORMANCE.md) are 1.3 GB; three times that.
 pub const SPOOL_BYTES: usize = 4 * 1024 * MIB;
 
 /// What `--spool-bytes` accepts. Below it a file would hold next to nothing.
@@ -723,7 +723,7 @@ pub const SPOOL_SEGMENT_AGE: Duration = Duration::from_secs(300);
 /// Bytes of a frame before compression: a share of the spool within these.
 pub const SPOOL_FRAME: (u64, u64) = (64 * KIB as u64, MIB as u64);
 
-/// zstd's fastest usual level: over 400 MB/s on a core, and ticks gain little by more.
+/// zstd's fastest usual level: half a microsecond of the spool's thread for a tick, reading the ring included.
 pub const SPOOL_LEVEL: i32 = 1;
 
 /// Between two looks of the spool's thread at the ring: a hundredth of a second of ticks has one time, and the ring
