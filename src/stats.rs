@@ -240,6 +240,48 @@ pub struct ConnectionInfo {
     pub ending: Option<Reason>,
 }
 
+/// Upper bounds of the latency buckets, microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 18] = [
+    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
+    500_000, 1_000_000, 2_000_000, 5_000_000,
+];
+
+/// How long something took, in the buckets of [`LATENCY_BOUNDS_US`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// The last one is of what took longer than the last bound.
+    counts: [u64; LATENCY_BOUNDS_US.len() + 1],
+    sum_ns: u64,
+}
+
+impl Times {
+    /// Adds one.
+    pub fn record(&mut self, ns: u64) {
+        // As Prometheus counts: a bucket's upper end is in it.
+        let at = LATENCY_BOUNDS_US.partition_point(|bound| bound * 1_000 < ns);
+        self.counts[at] += 1;
+        self.sum_ns = self.sum_ns.saturating_add(ns);
+    }
+
+    /// How many took at most so long, for each bound.
+    pub fn cumulated(&self) -> impl Iterator<Item = u64> {
+        self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        })
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// All together, nanoseconds.
+    pub fn sum_ns(&self) -> u64 {
+        self.sum_ns
+    }
+}
+
 /// What the ingest counts.
 #[derive(Clone, Debug, Default)]
 pub struct IngestReport {
@@ -253,4 +295,22 @@ pub struct IngestReport {
     pub paced: u64,
     /// Trades that came too late for a bar, once for each interval that they are missing from.
     pub late_trades: u64,
+    /// From the receipt of a batch's oldest tick to the ring.
+    pub to_ring: Times,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_counted_as_prometheus_counts() {
+        let mut times = Times::default();
+        for ns in [0, 10_000, 10_001, 5_000_000_000, 5_000_000_001, u64::MAX] {
+            times.record(ns);
+        }
+        let below: Vec<u64> = times.cumulated().collect();
+        assert_eq!((below[0], below[1], below[16], below[17], below[18]), (2, 3, 3, 4, 6));
+        assert_eq!((times.count(), times.sum_ns()), (6, u64::MAX));
+    }
 }

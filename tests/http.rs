@@ -181,6 +181,19 @@ fn histogram_buckets_are_cumulative_and_end_with_the_count() {
         assert_eq!(buckets.last(), of("_count").first());
         assert!(of("_sum")[0].is_finite());
     }
+    // The ingest's, which has no label.
+    let of = |what: &str| -> Vec<f64> {
+        text.lines()
+            .filter_map(|line| {
+                line.strip_prefix("tickcast_recv_to_ring_seconds_")?.strip_prefix(what)
+            })
+            .map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+            .collect()
+    };
+    let buckets = of("bucket{le=");
+    assert_eq!(buckets.len(), 19, "{text}");
+    assert!(buckets.windows(2).all(|pair| pair[0] <= pair[1]), "{buckets:?}");
+    assert!(buckets[18] > 0.0 && buckets.last() == of("count ").first(), "{text}");
 }
 
 #[test]

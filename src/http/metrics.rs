@@ -15,18 +15,12 @@ use crate::access::Issuer;
 use crate::budget::Budget;
 use crate::session::end::Reason;
 use crate::spool::Cause;
-use crate::stats::Report;
+use crate::stats::{LATENCY_BOUNDS_US, Report, Times};
 use crate::trace::Traces;
 use crate::transport::certificates::Certificates;
 
 /// The format's content type.
 pub(super) const MIME: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Upper bounds of the latency buckets, microseconds.
-const LATENCY_BOUNDS_US: [u64; 18] = [
-    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
-    500_000, 1_000_000, 2_000_000, 5_000_000,
-];
 
 const LAG_CAUSES: [&str; 3] = ["peer_window", "network", "server"];
 
@@ -281,6 +275,20 @@ fn latency(out: &mut String, reports: &[Report]) {
     }
 }
 
+fn to_ring(out: &mut String, times: &Times) {
+    let name = "tickcast_recv_to_ring_seconds";
+    let help = "From a tick's receipt to the ring, the oldest tick of each batch.";
+    family(out, name, help, "histogram");
+    for (bound, below) in LATENCY_BOUNDS_US.into_iter().zip(times.cumulated()) {
+        let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {below}", bound as f64 / 1e6);
+    }
+    let (count, sum) = (times.count(), times.sum_ns() as f64 / 1e9);
+    let _ = writeln!(
+        out,
+        "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}"
+    );
+}
+
 fn feeds(out: &mut String, plane: &Plane) {
     family(out, "tickcast_feed_ticks_total", "Ticks that a feed handed over.", "counter");
     for feed in &plane.feeds {
@@ -322,6 +330,7 @@ fn feeds(out: &mut String, plane: &Plane) {
     }
     live(out, plane);
     let report = plane.ingest.lock().clone();
+    to_ring(out, &report.to_ring);
     for (name, help, value) in [
         ("tickcast_ingest_ticks_total", "Ticks published to the ring.", report.ticks),
         ("tickcast_ingest_duplicates_total", "Ticks dropped as already seen.", report.duplicates),
