@@ -21,9 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::TopArgs;
 use crate::watch::on_a_terminal;
+use crate::watch::terminal::Screen;
 use client::Server;
 use model::Model;
-use screen::Screen;
 
 /// Where `top` looks when it is told nothing: a server with its default address.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7070";
@@ -107,7 +107,8 @@ async fn show(top: &Top) -> anyhow::Result<()> {
         return print(top, model).await;
     }
     let shared = Arc::new(Shared { model: Mutex::new(model) });
-    let mut screen = Screen::start(Arc::clone(&shared));
+    let shown = Arc::clone(&shared);
+    let mut screen = Screen::start(move |quit| screen::show(&shown, quit));
     let looking = async {
         loop {
             tokio::time::sleep(SECOND).await;

@@ -1,71 +1,22 @@
-//! The screen: drawn and read from a thread of its own.
+//! The screen: what its thread draws, and the keys that it reads.
 
 use std::io::{self, BufWriter, Stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use ratatui::crossterm::{execute, queue};
-use tokio::sync::oneshot;
 
 use super::{Shared, view};
-use crate::watch::terminal::{Entered, PATIENCE};
+use crate::watch::terminal::{Entered, PICTURE};
 use crate::watch::theme::Theme;
 
 /// Between two looks at keys and at what is to be drawn.
 const FRAME: Duration = Duration::from_millis(100);
-/// Bytes of a picture: one write, and the terminal sees it whole.
-const PICTURE: usize = 64 * 1024;
-
-/// The thread. Ends, and restores the terminal, when it is dropped.
-pub(super) struct Screen {
-    quit: Arc<AtomicBool>,
-    ended: oneshot::Receiver<io::Result<()>>,
-    /// Closed when the thread is over.
-    alive: mpsc::Receiver<()>,
-}
-
-impl Screen {
-    /// Takes the terminal.
-    pub(super) fn start(shared: Arc<Shared>) -> Self {
-        let quit = Arc::new(AtomicBool::new(false));
-        let ((end, ended), (living, alive)) = (oneshot::channel(), mpsc::sync_channel::<()>(1));
-        let flag = Arc::clone(&quit);
-        let body = move || {
-            let _living = living;
-            let _ = end.send(show(&shared, &flag));
-        };
-        // Without a thread `end` is dropped, which `ended` tells.
-        let _ = std::thread::Builder::new().name("screen".to_owned()).spawn(body);
-        Screen { quit, ended, alive }
-    }
-
-    /// Waits until the user quits.
-    ///
-    /// # Errors
-    /// The terminal failed.
-    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
-        let ended = (&mut self.ended).await.map_err(|_| anyhow!("the screen has failed"))?;
-        ended.context("the terminal")
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        self.quit.store(true, Ordering::Relaxed);
-        if self.alive.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // It is stuck in a write, for the terminal takes nothing: its mode can be mended still.
-            let _ = ratatui::crossterm::terminal::disable_raw_mode();
-        }
-    }
-}
-
-fn show(shared: &Shared, quit: &AtomicBool) -> io::Result<()> {
+pub(super) fn show(shared: &Shared, quit: &AtomicBool) -> io::Result<()> {
     let _entered = Entered::new()?;
     let out = BufWriter::with_capacity(PICTURE, io::stdout());
     let mut terminal = Terminal::new(CrosstermBackend::new(out))?;

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::Watch;
 use super::connection::{SILENCE, Socket, closed, connect, first, random, wait};
 use super::model::{Heard, Model};
-use super::terminal::Screen;
+use super::terminal::{self, Screen};
 
 /// Pongs that may wait to be sent. The server pings some times a minute.
 const PONGS: usize = 16;
@@ -123,7 +123,8 @@ impl User {
             Some(screen) => screen,
             None => {
                 self.shared.granted.notified().await;
-                self.screen.insert(Screen::start(Arc::clone(&self.shared)))
+                let shown = Arc::clone(&self.shared);
+                self.screen.insert(Screen::start(move |quit| terminal::show(&shown, quit)))
             }
         };
         tokio::select! {

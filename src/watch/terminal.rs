@@ -26,12 +26,12 @@ const FRAME: Duration = Duration::from_millis(50);
 /// A picture is made anew after this even if nothing came: what is old says so.
 const IDLE: Duration = Duration::from_millis(250);
 /// How long the end waits for a terminal that takes nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes of a picture: one write, and the terminal sees it whole.
-const PICTURE: usize = 64 * 1024;
+pub(crate) const PICTURE: usize = 64 * 1024;
 
 /// The thread that draws and reads keys. Ends, and restores the terminal, when it is dropped.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     quit: Arc<AtomicBool>,
     ended: oneshot::Receiver<io::Result<()>>,
     /// Closed when the thread is over.
@@ -39,14 +39,14 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// Takes the terminal.
-    pub(super) fn start(shared: Arc<Shared>) -> Self {
+    /// Takes the terminal: `show` draws and reads keys until the user quits, or until it is told to.
+    pub(crate) fn start(show: impl FnOnce(&AtomicBool) -> io::Result<()> + Send + 'static) -> Self {
         let quit = Arc::new(AtomicBool::new(false));
         let ((end, ended), (living, alive)) = (oneshot::channel(), mpsc::sync_channel::<()>(1));
         let flag = Arc::clone(&quit);
         let body = move || {
             let _living = living;
-            let _ = end.send(show(&shared, &flag));
+            let _ = end.send(show(&flag));
         };
         // Without a thread `end` is dropped, which `ended` tells.
         let _ = std::thread::Builder::new().name("screen".to_owned()).spawn(body);
@@ -57,7 +57,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal failed.
-    pub(super) async fn ended(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
         let ended = (&mut self.ended).await.map_err(|_| anyhow!("the screen has failed"))?;
         ended.context("the terminal")
     }
@@ -110,7 +110,7 @@ fn restore() {
 }
 
 /// Draws and reads keys until the user, or the program, quits.
-fn show(shared: &Shared, quit: &AtomicBool) -> io::Result<()> {
+pub(super) fn show(shared: &Shared, quit: &AtomicBool) -> io::Result<()> {
     let _entered = Entered::new()?;
     let out = BufWriter::with_capacity(PICTURE, io::stdout());
     let mut terminal = Terminal::new(CrosstermBackend::new(out))?;
