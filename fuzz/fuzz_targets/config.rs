@@ -24,7 +24,8 @@ static FILE: LazyLock<(PathBuf, Settings)> = LazyLock::new(|| {
 fn read(text: &[u8]) -> Result<Loaded, ConfigError> {
     let (path, settings) = &*FILE;
     fs::write(path, text).expect("writes");
-    let machine = Machine { cores: vec![0, 1], parallelism: 2, open_files: 100_000 };
+    let machine =
+        Machine { cores: vec![0, 1], parallelism: 2, open_files: 100_000, memory: 4 << 30 };
     load(settings.clone(), &machine)
 }
 
