@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::fields::{Fields, given};
 use super::grant::Rights;
+use super::issued::Holder;
 use super::object::Object;
 use super::signed::{Bad, shown};
 use crate::limits;
@@ -26,6 +27,8 @@ struct Claims {
     iss: Option<String>,
     #[serde(default, deserialize_with = "given")]
     sub: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    jti: Option<String>,
     #[serde(default, deserialize_with = "given")]
     aud: Option<Audience>,
     #[serde(default, deserialize_with = "given")]
@@ -57,7 +60,7 @@ impl Terms {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn judge(&self, payload: &[u8], now_ms: u64) -> Result<(String, Rights), Bad> {
+    pub(super) fn judge(&self, payload: &[u8], now_ms: u64) -> Result<(Holder, Rights), Bad> {
         let Object(claims): Object<Claims> =
             serde_json::from_slice(payload).map_err(|why| Bad::claims(&why.to_string()))?;
         if self.iss.is_some() && self.iss != claims.iss {
@@ -81,7 +84,8 @@ impl Terms {
         let sub = sub.ok_or_else(|| Bad::claims(&format!("expected `sub`, 1 to {most} bytes")))?;
         let rights =
             self.rights(claims.tickcast.map(|object| object.0)).map_err(|why| Bad::claims(&why))?;
-        Ok((sub, Rights { expires_ms: Some(expires_ms), ..rights }))
+        let holder = Holder { sub, jti: claims.jti };
+        Ok((holder, Rights { expires_ms: Some(expires_ms), ..rights }))
     }
 
     fn until(&self, exp: f64) -> u64 {

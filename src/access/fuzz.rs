@@ -21,8 +21,8 @@ pub fn token(text: &[u8], now_ms: u64) -> Vec<String> {
         Rights { symbols, channels, depth: Some(10), max_hz: Some(5.0), ..Rights::nothing() };
     let terms = Terms { iss: None, aud: None, leeway_ms: 5_000, rights };
     match terms.judge(text, now_ms) {
-        Ok((sub, rights)) => {
-            assert!(!sub.is_empty() && rights.beyond(&terms.rights).is_none());
+        Ok((holder, rights)) => {
+            assert!(!holder.sub.is_empty() && rights.beyond(&terms.rights).is_none());
             assert!(rights.expires_ms.is_some_and(|at| at > now_ms) && !rights.operator);
         }
         Err(bad) => told.push(bad.to_string()),

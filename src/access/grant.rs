@@ -20,6 +20,8 @@ pub(crate) struct Grant {
     live: Arc<AtomicUsize>,
     /// Its own, or that of the key which signed it.
     revoked: Arc<AtomicBool>,
+    /// It alone was taken back, of all that its key signed.
+    taken_back: AtomicBool,
 }
 
 /// What is granted.
@@ -68,7 +70,7 @@ impl Grant {
         live: Arc<AtomicUsize>,
         revoked: Arc<AtomicBool>,
     ) -> Self {
-        Grant { name, rights, live, revoked }
+        Grant { name, rights, live, revoked, taken_back: AtomicBool::new(false) }
     }
 
     /// All there is.
@@ -91,6 +93,11 @@ impl Grant {
         self.revoked.store(true, Ordering::Relaxed);
     }
 
+    /// Takes this one back, whatever becomes of others of its key.
+    pub(super) fn take_back(&self) {
+        self.taken_back.store(true, Ordering::Relaxed);
+    }
+
     /// Gives it to one more connection, or to one that had another (`instead`) of the same holder.
     pub(super) fn hold(
         self: Arc<Self>,
@@ -111,13 +118,12 @@ impl Grant {
 
     /// Whether it has been taken back, or its time is over.
     pub(crate) fn is_over(&self, now_ms: u64) -> bool {
-        self.revoked.load(Ordering::Relaxed)
-            || self.rights.expires_ms.is_some_and(|at| now_ms >= at)
+        self.is_revoked() || self.rights.expires_ms.is_some_and(|at| now_ms >= at)
     }
 
     /// Whether it was taken back.
     pub(crate) fn is_revoked(&self) -> bool {
-        self.revoked.load(Ordering::Relaxed)
+        self.revoked.load(Ordering::Relaxed) || self.taken_back.load(Ordering::Relaxed)
     }
 
     /// When it ends, Unix time in milliseconds.

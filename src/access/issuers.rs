@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Stamp;
 use super::claims::Terms;
 use super::fields::granting;
+use super::issued::Revoked;
 use super::keys::{Algorithm, KeySet};
 use super::remote::{Bell, Remote};
 use super::signed::Issuer;
@@ -23,6 +24,10 @@ granting! {
         aud: Option<String>,
         /// Seconds.
         leeway: Option<u64>,
+        #[serde(default)]
+        revoked_sub: Vec<String>,
+        #[serde(default)]
+        revoked_jti: Vec<String>,
     }
 }
 
@@ -76,9 +81,10 @@ impl Section {
         let algorithms = self.algorithms()?;
         let keys = self.keys(&algorithms, folder, bell, files)?;
         let rights = self.fields().whole()?;
+        let revoked = Revoked::new(self.revoked_sub, self.revoked_jti)?;
         let (iss, aud) = (self.iss, self.aud);
         let terms = Terms { iss, aud, leeway_ms: seconds * 1_000, rights };
-        Ok(Issuer::new(self.name, terms, algorithms, keys))
+        Ok(Issuer::new(self.name, terms, algorithms, keys, revoked))
     }
 
     fn algorithms(&self) -> Result<Vec<Algorithm>, String> {

@@ -11,6 +11,7 @@ mod fields;
 mod file;
 pub mod fuzz;
 mod grant;
+mod issued;
 mod issuers;
 mod jws;
 mod keys;
@@ -239,7 +240,7 @@ impl Access {
         };
         let grant = match self.of_hash(token) {
             Some(grant) => grant,
-            None => Arc::new(self.of_signature(token, now_ms)?),
+            None => self.of_signature(token, now_ms)?,
         };
         self.hold(grant, now_ms, instead)
     }
@@ -264,7 +265,7 @@ impl Access {
         self.table.read().tokens.iter().find(is_it).map(|(_, grant)| grant.clone())
     }
 
-    fn of_signature(&self, token: &[u8], now_ms: u64) -> Result<Grant, Refused> {
+    fn of_signature(&self, token: &[u8], now_ms: u64) -> Result<Arc<Grant>, Refused> {
         let issuers = self.issuers();
         if issuers.is_empty() || !Jws::is_like(token) {
             return Err(Refused::Unknown);

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::claims::{Terms, name};
 use super::grant::Grant;
+use super::issued::{Issued, Revoked};
 use super::jws::Jws;
 use super::keys::{Algorithm, KeySet};
 use super::remote::Remote;
@@ -35,6 +36,8 @@ pub(crate) enum Bad {
     Endless,
     #[error("the token has expired")]
     Expired,
+    #[error("the token has been taken back")]
+    Revoked,
     #[error("the token is not valid yet (`nbf`)")]
     NotYet,
     #[error("the token's claims will not do: {0}")]
@@ -75,6 +78,7 @@ pub(crate) struct Issuer {
     /// Where its keys are asked for, if they are not in a file.
     pub(crate) remote: Option<Remote>,
     keys: RwLock<KeySet>,
+    issued: Mutex<Issued>,
     seats: Mutex<Seats>,
 }
 
@@ -84,12 +88,14 @@ impl Issuer {
         terms: Terms,
         algorithms: Vec<Algorithm>,
         keys: Result<KeySet, Remote>,
+        revoked: Revoked,
     ) -> Self {
         let (keys, remote) = match keys {
             Ok(keys) => (keys, None),
             Err(remote) => (KeySet::default(), Some(remote)),
         };
-        Issuer { name, terms, algorithms, remote, keys: RwLock::new(keys), seats: Mutex::default() }
+        let (keys, issued) = (RwLock::new(keys), Mutex::new(Issued::new(revoked)));
+        Issuer { name, terms, algorithms, remote, keys, issued, seats: Mutex::default() }
     }
 
     /// The least delay of what its tokens grant.
@@ -101,7 +107,7 @@ impl Issuer {
     ///
     /// # Errors
     /// Why nothing.
-    pub(super) fn grant(&self, token: &Jws<'_>, now_ms: u64) -> Result<Grant, Bad> {
+    pub(super) fn grant(&self, token: &Jws<'_>, now_ms: u64) -> Result<Arc<Grant>, Bad> {
         if !self.algorithms.contains(&token.algorithm) {
             return Err(Bad::Algorithm);
         }
@@ -112,12 +118,14 @@ impl Issuer {
         }
         let key = named.find(|key| key.signed(token.message, &token.signature));
         let key = key.ok_or(Bad::Signature)?;
-        let (sub, rights) = self.terms.judge(token.payload(), now_ms)?;
-        let seats = rights.connections.map(|_| self.seats.lock().of(&sub)).unwrap_or_default();
-        Ok(Grant::signed(name(&self.name, &sub), rights, seats, key.flag()))
+        let (holder, rights) = self.terms.judge(token.payload(), now_ms)?;
+        let seats =
+            rights.connections.map(|_| self.seats.lock().of(&holder.sub)).unwrap_or_default();
+        let grant = Grant::signed(name(&self.name, &holder.sub), rights, seats, key.flag());
+        self.issued.lock().note(holder, grant).ok_or(Bad::Revoked)
     }
 
-    /// Whether another is the same, keys aside.
+    /// Whether another is the same, but for its keys and for what it takes back.
     pub(super) fn is_like(&self, other: &Issuer) -> bool {
         self.name == other.name
             && self.terms == other.terms
@@ -125,13 +133,15 @@ impl Issuer {
             && self.url() == other.url()
     }
 
-    /// The one to go on with in place of an old one of the same name: that, where only its keys have changed.
+    /// The one to go on with in place of an old one of the same name: that, where no more has changed than its keys and
+    /// what it takes back.
     pub(super) fn after(self: Arc<Self>, old: &Arc<Issuer>) -> Arc<Self> {
         let is_remote = self.remote.is_some();
         if self.is_like(old) {
             if !is_remote {
                 old.take(self.keys.read().clone());
             }
+            old.issued.lock().take_back(&mut self.issued.lock());
             return old.clone();
         }
         // Keys that were asked for already need not be asked for again.

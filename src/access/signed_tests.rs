@@ -412,6 +412,43 @@ fn a_token_names_its_key() {
 }
 
 #[test]
+fn single_tokens_are_taken_back_and_the_others_stay() {
+    let text =
+        |more: &str| issuer("a", "secret.txt", &format!("iss = \"a\"\nsymbols = [\"*\"]\n{more}"));
+    let (file, access) = load(&text(""));
+    let of = |sub: &str, jti: Value| {
+        let mut claims = json!({"iss": "a", "sub": sub, "exp": EXP});
+        if !jti.is_null() {
+            claims["jti"] = jti;
+        }
+        Signer::hs256().token(&claims)
+    };
+    let none = Value::Null;
+    let tokens =
+        [of("ann", json!("1")), of("ann", json!("2")), of("bob", json!("1")), of("eve", none)];
+    let all = tokens.each_ref().map(|token| enter(&access, token).expect("in"));
+    let over = || all.each_ref().map(|held| held.is_revoked());
+    let reload = |more: &str| {
+        file.rewrite(&text(more));
+        assert!(access.reload(true).expect("a file"));
+    };
+    reload("revoked_jti = [\"2\", \"3\"]");
+    assert_eq!(over(), [false, true, false, false]);
+    assert_eq!(why(&access, &tokens[1]), "the token has been taken back");
+    assert!(why(&access, &of("bob", json!("3"))).contains("taken back"));
+    reload("revoked_sub = [\"ann\"]");
+    assert_eq!(over(), [true, true, false, false]);
+    assert!(why(&access, &of("ann", json!("9"))).contains("taken back"));
+    assert!(enter(&access, &tokens[3]).is_ok());
+    // Beside another change, too: the new one has the list from its beginning.
+    reload("depth = 5\nrevoked_sub = [\"eve\"]");
+    assert_eq!(over(), [true; 4]);
+    assert!(why(&access, &tokens[3]).contains("taken back"));
+    assert!(enter(&access, &tokens[0]).is_ok());
+    assert!(why(&access, &of("bob", json!(7))).contains("claims"), "a `jti` is a text");
+}
+
+#[test]
 fn mistakes_in_an_issuer_are_told_in_a_line() {
     let dead = "jwks_url = \"http://127.0.0.1:1/\"";
     let with = |lines: &str| format!("[[issuer]]\nname = \"a\"\nsymbols = [\"*\"]\n{lines}\n");
@@ -448,6 +485,10 @@ fn mistakes_in_an_issuer_are_told_in_a_line() {
             "a secret of 5 characters, expected 32",
         ),
         (with("algorithms = [\"HS256\"]\nleeway = 301"), "`leeway` is not 0 to 300"),
+        (
+            issuer("a", "secret.txt", "symbols = []\nrevoked_sub = [\"\"]"),
+            "`revoked_sub` has \"\", expected 1 to 255 bytes",
+        ),
         (with("algorithms = [\"HS256\"]\noperator = true"), "line 5: unknown field `operator`"),
         (issuer("a b", "secret.txt", "symbols = []"), "a `name` of letters"),
         (issuer("a", "secret.txt", ""), "expected `symbols`"),

@@ -125,6 +125,31 @@ fn what_is_taken_back_ends_and_the_rest_stays() {
     assert_eq!(kept.get(Some(&rs), "/v1/symbols").0, 401);
 }
 
+#[test]
+fn a_single_token_is_taken_back_from_who_has_it() {
+    let one = |more: &str| issuer("hs", "HS256", &file("secret_file", "secret.txt"), more);
+    let kept = Kept::new(&(one_and_all() + &one("")), &[]);
+    let token = |jti: &str| {
+        let mut claims = claims("hs", 3_600);
+        claims["jti"] = json!(jti);
+        Signer::hs256().token(&claims)
+    };
+    let (lost, good) = (token("lost"), token("good"));
+    let mut thief = kept.client("/v1/ws", &lost);
+    let mut later = kept.client("/v1/ws", &good);
+    assert_eq!(auth(&mut later, &lost)["success"], true);
+    let mut owner = kept.client("/v1/ws", &good);
+    assert_eq!(owner.subscribe("trade", &["*"])["success"], true);
+    kept.rewrite(&(one_and_all() + &one("revoked_jti = [\"lost\"]")));
+    let closed = Some((Some(4003), "the token was changed".to_owned()));
+    assert_eq!((thief.close(), later.close()), (closed.clone(), closed));
+    assert_eq!(kept.get(Some(&lost), "/v1/symbols").0, 401);
+    assert_eq!(kept.get(Some(&good), "/v1/symbols").0, 200);
+    for _ in 0..200 {
+        owner.message();
+    }
+}
+
 fn keys(keys: &[Value]) -> Answer {
     Answer::Text(200, json!({"keys": keys}).to_string())
 }
