@@ -74,16 +74,16 @@ need_cargo_deny() {
 
 # Debian's package starts a server on port 9090: only the one file is taken out of it.
 need_promtool() {
-    have promtool && return
-    have apt-get || die "promtool is missing and there is no apt-get: install prometheus by hand"
-    installing "promtool (from Debian's prometheus, in target/tools)"
+    have promtool && have prometheus && return
+    have apt-get || die "promtool or prometheus is missing and there is no apt-get: install prometheus by hand"
+    installing "promtool and prometheus (from Debian's package, in target/tools)"
     rm -rf "$tools/prometheus" && mkdir -p "$tools/prometheus" "$tools/bin"
     (
         cd "$tools/prometheus" || exit 1
         apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; } || exit 1
         dpkg -x prometheus_*.deb . && rm prometheus_*.deb
     ) || die "could not get prometheus"
-    ln -sf "$tools/prometheus/usr/bin/promtool" "$tools/bin/promtool"
+    ln -sf "$tools/prometheus/usr/bin/promtool" "$tools/prometheus/usr/bin/prometheus" "$tools/bin"
     promtool --version >/dev/null 2>&1 || die "the promtool that was installed does not run"
 }
 

@@ -29,7 +29,7 @@ use crate::limits;
 use crate::reactor::Hub;
 use crate::ring::Producer;
 use crate::spool::Player;
-use crate::stats::IngestReport;
+use crate::stats::{IngestReport, Times};
 
 /// What a feed hands over at a time.
 #[derive(Debug)]
@@ -236,6 +236,7 @@ impl Sink for FeedSink {
 pub(crate) struct Ingest {
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) report: Arc<Mutex<IngestReport>>,
+    pub(crate) to_ring: Arc<Times>,
     pub(crate) cutter: Arc<Cutter>,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
@@ -314,8 +315,14 @@ impl Ingest {
         let (to_ingest, parcels) = bounded(limits::BATCHES);
         let (give_back, empty) = bounded(limits::BATCHES);
         let report = Arc::new(Mutex::new(IngestReport::default()));
-        let worker =
-            Worker { hub: hub.clone(), recorder, stop: stop.clone(), feeds: feeds.clone() };
+        let to_ring = Arc::<Times>::default();
+        let worker = Worker {
+            hub: hub.clone(),
+            recorder,
+            stop: stop.clone(),
+            feeds: feeds.clone(),
+            to_ring: to_ring.clone(),
+        };
         let shown = report.clone();
         let run = move || {
             let _ends = ends;
@@ -323,7 +330,7 @@ impl Ingest {
         };
         let threads = vec![std::thread::Builder::new().name(name.to_owned()).spawn(run)?];
         let cutter = Arc::new(Cutter { to_ingest: Mutex::new(Some(to_ingest.clone())) });
-        Ok((Ingest { feeds, report, cutter, stop, threads }, to_ingest, empty))
+        Ok((Ingest { feeds, report, to_ring, cutter, stop, threads }, to_ingest, empty))
     }
 
     /// Stops the feeds and waits for all threads; false when one of them had panicked.
@@ -366,6 +373,8 @@ struct Worker {
     recorder: Recorder,
     stop: Stop,
     feeds: Vec<Arc<FeedStats>>,
+    /// From the receipt of a batch's oldest tick to the ring.
+    to_ring: Arc<Times>,
 }
 
 impl Worker {
@@ -447,7 +456,7 @@ impl Worker {
         self.hub.traces.note(from, self.recorder.end(), taken_ns);
         self.publish(batch.paced);
         if oldest_ns > 0 {
-            self.recorder.report.to_ring.record(clock::real_ns().saturating_sub(oldest_ns));
+            self.to_ring.record(clock::real_ns().saturating_sub(oldest_ns));
         }
         shown.lock().clone_from(&self.recorder.report);
         batch.ticks.clear();

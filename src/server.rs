@@ -94,6 +94,7 @@ async fn serve(
         spool: delayed.as_ref().map(Delayed::spool),
         feeds: ingest.feeds.clone(),
         ingest: ingest.report.clone(),
+        to_ring: ingest.to_ring.clone(),
         certificates: doors.certificates.clone(),
         recording: recorder.as_ref().map(Recorder::stats),
         started: Instant::now(),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 
 use crate::session::end::Reason;
 use crate::transport::Peer;
@@ -102,9 +103,12 @@ pub struct Report {
     pub window_ns: u64,
     /// Thousandths of a core that sends would take if no tick waited.
     pub load_permille: u64,
+    /// From a tick's receipt until it was encoded and noted for all who listen, nanoseconds, one sample a
+    /// turn (of its oldest tick).
+    pub to_encoded: Histogram<u64>,
     /// From a tick's receipt to the write that carried it, nanoseconds, one sample a write (of its
     /// oldest tick).
-    pub latency: Histogram<u64>,
+    pub to_write: Histogram<u64>,
 }
 
 impl Default for Report {
@@ -153,7 +157,8 @@ impl Default for Report {
             crowd: 0,
             window_ns: 0,
             load_permille: 0,
-            latency: new_histogram(),
+            to_encoded: new_histogram(),
+            to_write: new_histogram(),
         }
     }
 }
@@ -164,12 +169,10 @@ pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, MAX_LATENCY_NS, 2).expect("valid bounds")
 }
 
-impl Report {
-    /// Records a latency; what cannot be one is left out.
-    pub(crate) fn record_latency(&mut self, ns: u64) {
-        if ns <= MAX_LATENCY_NS {
-            self.latency.saturating_record(ns.max(1));
-        }
+/// Records a latency; what cannot be one is left out.
+pub(crate) fn record(times: &mut Histogram<u64>, ns: u64) {
+    if ns <= MAX_LATENCY_NS {
+        times.saturating_record(ns.max(1));
     }
 }
 
@@ -240,45 +243,25 @@ pub struct ConnectionInfo {
     pub ending: Option<Reason>,
 }
 
-/// Upper bounds of the latency buckets, microseconds.
-pub const LATENCY_BOUNDS_US: [u64; 18] = [
-    10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000,
-    500_000, 1_000_000, 2_000_000, 5_000_000,
-];
+/// How long something takes, nanoseconds: recorded by one thread, copied by others, rarely.
+#[derive(Debug)]
+pub struct Times(Mutex<Histogram<u64>>);
 
-/// How long something took, in the buckets of [`LATENCY_BOUNDS_US`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Times {
-    /// The last one is of what took longer than the last bound.
-    counts: [u64; LATENCY_BOUNDS_US.len() + 1],
-    sum_ns: u64,
+impl Default for Times {
+    fn default() -> Self {
+        Times(Mutex::new(new_histogram()))
+    }
 }
 
 impl Times {
-    /// Adds one.
-    pub fn record(&mut self, ns: u64) {
-        // As Prometheus counts: a bucket's upper end is in it.
-        let at = LATENCY_BOUNDS_US.partition_point(|bound| bound * 1_000 < ns);
-        self.counts[at] += 1;
-        self.sum_ns = self.sum_ns.saturating_add(ns);
+    /// Adds one; see [`record`].
+    pub(crate) fn record(&self, ns: u64) {
+        record(&mut self.0.lock(), ns);
     }
 
-    /// How many took at most so long, for each bound.
-    pub fn cumulated(&self) -> impl Iterator<Item = u64> {
-        self.counts.iter().scan(0, |sum, count| {
-            *sum += count;
-            Some(*sum)
-        })
-    }
-
-    /// How many there were.
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// All together, nanoseconds.
-    pub fn sum_ns(&self) -> u64 {
-        self.sum_ns
+    /// All so far.
+    pub(crate) fn copy(&self) -> Histogram<u64> {
+        self.0.lock().clone()
     }
 }
 
@@ -295,8 +278,6 @@ pub struct IngestReport {
     pub paced: u64,
     /// Trades that came too late for a bar, once for each interval that they are missing from.
     pub late_trades: u64,
-    /// From the receipt of a batch's oldest tick to the ring.
-    pub to_ring: Times,
 }
 
 #[cfg(test)]
@@ -304,13 +285,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_counted_as_prometheus_counts() {
-        let mut times = Times::default();
-        for ns in [0, 10_000, 10_001, 5_000_000_000, 5_000_000_001, u64::MAX] {
+    fn what_cannot_be_a_latency_is_left_out() {
+        let times = Times::default();
+        for ns in [0, 1_000, MAX_LATENCY_NS, MAX_LATENCY_NS + 1, u64::MAX] {
             times.record(ns);
         }
-        let below: Vec<u64> = times.cumulated().collect();
-        assert_eq!((below[0], below[1], below[16], below[17], below[18]), (2, 3, 3, 4, 6));
-        assert_eq!((times.count(), times.sum_ns()), (6, u64::MAX));
+        assert_eq!(times.copy().len(), 3);
     }
 }

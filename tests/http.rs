@@ -165,10 +165,11 @@ fn histogram_buckets_are_cumulative_and_end_with_the_count() {
     let server = server();
     let mut client = Client::native(&server);
     client.subscribe("trade", &["*"]);
-    let name = "tickcast_recv_to_write_seconds";
-    server.wait_metric(&format!("{name}_count"), "", |n| n > 20.0);
+    server.wait_metric("tickcast_recv_to_write_seconds_count", "", |n| n > 20.0);
     let (_, text) = server.get("/metrics");
-    for reactor in ["reactor=\"0\"", "reactor=\"1\""] {
+    let stages = ["tickcast_recv_to_encoded_seconds", "tickcast_recv_to_write_seconds"];
+    let reactors = ["reactor=\"0\"", "reactor=\"1\""];
+    for (name, reactor) in stages.into_iter().flat_map(|name| reactors.map(|of| (name, of))) {
         let of = |suffix: &str| -> Vec<f64> {
             text.lines()
                 .filter(|line| line.starts_with(&format!("{name}{suffix}{{{reactor}")))

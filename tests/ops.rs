@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use serde_json::Value;
 
 mod common;
-use common::Server;
+use common::{Client, Server};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -115,6 +117,104 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
     for name in &families {
         assert!(told.contains(name), "docs/OPERATING.md does not tell of {name}");
     }
+}
+
+/// A Prometheus that scrapes a server each second and takes native histograms, of a port of its own.
+struct Prometheus {
+    child: Child,
+    port: u16,
+}
+
+impl Prometheus {
+    fn start(program: &Path, folder: &Path, server: &Server) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = folder.join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: tickcast, static_configs: [{{targets: ['{}']}}]}}]\n",
+            server.address
+        );
+        fs::write(&config, text).unwrap();
+        let log = fs::File::create(folder.join("prometheus.log")).unwrap();
+        let child = Command::new(program)
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--enable-feature=native-histograms")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Prometheus { child, port }
+    }
+
+    /// What a query has as its one value; `None` while it has none.
+    fn value(&self, query: &str) -> Option<f64> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        // HTTP/1.0: the answer comes in one piece.
+        let line = format!("GET /api/v1/query?query={query} HTTP/1.0\r\n\r\n");
+        let (status, _, body) = common::exchange(stream, &line);
+        let body: Value = serde_json::from_str(&body).ok()?;
+        assert_eq!(status, 200, "{body}");
+        let result = body["data"]["result"].as_array()?;
+        assert!(result.len() <= 1, "{body}");
+        result.first()?["value"][1].as_str()?.parse().ok()
+    }
+
+    fn wait(&mut self, query: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let until = Instant::now() + common::PATIENCE;
+        loop {
+            let value = self.value(query);
+            if let Some(value) = value.filter(|value| wanted(*value)) {
+                return value;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "it has ended");
+            assert!(Instant::now() < until, "{query} stays at {value:?}");
+            common::pause();
+        }
+    }
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn prometheus_takes_native_histograms_and_the_same_numbers() {
+    let Some(program) = common::tool("prometheus") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server =
+        Server::start(&["--reactors", "1", "--feed", "synthetic:symbols=4,rate=500"]);
+    let mut client = Client::native(&server);
+    client.subscribe("trade", &["*"]);
+    client.until(|message| message["channel"] == "trade");
+    let reader =
+        std::thread::spawn(move || while client.stream.read(&mut [0; 4096]).unwrap_or(0) > 0 {});
+    let mut prometheus = Prometheus::start(&program, folder.path(), &server);
+    for stage in ["ring", "encoded", "write"] {
+        let name = format!("tickcast_recv_to_{stage}_seconds");
+        // Native ones have no series of buckets; a rate needs two scrapes.
+        prometheus.wait(&format!("histogram_count(rate({name}[10s]))"), |rate| rate > 0.0);
+        assert_eq!(prometheus.value(&format!("count({name}_bucket)")), None);
+        let median = prometheus.wait(&format!("histogram_quantile(0.5, {name})"), f64::is_finite);
+        assert!(0.0 < median && median < 60.0, "{median}");
+    }
+    // Counters and gauges, with labels: as text has them.
+    assert_eq!(prometheus.value("tickcast_sessions{reactor=\"0\"}"), Some(1.0));
+    let expected = server.metric("tickcast_requests_total", "");
+    prometheus.wait("tickcast_requests_total", |value| value >= expected);
+    let types = r#"count({__name__=~"tickcast_.*", job="tickcast"})"#;
+    let (_, text) = server.get("/metrics");
+    let plain = |line: &&str| !line.starts_with('#') && !line.contains("tickcast_recv_to_");
+    let samples = text.lines().filter(plain).count() + 3;
+    assert_eq!(prometheus.value(types), Some(samples as f64), "{text}");
+    drop(server);
+    reader.join().unwrap();
 }
 
 #[test]

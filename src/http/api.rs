@@ -45,7 +45,7 @@ pub(super) async fn answer(plane: &Plane, request: &Request<Incoming>) -> Respon
     match request.uri().path() {
         "/healthz" => health(plane).await,
         "/readyz" => ready(plane),
-        "/metrics" => typed(StatusCode::OK, metrics::MIME, metrics::text(plane)),
+        "/metrics" => metrics::answer(plane, request.headers()),
         "/v1/stats" => json_answer(&stats(plane)),
         "/v1/feeds" => json_answer(&feeds(plane)),
         "/v1/connections" => connections(plane, request.uri().query()).await,
@@ -209,7 +209,7 @@ fn stats(plane: &Plane) -> Value {
     let mut latency = new_histogram();
     for report in &reports {
         // The same bounds: adding cannot fail.
-        let _ = latency.add(&report.latency);
+        let _ = latency.add(&report.to_write);
     }
     let ticks = plane.ingest.lock().ticks;
     let sum = |f: fn(&Report) -> u64| reports.iter().map(f).sum::<u64>();
@@ -232,7 +232,7 @@ fn stats(plane: &Plane) -> Value {
             "id": r.reactor, "state": if link.has_failed() { "failed" } else { "running" }, "clients": r.sessions, "subscriptions": r.subscriptions, "ticks": r.ticks,
             "deliveries": r.deliveries, "sends": r.sends, "sent_bytes": r.sent_bytes, "lapped": r.lapped,
             "ring_lag": r.ring_lag, "cpu_s": r.cpu_ns as f64 / 1e9, "load_ratio": r.load_permille as f64 / 1e3,
-            "latency_us": latency_us(&r.latency, FINE),
+            "latency_us": latency_us(&r.to_write, FINE),
         })).collect::<Vec<_>>(),
         "feeds": plane.feeds.iter().map(|feed| json!({
             "name": feed.name, "state": *feed.state.lock(),

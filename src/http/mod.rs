@@ -45,7 +45,7 @@ use crate::ingest::FeedStats;
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, least_busy};
 use crate::session::Dialect;
-use crate::stats::IngestReport;
+use crate::stats::{IngestReport, Times};
 use crate::transport::certificates::Certificates;
 use crate::transport::listener::Listener;
 use crate::transport::proxied::{self, HeaderError};
@@ -73,6 +73,8 @@ pub(crate) struct Plane {
     pub(crate) spool: Option<Spooled>,
     pub(crate) feeds: Vec<Arc<FeedStats>>,
     pub(crate) ingest: Arc<Mutex<IngestReport>>,
+    /// From the receipt of a batch's oldest tick to the ring.
+    pub(crate) to_ring: Arc<Times>,
     /// The recording that is made, if one is.
     pub(crate) recording: Option<Arc<tickcast_feeds::record::Stats>>,
     pub(crate) started: Instant,

@@ -51,7 +51,13 @@ impl FeedSide {
         let recorder = Recorder::new(producer, state.writer(), hub.instruments.clone());
         FeedSide {
             sink: FeedSink::new(0, false, to_ingest, empty, stats.clone()),
-            worker: Worker { hub: hub.clone(), recorder, stop: Stop::new(), feeds: vec![stats] },
+            worker: Worker {
+                hub: hub.clone(),
+                recorder,
+                stop: Stop::new(),
+                feeds: vec![stats],
+                to_ring: Arc::default(),
+            },
             parcels,
             give_back,
             shown: Mutex::default(),

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::limits;
 use crate::session::Session;
 use crate::session::end::{CLOSE_SLOW, End, Reason};
+use crate::stats;
 use crate::transport::Transport;
 use crate::wire::native::Lag;
 
@@ -92,8 +93,7 @@ impl Core {
             session.out.sent_all(&mut self.encodings);
             let oldest = std::mem::take(&mut session.oldest_ns);
             if oldest != 0 {
-                let due = oldest.saturating_add(self.hub.delay_ms * 1_000_000);
-                self.report.record_latency(clock::real_ns().saturating_sub(due));
+                stats::record(&mut self.report.to_write, self.hub.age_ns(oldest));
             }
             if session.special {
                 (session.stuck_ms, session.not_taken, session.behind_ms) = (0, None, 0);

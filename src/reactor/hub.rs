@@ -13,6 +13,7 @@ use super::asked::{Closed, Goodbye, Wanted};
 use super::wake::Wake;
 use crate::access::{Access, Held};
 use crate::budget::Budget;
+use crate::clock;
 use crate::drill::Drill;
 use crate::http::addresses::Place;
 use crate::session::Dialect;
@@ -68,6 +69,13 @@ pub(crate) struct Hub {
     pub(crate) links: Vec<Arc<Link>>,
     /// Ticks of a sample on their way.
     pub(crate) traces: Arc<Traces>,
+}
+
+impl Hub {
+    /// How long ago something came, less what this market is delayed by.
+    pub(crate) fn age_ns(&self, recv_ns: u64) -> u64 {
+        clock::real_ns().saturating_sub(recv_ns.saturating_add(self.delay_ms * 1_000_000))
+    }
 }
 
 /// What other threads see of one reactor.

@@ -12,6 +12,7 @@ use crate::books::{Book, Journal, Mark};
 use crate::ring::Poll;
 use crate::session::held::Stand;
 use crate::session::subs::Key;
+use crate::stats;
 use crate::wire::encode::{self, TradeSum};
 use crate::wire::native::BookHead;
 use crate::wire::request::Channel;
@@ -38,6 +39,8 @@ impl Core {
                     }
                 }
                 self.report.ticks += count as u64;
+                let oldest = Tick::from_words(words[0]).ts_recv;
+                stats::record(&mut self.report.to_encoded, self.hub.age_ns(oldest));
                 count
             }
             Poll::Lapped(lost) => {
