@@ -650,6 +650,7 @@ impl Loaded {
             ("max-clients-per-address", config.addresses.clients.to_string()),
             ("max-handshakes-per-address", config.addresses.handshakes.to_string()),
             ("connect-rate", config.addresses.connect_rate.to_string()),
+            ("http-rate", config.addresses.http_rate.to_string()),
             ("exempt-address", listed(&config.addresses.exempt())),
             ("max-subscriptions", config.max_subscriptions.to_string()),
             ("request-rate", config.request_rate.to_string()),

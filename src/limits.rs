@@ -540,9 +540,13 @@ pub const HANDSHAKES_ADDRESS_SHARE: usize = 4;
 /// Default of `--connect-rate`, connections a second from one address. A page makes six.
 pub const CONNECT_RATE: u32 = 100;
 
-/// Seconds of `--connect-rate` that may come at once: as many as [`CLIENTS_PER_ADDRESS`], so that
+/// Default of `--http-rate`, HTTP requests a second from one address. A hundred people behind one address who
+/// poll ten times a second; the control plane answers many times as many.
+pub const HTTP_RATE: u32 = 1_000;
+
+/// Seconds of `--connect-rate` and `--http-rate` that may come at once: as many as [`CLIENTS_PER_ADDRESS`], so that
 /// everybody behind one address may come back together.
-pub const CONNECT_BURST_SECONDS: u64 = 10;
+pub const ADDRESS_BURST_SECONDS: u64 = 10;
 
 /// Most of what is counted by address.
 pub const PER_ADDRESS_MAX: usize = 1_000_000;
@@ -552,7 +556,7 @@ pub const PER_ADDRESS_MAX: usize = 1_000_000;
 pub const EXEMPT_ADDRESSES: [&str; 2] = ["127.0.0.0/8", "::1"];
 
 /// Addresses that are remembered although nobody is connected from them, some 100 bytes each: those that
-/// came faster than `--connect-rate` within the last seconds.
+/// came or asked faster than `--connect-rate` or `--http-rate` within the last seconds.
 pub const ADDRESSES_UNUSED: usize = 16_384;
 
 /// Addresses below which none is forgotten.
@@ -811,7 +815,7 @@ const _: () = {
     // A control frame: the code and the reason.
     assert!(CLOSE_REASON_BYTES + 2 <= 125);
     assert!(OUTBOX_RESERVED_BYTES >= 4 * (LOG_TEXT_BYTES + 56));
-    assert!(CONNECT_RATE as u64 * CONNECT_BURST_SECONDS >= CLIENTS_PER_ADDRESS as u64);
+    assert!(CONNECT_RATE as u64 * ADDRESS_BURST_SECONDS >= CLIENTS_PER_ADDRESS as u64);
     assert!(CLIENTS_PER_ADDRESS < CLIENTS && PER_ADDRESS_MAX <= u32::MAX as usize);
     assert!(DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
     assert!(DESCRIPTORS_MIN / HANDSHAKES_SHARE + DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);

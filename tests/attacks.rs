@@ -171,6 +171,46 @@ fn an_address_that_connects_too_fast_is_refused() {
     end(&server, good);
 }
 
+/// One connection that asks without end: it is not closed, and the answers say when to come again.
+#[test]
+fn an_address_that_asks_too_fast_is_told_to_wait() {
+    let (server, good) = start(&["--http-rate", "5"]);
+    let mut stream = from(35, server.address);
+    let mut other = from(36, server.address);
+    let read = |stream: &mut TcpStream, head: &str| {
+        stream.write_all(format!("{head} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes()).expect("writes");
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("an answer");
+            answer.push(byte[0]);
+        }
+        let answer = String::from_utf8(answer).expect("text");
+        let length =
+            answer.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+        let length = length.expect("a length").parse().expect("a number");
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).expect("a body");
+        answer + &String::from_utf8_lossy(&body)
+    };
+    let mut refused = Vec::new();
+    // As long as it takes: a slow machine lets more through.
+    while refused.len() < 500 {
+        let answer = read(&mut stream, "GET /healthz");
+        if !answer.starts_with("HTTP/1.1 200 ") {
+            refused.push(answer);
+        }
+    }
+    for answer in &refused {
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+        assert!(answer.contains("127.0.66.35") && answer.contains("--http-rate"), "{answer}");
+    }
+    assert_eq!(server.metric("tickcast_address_refused_total", "http_rate"), 500.0);
+    assert!(read(&mut other, "GET /healthz").starts_with("HTTP/1.1 200 "));
+    end(&server, good);
+}
+
 const UPGRADE: &str = "GET /v1/ws HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
 

@@ -26,7 +26,12 @@ pub struct AddressArgs {
     #[arg(long, value_name = "N", env = "TICKCAST_CONNECT_RATE", help_heading = "Limits",
           default_value_t = limits::CONNECT_RATE.to_string())]
     pub connect_rate: String,
-    /// Address or network to which these three limits do not apply, repeatable; none: they apply to all
+    /// HTTP requests per second from one address, upgrades included, ten times as many at once; more are
+    /// answered 429; 0: no limit
+    #[arg(long, value_name = "N", env = "TICKCAST_HTTP_RATE", help_heading = "Limits",
+          default_value_t = limits::HTTP_RATE.to_string())]
+    pub http_rate: String,
+    /// Address or network to which these four limits do not apply, repeatable; none: they apply to all
     #[arg(long, value_name = "NETWORK", env = "TICKCAST_EXEMPT_ADDRESS", help_heading = "Limits",
           default_values = limits::EXEMPT_ADDRESSES)]
     pub exempt_address: Vec<String>,

@@ -13,6 +13,8 @@ pub struct Addresses {
     pub handshakes: usize,
     /// New connections per second.
     pub connect_rate: u32,
+    /// HTTP requests per second.
+    pub http_rate: u32,
     /// Addresses that these do not apply to.
     pub exempt: Vec<Network>,
 }
@@ -28,6 +30,7 @@ impl Reader<'_> {
             clients: self.required("max-clients-per-address", count)?,
             handshakes: self.or("max-handshakes-per-address", share, count)?,
             connect_rate: self.required("connect-rate", count)? as u32,
+            http_rate: self.required("http-rate", count)? as u32,
             exempt: self.networks("exempt-address")?,
         })
     }

@@ -52,6 +52,7 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(addresses.connect_rate, limits::CONNECT_RATE);
     assert_eq!(addresses.exempt(), limits::EXEMPT_ADDRESSES);
     assert!(!config.compress);
+    assert_eq!(addresses.http_rate, limits::HTTP_RATE);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
     assert_eq!(config.feeds, specs(&["synthetic:"]));
@@ -244,6 +245,7 @@ fn what_an_address_may_have_is_read_and_shown() {
         ("--connect-rate", "-1", "whole number from 0 to 1000000"),
     ] {
         let error = error(&[&format!("{flag}={value}")]);
+        ("--http-rate", "many", "whole number from 0 to 1000000"),
         assert!(error.starts_with(flag) && error.contains(why), "{error}");
     }
 }

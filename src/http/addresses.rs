@@ -1,5 +1,5 @@
 //! What one address may have of the server: connections that are not upgraded, clients, and how fast it
-//! may make new ones.
+//! may make new ones and ask over HTTP.
 //!
 //! All of it is the control plane's, and nothing of it is asked for a tick. What an address has is given
 //! back by the connection's own end, wherever that is: a [`Place`] goes with it.
@@ -21,8 +21,8 @@ use crate::transport::Peer;
 pub(crate) struct Addresses {
     settings: config::Addresses,
     table: RefCell<Table>,
-    /// Connections refused, by why: the order of [`Refusal`].
-    refused: [AtomicU64; 3],
+    /// Connections and requests refused, by why: the order of [`Refusal`].
+    refused: [AtomicU64; Refusal::ALL.len()],
 }
 
 /// Why an address gets no more.
@@ -34,10 +34,13 @@ pub(crate) enum Refusal {
     Handshakes,
     #[error("too many clients (--max-clients-per-address)")]
     Clients,
+    #[error("requests too fast (--http-rate)")]
+    Requests,
 }
 
 impl Refusal {
-    pub(super) const ALL: [Refusal; 3] = [Refusal::Rate, Refusal::Handshakes, Refusal::Clients];
+    pub(super) const ALL: [Refusal; 4] =
+        [Refusal::Rate, Refusal::Handshakes, Refusal::Clients, Refusal::Requests];
 
     /// The label in metrics.
     pub(super) const fn as_str(self) -> &'static str {
@@ -45,6 +48,7 @@ impl Refusal {
             Refusal::Rate => "connect_rate",
             Refusal::Handshakes => "handshakes",
             Refusal::Clients => "clients",
+            Refusal::Requests => "http_rate",
         }
     }
 }
@@ -60,9 +64,8 @@ struct Table {
 #[derive(Debug)]
 struct Entry {
     counts: Arc<[AtomicU32; 2]>,
-    /// Connections that may come now, in thousandths, at that time.
-    tokens: u64,
-    at_ms: u64,
+    connects: Bucket,
+    requests: Bucket,
     /// Refused since the last line of the log.
     refused: u32,
     told_ms: Option<u64>,
@@ -74,21 +77,50 @@ impl Entry {
     }
 
     /// Whether it says no more than no entry would.
-    fn is_idle(&self, rate: u64, now_ms: u64) -> bool {
+    fn is_idle(&self, now_ms: u64) -> bool {
         let told_lately =
             self.told_ms.is_some_and(|at| now_ms.saturating_sub(at) < limits::REFUSALS_LOG_MS);
-        !self.is_used() && self.tokens_at(rate, now_ms) == burst(rate) && !told_lately
-    }
-
-    fn tokens_at(&self, rate: u64, now_ms: u64) -> u64 {
-        let more = now_ms.saturating_sub(self.at_ms).saturating_mul(rate);
-        self.tokens.saturating_add(more).min(burst(rate))
+        let full = [&self.connects, &self.requests].iter().all(|bucket| bucket.is_full(now_ms));
+        !self.is_used() && full && !told_lately
     }
 }
 
-/// Thousandths of connections that may come at once.
-fn burst(rate: u64) -> u64 {
-    rate * limits::CONNECT_BURST_SECONDS * 1_000
+/// How much of something may come, at a rate; any number at rate 0.
+#[derive(Debug)]
+struct Bucket {
+    /// A second.
+    rate: u64,
+    /// What may come at once, in thousandths, at that time.
+    left: u64,
+    at_ms: u64,
+}
+
+impl Bucket {
+    fn full(rate: u32, now_ms: u64) -> Self {
+        let rate = u64::from(rate);
+        Bucket { rate, left: rate * limits::ADDRESS_BURST_SECONDS * 1_000, at_ms: now_ms }
+    }
+
+    fn most(&self) -> u64 {
+        self.rate * limits::ADDRESS_BURST_SECONDS * 1_000
+    }
+
+    fn left_at(&self, now_ms: u64) -> u64 {
+        let more = now_ms.saturating_sub(self.at_ms).saturating_mul(self.rate);
+        self.left.saturating_add(more).min(self.most())
+    }
+
+    fn is_full(&self, now_ms: u64) -> bool {
+        self.left_at(now_ms) == self.most()
+    }
+
+    /// Takes one off what may come; whether there was one.
+    fn spend(&mut self, now_ms: u64) -> bool {
+        (self.left, self.at_ms) = (self.left_at(now_ms), now_ms);
+        let left = self.left.checked_sub(1_000);
+        self.left = left.unwrap_or(self.left);
+        left.is_some() || self.rate == 0
+    }
 }
 
 /// What is counted of an address.
@@ -131,7 +163,19 @@ impl Addresses {
         self.take(peer, What::Client, now_ms)
     }
 
-    /// Connections refused, for that reason.
+    /// A request has come from there over HTTP.
+    ///
+    /// # Errors
+    /// Why it is not answered.
+    pub(super) fn ask(&self, peer: Peer, now_ms: u64) -> Result<(), Refusal> {
+        let spend = |entry: &mut Entry| match entry.requests.spend(now_ms) {
+            true => Ok(()),
+            false => Err(Refusal::Requests),
+        };
+        self.of(peer, now_ms, spend).unwrap_or(Ok(()))
+    }
+
+    /// Connections and requests refused, for that reason.
     pub(super) fn refused(&self, why: Refusal) -> u64 {
         self.refused[why as usize].load(Ordering::Relaxed)
     }
@@ -142,57 +186,61 @@ impl Addresses {
     }
 
     fn take(&self, peer: Peer, what: What, now_ms: u64) -> Result<Place, Refusal> {
-        let Some(address) = peer.address() else { return Ok(Place::default()) };
-        if self.settings.exempt.iter().any(|network| network.contains(address)) {
-            return Ok(Place::default());
-        }
-        let (site, table) = (Site::of(address), &mut *self.table.borrow_mut());
-        let rate = u64::from(self.settings.connect_rate);
-        table.sweep(rate, now_ms);
-        let entry = table.entries.entry(site).or_insert_with(|| Entry {
-            counts: Arc::default(),
-            tokens: burst(rate),
-            at_ms: now_ms,
-            refused: 0,
-            told_ms: None,
-        });
         let (most, refusal) = match what {
             What::Handshake => (self.settings.handshakes, Refusal::Handshakes),
             What::Client => (self.settings.clients, Refusal::Clients),
         };
-        let have = entry.counts[what as usize].load(Ordering::Relaxed) as usize;
-        let refusal = if what == What::Handshake && rate > 0 && !entry.spend(rate, now_ms) {
-            Refusal::Rate
-        } else if most > 0 && have >= most {
-            refusal
-        } else {
+        let take = |entry: &mut Entry| {
+            let have = entry.counts[what as usize].load(Ordering::Relaxed) as usize;
+            if what == What::Handshake && !entry.connects.spend(now_ms) {
+                return Err(Refusal::Rate);
+            }
+            if most > 0 && have >= most {
+                return Err(refusal);
+            }
             entry.counts[what as usize].fetch_add(1, Ordering::Relaxed);
-            return Ok(Place(Some((entry.counts.clone(), what))));
+            Ok(Place(Some((entry.counts.clone(), what))))
         };
-        self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
-        table.tell(site, refusal, now_ms);
-        Err(refusal)
+        self.of(peer, now_ms, take).unwrap_or_else(|| Ok(Place::default()))
     }
-}
 
-impl Entry {
-    /// Takes one connection off what may come; whether there was one.
-    fn spend(&mut self, rate: u64, now_ms: u64) -> bool {
-        (self.tokens, self.at_ms) = (self.tokens_at(rate, now_ms), now_ms);
-        let left = self.tokens.checked_sub(1_000);
-        self.tokens = left.unwrap_or(self.tokens);
-        left.is_some()
+    /// Asks what is known of an address, and keeps what it is refused; `None` where none is counted.
+    fn of<T>(
+        &self,
+        peer: Peer,
+        now_ms: u64,
+        ask: impl FnOnce(&mut Entry) -> Result<T, Refusal>,
+    ) -> Option<Result<T, Refusal>> {
+        let address = peer.address()?;
+        if self.settings.exempt.iter().any(|network| network.contains(address)) {
+            return None;
+        }
+        let (site, table) = (Site::of(address), &mut *self.table.borrow_mut());
+        table.sweep(now_ms);
+        let entry = table.entries.entry(site).or_insert_with(|| Entry {
+            counts: Arc::default(),
+            connects: Bucket::full(self.settings.connect_rate, now_ms),
+            requests: Bucket::full(self.settings.http_rate, now_ms),
+            refused: 0,
+            told_ms: None,
+        });
+        let answer = ask(entry);
+        if let Err(refusal) = answer {
+            self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
+            table.tell(site, refusal, now_ms);
+        }
+        Some(answer)
     }
 }
 
 impl Table {
     /// Drops entries that say nothing, each time that their number has doubled. Where too many are left
     /// that nobody is connected from, those too: whoever has so many addresses is not held by the rate of one.
-    fn sweep(&mut self, rate: u64, now_ms: u64) {
+    fn sweep(&mut self, now_ms: u64) {
         if self.entries.len() < self.sweep_at.max(limits::ADDRESSES_SWEPT) {
             return;
         }
-        self.entries.retain(|_, entry| !entry.is_idle(rate, now_ms));
+        self.entries.retain(|_, entry| !entry.is_idle(now_ms));
         let unused = self.entries.values().filter(|entry| !entry.is_used()).count();
         if unused > limits::ADDRESSES_UNUSED {
             self.entries.retain(|_, entry| entry.is_used());
@@ -212,7 +260,7 @@ impl Table {
         }
         (entry.told_ms, self.logged_ms) = (Some(now_ms), Some(now_ms));
         let refused = std::mem::take(&mut entry.refused);
-        tracing::warn!(address = %site, %why, refused, "connections refused");
+        tracing::warn!(address = %site, %why, refused, "connections or requests refused");
     }
 }
 
@@ -221,8 +269,8 @@ mod tests {
     use super::*;
 
     fn addresses(clients: usize, handshakes: usize, connect_rate: u32) -> Addresses {
-        let exempt = vec!["127.0.0.0/8".parse().unwrap()];
-        Addresses::new(config::Addresses { clients, handshakes, connect_rate, exempt })
+        let (exempt, http_rate) = (vec!["127.0.0.0/8".parse().unwrap()], 3);
+        Addresses::new(config::Addresses { clients, handshakes, connect_rate, http_rate, exempt })
     }
 
     fn peer(text: &str) -> Peer {
@@ -247,7 +295,7 @@ mod tests {
         assert!(all.arrive(v6[3], 0).is_ok());
         drop(seats);
         assert!(all.seat(v6[2], 0).is_ok());
-        assert_eq!(Refusal::ALL.map(|why| all.refused(why)), [0, 1, 1]);
+        assert_eq!(Refusal::ALL.map(|why| all.refused(why)), [0, 1, 1, 0]);
     }
 
     #[test]
@@ -267,7 +315,7 @@ mod tests {
     fn connections_come_at_a_rate_with_a_burst() {
         let all = addresses(0, 0, 5);
         let one = peer("10.0.0.1");
-        let burst = 5 * limits::CONNECT_BURST_SECONDS;
+        let burst = 5 * limits::ADDRESS_BURST_SECONDS;
         let come = |now_ms, count| (0..count).filter(|_| all.arrive(one, now_ms).is_ok()).count();
         assert_eq!(come(0, 1_000), burst as usize);
         assert_eq!(come(999, 1_000), 4);
@@ -275,6 +323,20 @@ mod tests {
         assert_eq!(come(1 << 40, 1_000), burst as usize);
         assert_eq!(all.arrive(one, 1 << 40).unwrap_err(), Refusal::Rate);
         assert!(all.arrive(peer("10.0.0.2"), 1 << 40).is_ok());
+    }
+
+    #[test]
+    fn requests_come_at_a_rate_of_their_own() {
+        let all = addresses(0, 0, 1);
+        let one = peer("10.0.0.1");
+        let burst = 3 * limits::ADDRESS_BURST_SECONDS as usize;
+        let come = |now_ms, count| (0..count).filter(|_| all.ask(one, now_ms).is_ok()).count();
+        assert_eq!((come(0, 1_000), come(1_000, 1_000)), (burst, 3));
+        assert_eq!(all.ask(one, 1_000).unwrap_err(), Refusal::Requests);
+        // Connections are counted apart, and so are others; this machine asks as it likes.
+        assert!(all.arrive(one, 1_000).is_ok() && all.ask(peer("10.0.0.2"), 1_000).is_ok());
+        assert!((0..1_000).all(|_| all.ask(peer("127.0.0.1"), 0).is_ok()));
+        assert_eq!(all.refused(Refusal::Requests), 1_000 - burst as u64 + 997 + 1);
     }
 
     #[test]
