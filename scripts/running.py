@@ -17,13 +17,13 @@ DRILL = "a drill of the trials"
 class Server:
     """A server on core 0, ended by `end`; its memory is watched."""
 
-    def __init__(self, flags, feed=FEED):
+    def __init__(self, flags, feed=FEED, binary=SERVER):
         self.folder = tempfile.TemporaryDirectory()
         self.publishers = f"{self.folder.name}/publishers"
         flags = [flag.format(publishers=self.publishers) for flag in flags]
         if "--reactors" not in flags:
             flags += ["--reactors", "1"]
-        command = ["taskset", "-c", "0", SERVER, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--tls-self-signed"]
+        command = ["taskset", "-c", "0", binary, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--tls-self-signed"]
         self.log = open(f"{self.folder.name}/log", "w")
         self.process = subprocess.Popen(
             [*command, "--feed", feed, *map(str, flags)], stdout=subprocess.PIPE, stderr=self.log, text=True,

@@ -7,29 +7,27 @@
 mod addresses;
 mod admin;
 mod doors;
+mod error;
 mod file;
+mod machine;
 mod memory;
 mod origin;
 mod proxies;
 mod record;
+mod shown;
 mod spool;
 mod token;
 mod trace;
 pub mod units;
+mod values;
 
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity};
-use thiserror::Error;
 use tickcast_feeds::spec::LinesSource;
-use tickcast_feeds::{FeedSpec, LinesSpec, SpecError};
+use tickcast_feeds::{FeedSpec, LinesSpec};
 use tracing::Level;
 
 use crate::cli::{self, Given, Origin, Settings};
@@ -38,12 +36,19 @@ use crate::logging::LogFormat;
 pub use addresses::Addresses;
 pub use admin::{Admin, AdminAt, Secret};
 pub use doors::Doors;
+pub use error::ConfigError;
+pub use machine::Machine;
 pub use proxies::Proxies;
 pub use record::Record;
 pub use spool::Spool;
 pub use token::Token;
 pub use trace::Traced;
 use units::{Bytes, Span, Spread};
+pub(crate) use values::cut;
+use values::{
+    address, drain_spread, feed, log_format, log_level, number, one_of, request_rate, ring_slots,
+    slow_consumer,
+};
 
 /// Everything that `serve` needs to know. Built by [`load`] only, so it is always consistent.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,84 +151,6 @@ pub enum SlowConsumer {
     Disconnect,
     /// It gets the latest values only.
     Conflate,
-}
-
-/// What the machine allows this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Machine {
-    /// The cores it may run on (`taskset` and cgroups narrow them), ascending, at least one.
-    pub cores: Vec<usize>,
-    /// Threads that it can run at once: its cores, or fewer where a cgroup's quota says so.
-    pub parallelism: usize,
-    /// Files that it may have open.
-    pub open_files: usize,
-    /// Bytes of memory that it can have.
-    pub memory: usize,
-}
-
-impl Machine {
-    /// Asks the kernel, and raises the soft limit of open files to the hard one: the soft one is
-    /// low for programs that still use `select`, which is not our case.
-    pub fn probe() -> Self {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        let _ = setrlimit(Resource::Nofile, raised); // as it was, then: what counts is read back
-        let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let open_files = usize::try_from(open_files).unwrap_or(usize::MAX);
-        let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
-        Machine { cores: affinity(parallelism), parallelism, open_files, memory: memory::probe() }
-    }
-}
-
-/// The cores of the current affinity mask, ascending. Where the mask cannot be read (more than
-/// 1,024 cores), as many as there are threads to run, from 0.
-fn affinity(parallelism: usize) -> Vec<usize> {
-    let Ok(mask) = sched_getaffinity(None) else { return (0..parallelism).collect() };
-    (0..CpuSet::MAX_CPU).filter(|core| mask.is_set(*core)).collect()
-}
-
-/// Why a configuration is not valid. Each is shown in one line.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ConfigError {
-    /// A value that its setting does not take.
-    #[error("{place} {value:?}: {why}")]
-    Value {
-        /// The flag, the variable, or the file, line and key.
-        place: String,
-        /// The value as given, cut to a readable length.
-        value: String,
-        /// What was expected, or how to mend it.
-        why: String,
-    },
-    /// A configuration file that cannot be read.
-    #[error("{place} {path:?}: cannot read it: {why}")]
-    File {
-        /// The flag or the variable that named it.
-        place: &'static str,
-        /// The file as it was named.
-        path: String,
-        /// The reason.
-        why: String,
-    },
-    /// A line of a configuration file that is not understood.
-    #[error("{path}:{line}: {why}")]
-    Line {
-        /// The file as it was named.
-        path: String,
-        /// The line, from 1.
-        line: usize,
-        /// The key and what was expected.
-        why: String,
-    },
-    /// A machine that allows too little.
-    #[error(
-        "this process may open {open_files} files, expected at least {}: raise `ulimit -n`",
-        limits::DESCRIPTORS_MIN
-    )]
-    TooFewFiles {
-        /// The limit.
-        open_files: usize,
-    },
 }
 
 /// A [`Config`] and where its values came from.
@@ -502,231 +429,6 @@ impl Reader<'_> {
     fn because_of_files(&self, why: &str) -> String {
         let files = self.machine.open_files;
         format!("{why}; this process may open {files} files (`ulimit -Hn` raises that)")
-    }
-}
-
-/// A whole number in a range.
-fn number(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
-    let why = || format!("expected a whole number from {} to {}", range.start(), range.end());
-    // `from_str` would take a sign.
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let value = plain.then(|| text.parse().ok()).flatten().ok_or_else(why)?;
-    range.contains(&value).then_some(value).ok_or_else(why)
-}
-
-fn ring_slots(text: &str) -> Result<usize, String> {
-    let (least, most) = (*limits::RING_SLOTS_RANGE.start(), *limits::RING_SLOTS_RANGE.end());
-    let why = || format!("expected a power of two from {least} to {most}");
-    let slots = number(text, limits::RING_SLOTS_RANGE).map_err(|_| why())?;
-    if slots.is_power_of_two() {
-        return Ok(slots);
-    }
-    let (below, above) = (slots.next_power_of_two() / 2, slots.next_power_of_two());
-    Err(format!("{}, such as {below} or {above}", why()))
-}
-
-fn request_rate(text: &str) -> Result<NonZeroU32, String> {
-    let rate = number(text, 1..=limits::REQUEST_RATE_MAX as usize)?;
-    u32::try_from(rate).ok().and_then(NonZeroU32::new).ok_or_else(|| "expected more".to_owned())
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let text = text.strip_prefix("localhost:").map_or_else(
-        || text.to_owned(),
-        |port| format!("127.0.0.1:{port}"), // the one name that needs no resolver
-    );
-    SocketAddr::from_str(&text).map_err(|_| {
-        "expected an address and a port such as 127.0.0.1:7070, 0.0.0.0:7070 or [::1]:7070"
-            .to_owned()
-    })
-}
-
-fn drain_spread(text: &str) -> Result<Spread, String> {
-    let spread: Spread = text.parse()?;
-    if spread.to > limits::DRAIN_SPREAD_MAX {
-        let most = Span(limits::DRAIN_SPREAD_MAX);
-        return Err(format!("expected a range that ends at {most} or before"));
-    }
-    Ok(spread)
-}
-
-fn feed(text: &str) -> Result<FeedSpec, String> {
-    text.parse().map_err(|error: SpecError| error.to_string())
-}
-
-fn slow_consumer(text: &str) -> Result<SlowConsumer, String> {
-    one_of(text, cli::SLOW_CONSUMER, &[SlowConsumer::Disconnect, SlowConsumer::Conflate])
-}
-
-fn log_level(text: &str) -> Result<Level, String> {
-    let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
-    one_of(text, cli::LOG_LEVEL, &levels)
-}
-
-fn log_format(text: &str) -> Result<LogFormat, String> {
-    one_of(text, cli::LOG_FORMAT, &[LogFormat::Text, LogFormat::Json])
-}
-
-/// The value that stands where the text stands in the list of names.
-fn one_of<T: Copy>(text: &str, names: &[&str], values: &[T]) -> Result<T, String> {
-    let at = names.iter().position(|name| name.eq_ignore_ascii_case(text));
-    let value = at.and_then(|at| values.get(at)).copied();
-    value.ok_or_else(|| format!("expected one of {}", names.join(", ")))
-}
-
-/// A text cut to what an error repeats.
-pub(crate) fn cut(text: &str) -> String {
-    let end = text.floor_char_boundary(limits::LOG_TEXT_BYTES);
-    if end < text.len() { format!("{}...", &text[..end]) } else { text.to_owned() }
-}
-
-impl Loaded {
-    /// The effective configuration as a file that `--config` takes, each value with its origin.
-    pub fn to_toml(&self) -> String {
-        let config = &self.config;
-        let quoted = |text: String| toml::Value::String(text).to_string();
-        let name_of = |names: &[&str], at: usize| quoted(names[at].to_owned());
-        let level = cli::LOG_LEVEL
-            .iter()
-            .position(|name| name.eq_ignore_ascii_case(config.log_level.as_str()));
-        let feeds: Vec<String> = config.feeds.iter().map(|feed| quoted(feed.to_string())).collect();
-        let listed = |texts: &[String]| match texts {
-            [] => String::new(),
-            texts => toml::Value::from(texts.to_vec()).to_string(),
-        };
-        let [chains, keys] = config.doors.files();
-        let admin = config.admin.as_ref();
-        let values = [
-            ("listen", quoted(config.doors.listen())),
-            ("listen-tls", config.doors.tls.map_or(String::new(), |at| quoted(at.to_string()))),
-            (
-                "listen-unix",
-                config
-                    .doors
-                    .unix
-                    .as_deref()
-                    .map_or(String::new(), |path| quoted(doors::text(path))),
-            ),
-            ("tls-cert", listed(&chains)),
-            ("tls-key", listed(&keys)),
-            ("tls-self-signed", config.doors.is_self_signed().to_string()),
-            ("handshake-timeout", quoted(Span(config.handshake_timeout).to_string())),
-            ("ping-interval", quoted(Span(config.ping_interval).to_string())),
-            ("ping-timeout", quoted(Span(config.ping_timeout).to_string())),
-            ("trusted-proxy", listed(&config.proxies.trusted())),
-            ("proxy-protocol", config.proxies.protocol.to_string()),
-            ("cors-origin", listed(&config.cors_origins)),
-            ("compress", config.compress.to_string()),
-            (
-                "access",
-                config.access.as_deref().map_or(String::new(), |path| quoted(doors::text(path))),
-            ),
-            ("feed", format!("[{}]", feeds.join(", "))),
-            ("publish-token-file", config.publish_token_file.clone().map_or(String::new(), quoted)),
-            (
-                "record",
-                config
-                    .record
-                    .directory
-                    .as_ref()
-                    .map_or(String::new(), |directory| quoted(directory.display().to_string())),
-            ),
-            ("record-file-bytes", quoted(Bytes(config.record.file_bytes).to_string())),
-            ("record-file-age", quoted(Span(config.record.file_age).to_string())),
-            (
-                "spool-dir",
-                config
-                    .spool
-                    .directory
-                    .as_deref()
-                    .map_or(String::new(), |path| quoted(doors::text(path))),
-            ),
-            ("spool-bytes", quoted(Bytes(config.spool.bytes).to_string())),
-            ("reactors", config.reactors.to_string()),
-            ("pin", name_of(cli::PIN, config.pin as usize)),
-            ("ring-slots", config.ring_slots.to_string()),
-            ("max-clients", config.max_clients.to_string()),
-            ("max-handshakes", config.max_handshakes.to_string()),
-            ("max-clients-per-address", config.addresses.clients.to_string()),
-            ("max-handshakes-per-address", config.addresses.handshakes.to_string()),
-            ("connect-rate", config.addresses.connect_rate.to_string()),
-            ("http-rate", config.addresses.http_rate.to_string()),
-            ("exempt-address", listed(&config.addresses.exempt())),
-            ("max-subscriptions", config.max_subscriptions.to_string()),
-            ("request-rate", config.request_rate.to_string()),
-            ("history", config.history.to_string()),
-            ("max-message-bytes", quoted(Bytes(config.max_message_bytes).to_string())),
-            ("outbox-bytes", quoted(Bytes(config.outbox_bytes).to_string())),
-            ("memory-budget", quoted(Bytes(config.memory_budget).to_string())),
-            ("slow-consumer", name_of(cli::SLOW_CONSUMER, config.slow_consumer as usize)),
-            ("max-age-ms", config.max_age.as_millis().to_string()),
-            ("slow-grace", quoted(Span(config.slow_grace).to_string())),
-            ("drain-deadline", quoted(Span(config.drain_deadline).to_string())),
-            ("drain-spread", quoted(config.drain_spread.to_string())),
-            ("admin-listen", admin.map_or(String::new(), |admin| quoted(admin.at.to_string()))),
-            (
-                "admin-token-file",
-                admin.map_or(String::new(), |admin| quoted(doors::text(&admin.token_file))),
-            ),
-            ("log-level", name_of(cli::LOG_LEVEL, level.unwrap_or(0))),
-            ("log-format", name_of(cli::LOG_FORMAT, config.log_format as usize)),
-            ("trace-sample", config.traced.sample.to_string()),
-            (
-                "otlp-endpoint",
-                config.traced.collector.as_ref().map_or(String::new(), |at| quoted(at.to_string())),
-            ),
-        ];
-        let mut text = String::new();
-        for (name, value) in values {
-            // What nobody gave and has no default stands there as a comment.
-            let comment = if value.is_empty() { "# " } else { "" };
-            let line = format!("{comment}{name} = {value}");
-            let cores = if name == "pin" { self.cores() } else { String::new() };
-            let _ = writeln!(text, "{line:<40} # {}{cores}", self.origin(name)); // cannot fail
-        }
-        text
-    }
-
-    /// What becomes of `--pin` on this machine.
-    fn cores(&self) -> String {
-        match self.config.cores.as_slice() {
-            [] => "; not bound to cores".to_owned(),
-            cores => format!("; on cores {cores:?}"),
-        }
-    }
-
-    fn origin(&self, name: &str) -> String {
-        match self.origins.get(name) {
-            Some(Given { origin: Origin::Flag, .. }) => format!("--{name}"),
-            Some(Given { origin: Origin::Env, .. }) => cli::variable(name),
-            Some(Given { origin: Origin::File { path, line }, .. }) => {
-                format!("{}:{line}", path.escape_debug())
-            }
-            Some(Given { origin: Origin::Default, .. }) => "default".to_owned(),
-            None if name == "publish-token-file" && self.config.publish_token.is_some() => {
-                format!("the token itself is in {}", cli::TOKEN_VARIABLE)
-            }
-            None if name == "publish-token-file" => "not given".to_owned(),
-            None if matches!(
-                name,
-                "record"
-                    | "spool-dir"
-                    | "access"
-                    | "cors-origin"
-                    | "listen-tls"
-                    | "listen-unix"
-                    | "tls-cert"
-                    | "tls-key"
-                    | "trusted-proxy"
-                    | "admin-listen"
-                    | "admin-token-file"
-                    | "otlp-endpoint"
-            ) =>
-            {
-                "not given".to_owned()
-            }
-            None => "from this machine".to_owned(),
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{BOOL, Choice};
+use super::choice::{BOOL, Choice};
 use crate::limits;
 
 /// What one address may have, and who says what a client's is, as the texts that were given.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Choice, LOG_FORMAT, LOG_LEVEL};
+use super::choice::{Choice, LOG_FORMAT, LOG_LEVEL};
 use crate::config::units::{Bytes, Span};
 use crate::limits;
 

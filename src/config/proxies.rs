@@ -1,6 +1,7 @@
 //! The proxies before the server.
 
-use super::{ConfigError, Reader, one_of};
+use super::values::one_of;
+use super::{ConfigError, Reader};
 use crate::address::Network;
 use crate::cli;
 

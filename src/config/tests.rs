@@ -1,5 +1,7 @@
 //! Values in, configuration or one line of advice out.
 
+use rustix::thread::CpuSet;
+
 use super::*;
 use crate::transport::certificates::Source;
 
@@ -50,9 +52,9 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(addresses.clients, limits::CLIENTS_PER_ADDRESS);
     assert_eq!(addresses.handshakes, limits::HANDSHAKES / limits::HANDSHAKES_ADDRESS_SHARE);
     assert_eq!(addresses.connect_rate, limits::CONNECT_RATE);
+    assert_eq!(addresses.http_rate, limits::HTTP_RATE);
     assert_eq!(addresses.exempt(), limits::EXEMPT_ADDRESSES);
     assert!(!config.compress);
-    assert_eq!(addresses.http_rate, limits::HTTP_RATE);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
     assert_eq!(config.feeds, specs(&["synthetic:"]));
@@ -243,9 +245,9 @@ fn what_an_address_may_have_is_read_and_shown() {
         ("--exempt-address", "example.com", "an address or a network"),
         ("--exempt-address", "10.0.0.1/8", "expected 10.0.0.0/8"),
         ("--connect-rate", "-1", "whole number from 0 to 1000000"),
+        ("--http-rate", "many", "whole number from 0 to 1000000"),
     ] {
         let error = error(&[&format!("{flag}={value}")]);
-        ("--http-rate", "many", "whole number from 0 to 1000000"),
         assert!(error.starts_with(flag) && error.contains(why), "{error}");
     }
 }
