@@ -104,7 +104,7 @@ pub struct Report {
     /// Thousandths of a core that sends would take if no tick waited.
     pub load_permille: u64,
     /// From a tick's receipt until it was encoded and noted for all who listen, nanoseconds, one sample a
-    /// turn (of its oldest tick).
+    /// turn (of its first tick).
     pub to_encoded: Histogram<u64>,
     /// From a tick's receipt to the write that carried it, nanoseconds, one sample a write (of its
     /// oldest tick).

@@ -139,6 +139,25 @@ fn limits_are_those_of_the_client_behind_the_proxy() {
 }
 
 #[test]
+fn requests_have_the_rate_of_the_client_behind_the_proxy() {
+    let server = serve(&["--http-rate", "2"]);
+    // All over one connection, which is the proxy's: nobody closes it.
+    let ask = |forwarded: &str, times: usize| {
+        let mut stream = proxy(server.address, b"");
+        let request = format!("GET /nothing HTTP/1.1\r\nHost: t\r\n{forwarded}\r\n");
+        stream.write_all(request.repeat(times - 1).as_bytes()).expect("writes");
+        let end = answer(&mut stream, &format!("GET /nothing HTTP/1.1\r\n{forwarded}X:"));
+        let count = |status: &str| end.matches(&format!("HTTP/1.1 {status} ")).count();
+        (count("404"), count("429"))
+    };
+    let (answered, refused) = ask("X-Forwarded-For: 203.0.113.7\r\n", 400);
+    assert!(answered >= 20 && refused > 0 && answered + refused == 400, "{answered} {refused}");
+    assert_eq!(ask("X-Forwarded-For: 203.0.113.8\r\n", 5), (5, 0));
+    // Nobody's: a check of health, or a proxy that does not say for whom.
+    assert_eq!(ask("", 400), (400, 0));
+}
+
+#[test]
 fn x_forwarded_for_is_whose_a_request_is() {
     let server = serve(&["--max-clients-per-address", "1"]);
     let open = |forwarded: &str, more: &str| {

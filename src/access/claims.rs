@@ -82,6 +82,9 @@ impl Terms {
         let most = limits::SUBJECT_BYTES;
         let sub = claims.sub.filter(|sub| (1..=most).contains(&sub.len()));
         let sub = sub.ok_or_else(|| Bad::claims(&format!("expected `sub`, 1 to {most} bytes")))?;
+        if claims.jti.as_ref().is_some_and(|id| !(1..=most).contains(&id.len())) {
+            return Err(Bad::claims(&format!("expected a `jti` of 1 to {most} bytes, or none")));
+        }
         let rights =
             self.rights(claims.tickcast.map(|object| object.0)).map_err(|why| Bad::claims(&why))?;
         let holder = Holder { sub, jti: claims.jti };

@@ -15,6 +15,8 @@ use crate::wire::request::Channel;
 pub(crate) struct Grant {
     /// Whose it is, for logs and for the holder.
     pub(crate) name: String,
+    /// Which token it is of (`jti`), for logs, where that says so.
+    pub(crate) token: Option<String>,
     pub(super) rights: Rights,
     /// Connections that hold it, or another token of the same holder.
     live: Arc<AtomicUsize>,
@@ -60,17 +62,18 @@ const PATTERNS_SHOWN: usize = 8;
 
 impl Grant {
     pub(super) fn new(name: String, rights: Rights) -> Self {
-        Grant::signed(name, rights, Arc::default(), Arc::default())
+        Grant::signed(name, None, rights, Arc::default(), Arc::default())
     }
 
     /// That of a signed token.
     pub(super) fn signed(
         name: String,
+        token: Option<String>,
         rights: Rights,
         live: Arc<AtomicUsize>,
         revoked: Arc<AtomicBool>,
     ) -> Self {
-        Grant { name, rights, live, revoked, taken_back: AtomicBool::new(false) }
+        Grant { name, token, rights, live, revoked, taken_back: AtomicBool::new(false) }
     }
 
     /// All there is.
@@ -124,6 +127,11 @@ impl Grant {
     /// Whether it was taken back.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed) || self.taken_back.load(Ordering::Relaxed)
+    }
+
+    /// Whether that was for itself, and not for something that it shares with others.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.taken_back.load(Ordering::Relaxed)
     }
 
     /// When it ends, Unix time in milliseconds.

@@ -13,11 +13,12 @@ use super::issued::{Issued, Revoked};
 use super::jws::Jws;
 use super::keys::{Algorithm, KeySet};
 use super::remote::Remote;
+use crate::limits;
 
 /// Why a signed token opens nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum Bad {
-    #[error("the token is longer than {} bytes", crate::limits::SIGNED_TOKEN_BYTES)]
+    #[error("the token is longer than {} bytes", limits::SIGNED_TOKEN_BYTES)]
     TooLarge,
     #[error("not a signed token: {0}")]
     Form(&'static str),
@@ -121,7 +122,9 @@ impl Issuer {
         let (holder, rights) = self.terms.judge(token.payload(), now_ms)?;
         let seats =
             rights.connections.map(|_| self.seats.lock().of(&holder.sub)).unwrap_or_default();
-        let grant = Grant::signed(name(&self.name, &holder.sub), rights, seats, key.flag());
+        let token = holder.jti.as_deref().map(|id| shown(id, limits::SUBJECT_BYTES));
+        let whose = name(&self.name, &holder.sub);
+        let grant = Grant::signed(whose, token, rights, seats, key.flag());
         self.issued.lock().note(holder, grant).ok_or(Bad::Revoked)
     }
 

@@ -446,6 +446,11 @@ fn single_tokens_are_taken_back_and_the_others_stay() {
     assert!(why(&access, &tokens[3]).contains("taken back"));
     assert!(enter(&access, &tokens[0]).is_ok());
     assert!(why(&access, &of("bob", json!(7))).contains("claims"), "a `jti` is a text");
+    for bad in [String::new(), "x".repeat(256)] {
+        assert!(why(&access, &of("bob", json!(bad))).contains("a `jti` of 1 to 255 bytes"));
+    }
+    let held = enter(&access, &of("bob", json!("a\nb"))).expect("in");
+    assert_eq!(held.token.as_deref(), Some("a\\nb"));
 }
 
 #[test]

@@ -66,6 +66,7 @@ struct Entry {
     counts: Arc<[AtomicU32; 2]>,
     connects: Bucket,
     requests: Bucket,
+    probes: Bucket,
     /// Refused since the last line of the log.
     refused: u32,
     told_ms: Option<u64>,
@@ -80,7 +81,8 @@ impl Entry {
     fn is_idle(&self, now_ms: u64) -> bool {
         let told_lately =
             self.told_ms.is_some_and(|at| now_ms.saturating_sub(at) < limits::REFUSALS_LOG_MS);
-        let full = [&self.connects, &self.requests].iter().all(|bucket| bucket.is_full(now_ms));
+        let buckets = [&self.connects, &self.requests, &self.probes];
+        let full = buckets.iter().all(|bucket| bucket.is_full(now_ms));
         !self.is_used() && full && !told_lately
     }
 }
@@ -168,7 +170,24 @@ impl Addresses {
     /// # Errors
     /// Why it is not answered.
     pub(super) fn ask(&self, peer: Peer, now_ms: u64) -> Result<(), Refusal> {
-        let spend = |entry: &mut Entry| match entry.requests.spend(now_ms) {
+        self.spend(peer, now_ms, |entry| &mut entry.requests)
+    }
+
+    /// The same of one about the server's health: who watches it may share its address with those who ask too fast.
+    ///
+    /// # Errors
+    /// Why it is not answered.
+    pub(super) fn probe(&self, peer: Peer, now_ms: u64) -> Result<(), Refusal> {
+        self.spend(peer, now_ms, |entry| &mut entry.probes)
+    }
+
+    fn spend(
+        &self,
+        peer: Peer,
+        now_ms: u64,
+        of: impl FnOnce(&mut Entry) -> &mut Bucket,
+    ) -> Result<(), Refusal> {
+        let spend = |entry: &mut Entry| match of(entry).spend(now_ms) {
             true => Ok(()),
             false => Err(Refusal::Requests),
         };
@@ -221,6 +240,7 @@ impl Addresses {
             counts: Arc::default(),
             connects: Bucket::full(self.settings.connect_rate, now_ms),
             requests: Bucket::full(self.settings.http_rate, now_ms),
+            probes: Bucket::full(self.settings.http_rate.min(limits::PROBE_RATE), now_ms),
             refused: 0,
             told_ms: None,
         });
@@ -335,8 +355,14 @@ mod tests {
         assert_eq!(all.ask(one, 1_000).unwrap_err(), Refusal::Requests);
         // Connections are counted apart, and so are others; this machine asks as it likes.
         assert!(all.arrive(one, 1_000).is_ok() && all.ask(peer("10.0.0.2"), 1_000).is_ok());
+        // Whether the server is well may be asked still.
+        let probes = (0..1_000).filter(|_| all.probe(one, 1_000).is_ok()).count();
+        assert_eq!(probes, burst.min(limits::PROBE_RATE as usize * 10));
         assert!((0..1_000).all(|_| all.ask(peer("127.0.0.1"), 0).is_ok()));
-        assert_eq!(all.refused(Refusal::Requests), 1_000 - burst as u64 + 997 + 1);
+        assert_eq!(
+            all.refused(Refusal::Requests),
+            1_000 - burst as u64 + 997 + 1 + 1_000 - probes as u64
+        );
     }
 
     #[test]

@@ -273,6 +273,13 @@ pub(super) fn unauthorized() -> Vec<u8> {
     body
 }
 
+/// What a request too many is answered.
+pub(super) fn too_many_requests() -> Vec<u8> {
+    let mut body = Vec::new();
+    Fault::too_many_requests().write_to(&mut body);
+    body
+}
+
 pub(super) const JSON: &str = "application/json;charset=UTF-8";
 
 impl Inner {

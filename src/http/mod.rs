@@ -336,9 +336,7 @@ async fn answer(
     plane.counters.requests.fetch_add(1, Ordering::Relaxed);
     let host = plane.proxies.host(peer, request.headers()).map(str::to_owned);
     let peer = plane.proxies.client(peer, request.headers());
-    let allowed = plane.addresses.ask(peer, clock::now().ms);
-    let allowed = allowed.map_err(|refusal| Box::new(too_many(peer, refusal, "1")));
-    let pass = match allowed {
+    let pass = match pass::rate(plane, &request, peer) {
         Ok(()) => pass::pass(plane, &request, peer).await,
         Err(response) => Err(response),
     };
@@ -445,14 +443,7 @@ fn admit(plane: &Plane, peer: Peer) -> Result<Place, Box<Response<Body>>> {
         _ => Ok(()),
     };
     come.and_then(|()| plane.addresses.seat(peer, now_ms))
-        .map_err(|refusal| too_many(peer, refusal, "10").into())
-}
-
-/// What is answered to an address that has or asks too much; again after so many seconds.
-fn too_many(peer: Peer, refusal: Refusal, seconds: &'static str) -> Response<Body> {
-    let mut response = plain(StatusCode::TOO_MANY_REQUESTS, &format!("{peer}: {refusal}\n"));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
-    response
+        .map_err(|refusal| pass::too_many(peer, refusal, "10").into())
 }
 
 /// What a client is answered that there is no room for, or no time.

@@ -4,9 +4,10 @@
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::addresses::Refusal;
 use super::rest::Error;
-use super::{Body, Plane, exchange, typed};
-use crate::access::{Held, Refused};
+use super::{Body, Plane, exchange, plain, sse, typed};
+use crate::access::{Grant, Held, Refused};
 use crate::clock;
 use crate::transport::Peer;
 
@@ -47,6 +48,48 @@ fn kind(path: &str) -> Kind {
     }
 }
 
+/// Whether one may ask now, by its address. A proxy that does not say for whom it asks is not held to what one client
+/// may: it would be one address for all of them.
+///
+/// # Errors
+/// The answer to who asks too fast.
+pub(super) fn rate<B>(
+    plane: &Plane,
+    request: &Request<B>,
+    peer: Peer,
+) -> Result<(), Box<Response<Body>>> {
+    if plane.proxies.is_trusted(peer) {
+        return Ok(());
+    }
+    let (path, now_ms) = (request.uri().path(), clock::now().ms);
+    let asked = match path {
+        "/healthz" | "/readyz" => plane.addresses.probe(peer, now_ms),
+        _ => plane.addresses.ask(peer, now_ms),
+    };
+    asked.map_err(|refusal| {
+        let mut response = too_many(peer, refusal, "1");
+        if kind(path) == Kind::Exchange {
+            let body = exchange::too_many_requests();
+            *response.body_mut() = Body::from(body);
+            let json = HeaderValue::from_static(exchange::JSON);
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        // What is refused costs little, but not nothing: `--connect-rate` bounds it then. A proxy's connection is not
+        // its client's to lose.
+        if !matches!(peer, Peer::Forwarded(_)) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Box::new(response)
+    })
+}
+
+/// What is answered to an address that has or asks too much; again after so many seconds.
+pub(super) fn too_many(peer: Peer, refusal: Refusal, seconds: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::TOO_MANY_REQUESTS, &format!("{peer}: {refusal}\n"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+    response
+}
+
 /// Looks at who is asking.
 ///
 /// # Errors
@@ -71,7 +114,12 @@ pub(super) async fn pass<B>(
                 .into_response()
                 .into());
         }
-        Ok(grant) => return Ok(Pass { grant, anonymous_ms: None }),
+        Ok(grant) => {
+            if access.is_kept() {
+                audit_grant(request, peer, &grant);
+            }
+            return Ok(Pass { grant, anonymous_ms: None });
+        }
         Err(Refused::NoToken) if kind == Kind::Native => {
             let ms = plane.handshake_timeout.as_millis() as u64;
             return Ok(Pass { grant: Held::nothing(), anonymous_ms: Some(ms) });
@@ -88,6 +136,16 @@ pub(super) async fn pass<B>(
 fn audit(is_kept: bool, peer: Peer, why: &str) {
     if is_kept {
         tracing::info!(target: "audit", %peer, why, "refused");
+    }
+}
+
+/// A session is told of whatever the level of the log is; single requests are many.
+fn audit_grant<B>(request: &Request<B>, peer: Peer, grant: &Grant) {
+    let (who, token, path) = (&grant.name, grant.token.as_deref(), request.uri().path());
+    if request.headers().contains_key(header::UPGRADE) || path == sse::PATH {
+        tracing::info!(target: "audit", %peer, who, token, path, "granted");
+    } else {
+        tracing::debug!(target: "audit", %peer, who, token, path, "granted");
     }
 }
 

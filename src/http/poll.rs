@@ -211,6 +211,11 @@ async fn news(
     let names = &market.rest.names;
     let mut listed = names.len();
     loop {
+        // Before anything else: nothing that came after that is shown.
+        if grant.is_over(clock::real_ns() / 1_000_000) {
+            let message = "the token is over".to_owned();
+            return Err(Error::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+        }
         let tail = market.polls.tail();
         if tail > here {
             market.polls.look(tail).await;
@@ -228,10 +233,6 @@ async fn news(
             if !messages.is_empty() {
                 return Ok(body(market, end, Some(None), &messages));
             }
-        }
-        if grant.is_over(clock::real_ns() / 1_000_000) {
-            let message = "the token is over".to_owned();
-            return Err(Error::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
         }
         let draining = plane.draining.load(std::sync::atomic::Ordering::Relaxed);
         if Instant::now() >= until || draining {

@@ -44,8 +44,12 @@ pub const CONNECT_RATE: u32 = 100;
 /// poll ten times a second; the control plane answers many times as many.
 pub const HTTP_RATE: u32 = 1_000;
 
-/// Seconds of `--connect-rate` and `--http-rate` that may come at once: as many as [`CLIENTS_PER_ADDRESS`], so that
-/// everybody behind one address may come back together.
+/// Of these, requests for `/healthz` and `/readyz`, which are counted apart: who watches the server may share an address
+/// with its clients, and must not take it for dead because of them. Each asks all reactors.
+pub const PROBE_RATE: u32 = 10;
+
+/// Seconds of `--connect-rate` and `--http-rate` that may come at once: of connections as many as
+/// [`CLIENTS_PER_ADDRESS`], so that everybody behind one address may come back together.
 pub const ADDRESS_BURST_SECONDS: u64 = 10;
 
 /// Most of what is counted by address.
@@ -55,7 +59,7 @@ pub const PER_ADDRESS_MAX: usize = 1_000_000;
 /// proxy beside the server has that address.
 pub const EXEMPT_ADDRESSES: [&str; 2] = ["127.0.0.0/8", "::1"];
 
-/// Addresses that are remembered although nobody is connected from them, some 100 bytes each: those that
+/// Addresses that are remembered although nobody is connected from them, some 200 bytes each: those that
 /// came or asked faster than `--connect-rate` or `--http-rate` within the last seconds.
 pub const ADDRESSES_UNUSED: usize = 16_384;
 

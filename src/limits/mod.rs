@@ -76,6 +76,8 @@ const _: () = {
     assert!(CLOSE_REASON_BYTES + 2 <= 125);
     assert!(OUTBOX_RESERVED_BYTES >= 4 * (LOG_TEXT_BYTES + 56));
     assert!(CONNECT_RATE as u64 * ADDRESS_BURST_SECONDS >= CLIENTS_PER_ADDRESS as u64);
+    // Whoever connects asks for something.
+    assert!(HTTP_RATE >= CONNECT_RATE && HTTP_RATE >= PROBE_RATE);
     assert!(CLIENTS_PER_ADDRESS < CLIENTS && PER_ADDRESS_MAX <= u32::MAX as usize);
     assert!(DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);
     assert!(DESCRIPTORS_MIN / HANDSHAKES_SHARE + DESCRIPTORS_RESERVED < DESCRIPTORS_MIN);

@@ -39,8 +39,8 @@ impl Core {
                     }
                 }
                 self.report.ticks += count as u64;
-                let oldest = Tick::from_words(words[0]).ts_recv;
-                stats::record(&mut self.report.to_encoded, self.hub.age_ns(oldest));
+                let recv_ns = Tick::from_words(words[0]).ts_recv;
+                stats::record(&mut self.report.to_encoded, self.hub.age_ns(recv_ns));
                 count
             }
             Poll::Lapped(lost) => {

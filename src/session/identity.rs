@@ -23,6 +23,7 @@ pub(crate) enum Standing {
     Unknown,
     Expired,
     Revoked,
+    TakenBack,
 }
 
 impl Core {
@@ -37,8 +38,11 @@ impl Core {
         }
         let now_ms = self.now.ns / 1_000_000;
         if session.grant.is_over(now_ms) {
-            let revoked = session.grant.is_revoked();
-            return if revoked { Standing::Revoked } else { Standing::Expired };
+            return match &session.grant {
+                grant if grant.is_taken_back() => Standing::TakenBack,
+                grant if grant.is_revoked() => Standing::Revoked,
+                _ => Standing::Expired,
+            };
         }
         let soon_ms = limits::GRANT_WARNING.as_millis() as u64;
         match session.grant.expires_ms() {
@@ -58,6 +62,7 @@ impl Core {
             Standing::Unknown => (Reason::Unauthorized, CLOSE_UNKNOWN, "no token in time"),
             Standing::Expired => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token has expired"),
             Standing::Revoked => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token was changed"),
+            Standing::TakenBack => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token was taken back"),
         };
         if let Some(session) = self.sessions.get(id as usize) {
             tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, text, "closed");
@@ -88,7 +93,7 @@ impl Core {
             Err(refused) => return self.unauthenticated(id, req_id, &refused),
         };
         let Some(session) = self.sessions.get(id as usize) else { return };
-        tracing::info!(target: "audit", peer = %session.peer, who = granted.name, "granted");
+        tracing::info!(target: "audit", peer = %session.peer, who = granted.name, token = granted.token, "granted");
         let mut result = json!({"name": granted.name, "symbols": granted.symbols(),
             "channels": granted.channels()});
         if let Some(at_ms) = granted.expires_ms() {

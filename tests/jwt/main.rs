@@ -141,7 +141,7 @@ fn a_single_token_is_taken_back_from_who_has_it() {
     let mut owner = kept.client("/v1/ws", &good);
     assert_eq!(owner.subscribe("trade", &["*"])["success"], true);
     kept.rewrite(&(one_and_all() + &one("revoked_jti = [\"lost\"]")));
-    let closed = Some((Some(4003), "the token was changed".to_owned()));
+    let closed = Some((Some(4003), "the token was taken back".to_owned()));
     assert_eq!((thief.close(), later.close()), (closed.clone(), closed));
     assert_eq!(kept.get(Some(&lost), "/v1/symbols").0, 401);
     assert_eq!(kept.get(Some(&good), "/v1/symbols").0, 200);

@@ -82,7 +82,7 @@ fn live(all: &mut Families, plane: &Plane) {
 }
 
 fn ingest(all: &mut Families, plane: &Plane) {
-    let help = "From a tick's receipt to the ring, the oldest tick of each batch.";
+    let help = "From a tick's receipt to the ring, the first tick of each batch.";
     all.histogram("tickcast_recv_to_ring_seconds", help).is(plane.to_ring.copy());
     let report = plane.ingest.lock().clone();
     for (name, help, value) in [

@@ -107,7 +107,9 @@ struct BucketSpan {
 }
 
 pub(super) fn write(families: &Families) -> Vec<u8> {
-    families.0.iter().flat_map(|family| message(family).encode_length_delimited_to_vec()).collect()
+    // There are readers that take no family without a sample.
+    let told = families.0.iter().filter(|family| !family.samples.is_empty());
+    told.flat_map(|family| message(family).encode_length_delimited_to_vec()).collect()
 }
 
 fn message(family: &Family) -> MetricFamily {
@@ -214,6 +216,27 @@ mod tests {
         let spans: Vec<_> = times.positive_span.iter().map(|s| (s.offset(), s.length())).collect();
         assert_eq!((spans, &times.positive_delta[..]), (vec![(0, 1), (3, 1)], &[2, -1][..]));
         assert!(rest.is_empty());
+    }
+
+    /// By the numbers of the fields in Prometheus' description, not by ours.
+    #[test]
+    fn bytes_are_those_of_the_description() {
+        let mut all = Families::default();
+        all.gauge("nothing", "");
+        all.gauge("g", "h").with(&[("n", &"v")], 2);
+        let gauge = b"\x1d\x0a\x01g\x12\x01h\x18\x01\x22\x13\x0a\x06\x0a\x01n\x12\x01v\x12\x09\x09\0\0\0\0\0\0\0\x40";
+        let bytes = write(&all);
+        assert_eq!(bytes[..].split_at(1).1.len(), bytes[0] as usize);
+        assert_eq!(bytes[1..], gauge[1..], "{bytes:02x?}");
+        let mut times = new_histogram();
+        times.saturating_record(995_000_000);
+        let bytes = buckets(&times).encode_to_vec();
+        // Schema 3, the threshold of zero, nothing in it, a span of one bucket from number 0, and one more in it.
+        let end = b"\x28\x06\x31\0\0\0\0\0\0\xf0\x37\x38\0\x62\x04\x08\0\x10\x01\x6a\x01\x02";
+        assert_eq!(
+            (&bytes[..3], bytes[bytes.len() - end.len()..].to_vec()),
+            (&b"\x08\x01\x11"[..], end.to_vec())
+        );
     }
 
     proptest! {

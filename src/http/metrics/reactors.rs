@@ -175,7 +175,7 @@ type Stage = (&'static str, &'static str, fn(&Report) -> &Histogram<u64>);
 const STAGES: [Stage; 2] = [
     (
         "tickcast_recv_to_encoded_seconds",
-        "From a tick's receipt until it was encoded and noted for all who listen, the oldest tick of each turn.",
+        "From a tick's receipt until it was encoded and noted for all who listen, the first tick of each turn.",
         |r| &r.to_encoded,
     ),
     (
