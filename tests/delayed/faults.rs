@@ -1,0 +1,164 @@
+//! Clocks, disks and deaths: what is missing is a gap, and nothing comes sooner for it.
+
+use std::collections::HashMap;
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::common::{Client, Server, pause};
+use super::{LATE, LIVE, MARKET, PATIENT, Two, access, assert_old, now_us, number};
+
+/// A delayed client that follows a book and says what becomes of it: every update is the next one to what it
+/// has, until a status says that the book is not known.
+struct Follower {
+    client: Client,
+    last: HashMap<String, u64>,
+    lost: usize,
+    updates: usize,
+}
+
+impl Follower {
+    fn new(two: &Two) -> Self {
+        let mut client = two.client(LATE, "/v1/ws");
+        for channel in ["status", "book"] {
+            client.subscribe(channel, &["*"]);
+        }
+        Follower { client, last: HashMap::new(), lost: 0, updates: 0 }
+    }
+
+    fn step(&mut self) {
+        let message = self.client.next();
+        let symbol = message["symbol"].as_str().unwrap_or("").to_owned();
+        match (message["channel"].as_str(), message["type"].as_str()) {
+            (Some("book"), Some("snapshot")) => {
+                self.last.insert(symbol, number(&message, "seq"));
+            }
+            (Some("book"), Some("update")) => {
+                let seq = number(&message, "seq");
+                assert_eq!(
+                    self.last.insert(symbol, seq),
+                    Some(number(&message, "prev")),
+                    "{message}"
+                );
+                self.updates += 1;
+            }
+            (Some("status"), _) if message["state"] == "resync" => {
+                self.last.remove(&symbol);
+                self.lost += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Goes on until books were lost and all are followed again.
+    fn until_whole_again(&mut self, books: usize) {
+        while self.lost < books {
+            self.step();
+        }
+        while self.last.len() < books {
+            self.step();
+        }
+        let updates = self.updates + 200;
+        while self.updates < updates {
+            self.step();
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_put_forward_makes_nothing_come_sooner() {
+    const DRILL: &str = "a drill that nobody guesses";
+    let folder = TempDir::new().expect("a folder");
+    let start = |args: &[&str]| Server::start_with_variable("TICKCAST_DRILL", DRILL, args);
+    let two = Two::start(start, &access("2s"), folder.path(), &["--feed", MARKET]);
+    two.wait_late("sim:S0001-USD");
+    let mut late = two.client(LATE, "/v1/ws");
+    late.subscribe("trade", &["*"]);
+    let mut live = two.client(LIVE, "/v1/ws");
+    for seconds in [3_600, -7_200] {
+        live.text(&format!("{DRILL} clock {seconds}"));
+        // An answer behind it: the clock was set.
+        let time = number(&live.ask(&json!({"method": "ping"})), "time_in");
+        assert!(time.abs_diff(now_us()) > 3_000_000_000, "{time}");
+        for _ in 0..500 {
+            let trade = late.until(|message| message["channel"] == "trade");
+            assert_old(&trade.to_string(), 2_000_000);
+        }
+    }
+}
+
+#[test]
+fn what_there_is_no_room_for_is_a_gap_and_then_it_goes_on() {
+    let folder = TempDir::new().expect("a folder");
+    let feed = "synthetic:symbols=4,rate=20000,names=numbered";
+    let args = [&["--feed", feed, "--spool-bytes", "1MiB"], &PATIENT[..]].concat();
+    let two = Two::new("4s", folder.path(), &args);
+    let mut follower = Follower::new(&two);
+    two.wait_metric("tickcast_spool_gaps_total", "bound", |gaps| gaps > 0.0);
+    assert!(two.metric("tickcast_spool_bytes", "") <= 1_048_576.0);
+    assert!(two.metric("tickcast_spool_lost_ticks_total", "") > 0.0);
+    follower.until_whole_again(4);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_a_gap_and_then_it_goes_on() {
+    let folder = TempDir::new().expect("a folder");
+    let two = Two::new("2s", folder.path(), &["--feed", MARKET]);
+    two.wait_late("sim:S0001-USD");
+    let mut follower = Follower::new(&two);
+    while follower.updates < 50 {
+        follower.step();
+    }
+    let pid = Pid::from_raw(two.server.pid() as i32).expect("a process");
+    let limit = |bytes| {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
+    };
+    limit(Some(1));
+    two.wait_metric("tickcast_spool_failing", "", |failing| failing == 1.0);
+    two.wait_metric("tickcast_spool_lost_ticks_total", "", |ticks| ticks > 500.0);
+    assert_eq!(two.metric("tickcast_spool_gaps_total", "disk"), 1.0);
+    limit(None);
+    two.wait_metric("tickcast_spool_failing", "", |failing| failing == 0.0);
+    follower.until_whole_again(4);
+    let files = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert!(files < 8, "{files}: what holds nothing stays");
+}
+
+#[test]
+fn after_a_kill_it_goes_on_from_what_is_on_disk() {
+    let folder = TempDir::new().expect("a folder");
+    let first = Two::new("3s", folder.path(), &["--feed", MARKET]);
+    let mut live = first.client(LIVE, "/v1/ws");
+    live.subscribe("trade", &["sim:S0003-USD"]);
+    let mut last = 0;
+    for _ in 0..50 {
+        last = number(&live.until(|message| message["channel"] == "trade"), "seq");
+    }
+    let written = first.metric("tickcast_spool_ticks_total", "");
+    first.wait_metric("tickcast_spool_ticks_total", "", |ticks| ticks > written + 1_000.0);
+    drop(first);
+    // Another one, with fewer symbols: of the others only the spool knows.
+    let second =
+        Two::new("3s", folder.path(), &["--feed", "synthetic:symbols=1,rate=500,names=numbered"]);
+    second.wait_late("sim:S0003-USD");
+    let listed = second.get(LIVE, "/v1/symbols").2;
+    assert!(!listed.contains("S0003"), "{listed}");
+    let path = "/v1/trades/sim:S0003-USD?limit=1000";
+    loop {
+        let trades = second.get(LATE, path).2;
+        assert_old(&trades, 3_000_000);
+        if trades.contains(&format!("\"seq\":{last},")) {
+            break;
+        }
+        pause();
+    }
+    // What comes of the new one follows, and its book is whole.
+    let mut follower = Follower::new(&second);
+    follower.until_whole_again(1);
+    assert!(
+        second.get(LATE, "/v1/book/sim:S0003-USD").2.contains("resync"),
+        "it is not there any more"
+    );
+}
