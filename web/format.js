@@ -24,6 +24,13 @@ export function duration(seconds) {
   return `${Math.floor(s / 86400)}d ${two(Math.floor(s / 3600) % 24)}h`;
 }
 
+/** A delay in milliseconds in words: 15 min, 1 h 30 min, 24 h. */
+export function delay(ms) {
+  const s = Math.floor(ms / 1000);
+  const parts = [[Math.floor(s / 3600), 'h'], [Math.floor(s / 60) % 60, 'min'], [s % 60, 's'], [ms % 1000, 'ms']];
+  return parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(' ');
+}
+
 /** The local time of day of a timestamp in microseconds: 14:03:27.042. */
 export function timeOfDay(micro) {
   const date = new Date(micro / 1000);

@@ -3,7 +3,7 @@
 import { Connection } from './connection.js';
 import { Detail } from './detail.js';
 import { attribute, byId, text } from './dom.js';
-import { bytes, integer } from './format.js';
+import { bytes, delay, integer } from './format.js';
 import { Market } from './market.js';
 import { Server } from './server.js';
 import { Table } from './table.js';
@@ -50,10 +50,18 @@ function onOpen() {
 
 function subscribe(channel, more) {
   connection.request('subscribe', { channel, symbol: '*', ...more }, (answer) => {
+    market.answer(answer);
+    showDelay();
     if (answer.success) return;
     const reason = answer.error ?? answer.errors?.[0];
     notice(`the server refused the channel ${channel}: ${reason?.message ?? 'no reason given'}`);
   });
+}
+
+/** Who shows what is delayed has to say so. At once and not with the next frame: the answer comes before what it is about. */
+function showDelay() {
+  byId('delay').hidden = market.delayMs === 0;
+  text(byId('delay'), market.delayMs > 0 ? `delayed ${delay(market.delayMs)}` : '');
 }
 
 function onMessage(message) {

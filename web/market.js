@@ -72,6 +72,8 @@ export class Market {
     this.gaps = 0;
     /** True while quotes are conflated on our own wish: then jumps of `prev` are no gaps. */
     this.conflated = false;
+    /** By how much all of it is delayed, milliseconds, as the server said last: what a lost connection leaves is so too. */
+    this.delayMs = 0;
   }
 
   /** The row of a symbol, made on first sight. */
@@ -90,6 +92,11 @@ export class Market {
       row.quoteSeq = null;
       row.tradeSeq = null;
     }
+  }
+
+  /** Takes the answer to a subscription, which says whether what follows is delayed; a request refused as a whole has no result, and does not. */
+  answer(answer) {
+    if (answer.result) this.delayMs = answer.delay_ms ?? 0;
   }
 
   /** Takes one quote. */

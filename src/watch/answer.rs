@@ -24,15 +24,33 @@ pub(super) struct Answer {
     #[serde(default)]
     errors: Vec<Refusal>,
     error: Option<Refusal>,
+    delay_ms: Option<u64>,
 }
 
 impl Answer {
+    /// By how much what this connection is sent is delayed; `None` where a request was refused as a whole, for then
+    /// the answer does not say.
+    pub(super) fn delay_ms(&self) -> Option<u64> {
+        self.error.is_none().then(|| self.delay_ms.unwrap_or(0))
+    }
+
     /// What was not granted, in words; `None` where all was.
     pub(super) fn refusals(&mut self) -> Option<String> {
         let all = self.errors.drain(..).chain(self.error.take());
         let all: Vec<String> = all.map(Refusal::sentence).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
+}
+
+/// The mark of what is delayed, which those must see who are shown it; none where nothing is.
+pub(super) fn delayed(delay_ms: u64) -> Option<String> {
+    let seconds = delay_ms / 1_000;
+    let parts = [(seconds / 3_600, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    // A server of another make may delay by less than a second, or by a part of one.
+    let parts = [&parts[..], &[(delay_ms % 1_000, "ms")]].concat();
+    let shown: Vec<String> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n} {unit}")).collect();
+    (!shown.is_empty()).then(|| format!("delayed {}", shown.join(" ")))
 }
 
 /// A symbol or wildcard that the server agreed to.
@@ -58,5 +76,29 @@ impl Refusal {
             [] => self.message,
             near => format!("{}, did you mean {}?", self.message, near.join(" or ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_said_in_words() {
+        let said = |delay_ms| delayed(delay_ms).unwrap_or_default();
+        assert_eq!(said(0), "");
+        assert_eq!(said(1_000), "delayed 1 s");
+        assert_eq!(said(900_000), "delayed 15 min");
+        assert_eq!(said(5_403_000), "delayed 1 h 30 min 3 s");
+        assert_eq!(said(86_400_000), "delayed 24 h");
+        assert_eq!(said(1_500), "delayed 1 s 500 ms");
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_of_it_changes_nothing() {
+        let told = |text: &str| serde_json::from_str::<Answer>(text).expect("an answer").delay_ms();
+        assert_eq!(told(r#"{"result":[],"errors":[],"delay_ms":1000}"#), Some(1_000));
+        assert_eq!(told(r#"{"result":[{"symbol":"*"}]}"#), Some(0));
+        assert_eq!(told(r#"{"error":{"code":"rate_limited","message":"slower"}}"#), None);
     }
 }

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::Watch;
-use super::answer::{Answer, Head};
+use super::answer::{Answer, Head, delayed};
 use super::connection::{self, SILENCE, connect, first, random, wait};
 
 /// Bytes gathered before they are written while more messages are at hand.
@@ -47,10 +47,13 @@ pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
     let first = first(&watch.server).await?;
     let mut output = Output::new(watch.count);
     let (mut connected, mut ever, mut failures) = (Some(first), false, 0);
+    let mut delay_ms = 0;
     loop {
         let mut subscribed = 0;
         let end = match connected.take() {
-            Some(socket) => follow(socket, watch, &mut output, &mut subscribed).await?,
+            Some(socket) => {
+                follow(socket, watch, &mut output, &mut subscribed, &mut delay_ms).await?
+            }
             None => match connect(&watch.server).await {
                 Ok(socket) => {
                     connected = Some(socket);
@@ -90,6 +93,7 @@ async fn follow(
     watch: &Watch,
     output: &mut Output,
     subscribed: &mut usize,
+    delay_ms: &mut u64,
 ) -> std::io::Result<End> {
     let mut socket = FragmentCollector::new(socket);
     for request in watch.requests() {
@@ -98,8 +102,8 @@ async fn follow(
             return Ok(End::lost(&error));
         }
     }
-    let mut connection =
-        Connection { output, subscribed, unanswered: watch.channels.len(), spread: None };
+    let unanswered = watch.channels.len();
+    let mut connection = Connection { output, subscribed, delay_ms, unanswered, spread: None };
     let end = match connection.read(&mut socket).await {
         Ok(end) => end,
         Err(error) if error.kind() == ErrorKind::BrokenPipe => End::Done,
@@ -117,6 +121,8 @@ struct Connection<'a> {
     output: &'a mut Output,
     /// Symbols and wildcards that the server agreed to.
     subscribed: &'a mut usize,
+    /// By how much it is delayed what is printed, as told last.
+    delay_ms: &'a mut u64,
     /// Requests without an answer so far.
     unanswered: usize,
     /// When to come back, if the server has told that it stops.
@@ -188,6 +194,12 @@ impl Connection<'_> {
         let Ok(mut answer) = serde_json::from_slice::<Answer>(text) else { return };
         self.unanswered = self.unanswered.saturating_sub(1);
         *self.subscribed += answer.result.len();
+        let before = *self.delay_ms;
+        *self.delay_ms = answer.delay_ms().unwrap_or(before);
+        if *self.delay_ms != before {
+            let mark = delayed(*self.delay_ms).unwrap_or_else(|| "not delayed".to_owned());
+            say(&format!("what is printed is {mark} from here on"));
+        }
         if let Some(refusals) = answer.refusals() {
             say(&refusals);
         }

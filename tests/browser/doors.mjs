@@ -125,6 +125,21 @@ const checks = {
     });
   },
 
+  async 'who is delayed sees that the page is'() {
+    const access = join(folder, 'delayed.toml');
+    writeFileSync(access, '[anonymous]\nsymbols = ["*"]\ndelay = "1s"\n');
+    await withServer(['--access', access, '--spool-dir', join(folder, 'spool')], async ({ http }) => {
+      await page.goto(`http://${http}/`);
+      await page.waitForFunction(() => document.querySelector('#rows .bid')?.textContent && document.querySelector('#delay').checkVisibility());
+      assert.equal(await page.textContent('#delay'), 'delayed 1 s');
+    });
+    await withServer([], async ({ http }) => {
+      await page.goto(`http://${http}/`);
+      await page.waitForFunction(() => document.querySelector('#rows .bid')?.textContent);
+      assert.equal(await page.isVisible('#delay'), false);
+    });
+  },
+
   async 'compression is agreed on, and what it carries is read'() {
     await withServer(['--compress'], async ({ http }) => {
       const { how, extensions, messages } = await from(`http://${http}/`, `ws://${http}/v1/ws`);

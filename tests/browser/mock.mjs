@@ -22,6 +22,7 @@ let http = null;
 let clients = new Set();
 let silent = false;
 let breakNextBook = false;
+let delayMs = 0;
 const started = Date.now();
 const counts = { ticks: 0, deliveries: 0, ticksBefore: 0, deliveriesBefore: 0, ticksPerSecond: 0, deliveriesPerSecond: 0 };
 
@@ -44,6 +45,7 @@ class Client {
   request({ method, req_id, params = {} }) {
     if (silent) return;
     const answer = { method, req_id, success: true };
+    if (delayMs > 0 && method !== 'list_symbols') answer.delay_ms = delayMs;
     if (method === 'ping') {
       const now = Date.now() * 1000;
       this.send({ method: 'pong', req_id, t: params.t, time_in: now, time_out: now });
@@ -208,6 +210,8 @@ const orders = {
     }
   },
   evict: () => { for (const client of clients) client.socket.close(4008); },
+  /** Those who come from here on are told that all is delayed by so much. */
+  delay: (ms) => { delayMs = ms; },
   /** The mode of the newest client's quotes. */
   quoteMode: () => [...clients].at(-1)?.quoteMode,
   stale: (symbol) => {

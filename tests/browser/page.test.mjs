@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Alignment, arrange, sortable } from '../../web/columns.js';
 import { backoff, drainDelay } from '../../web/connection.js';
-import { bytes, duration, micros, short } from '../../web/format.js';
+import { bytes, delay, duration, micros, short } from '../../web/format.js';
 import { Market } from '../../web/market.js';
 import { bars, range } from '../../web/histogram.js';
 
@@ -43,6 +43,18 @@ test('gaps are counted per channel and symbol, and a new connection starts anew'
   market.conflated = true;
   market.quote(quote('a:X-Y', 600, 599));
   assert.equal(market.gaps, 2, 'conflated quotes jump by design');
+});
+
+test('the answers say by how much all is delayed, and a refusal does not', () => {
+  const market = new Market();
+  assert.equal(market.delayMs, 0);
+  market.answer({ method: 'subscribe', success: false, result: [], errors: [{ code: 'forbidden' }], delay_ms: 900000 });
+  assert.equal(market.delayMs, 900000);
+  market.answer({ method: 'subscribe', success: false, error: { code: 'rate_limited' } });
+  market.restart();
+  assert.equal(market.delayMs, 900000, 'what is shown is what it was');
+  market.answer({ method: 'subscribe', success: true, result: [{ channel: 'quote' }] });
+  assert.equal(market.delayMs, 0);
 });
 
 test('the tape keeps the newest trades and stays bounded', () => {
@@ -94,5 +106,6 @@ test('numbers in little room', () => {
   assert.deepEqual([short(0), short(9999), short(10000), short(123456), short(1.2e6), short(4.56e9)], ['0', '9,999', '10.0k', '123k', '1.20M', '4.56G']);
   assert.deepEqual([micros(35), micros(1200), micros(2e6)], ['35 µs', '1.20 ms', '2.00 s']);
   assert.deepEqual([duration(59), duration(725), duration(11220), duration(187200)], ['59s', '12m 05s', '3h 07m', '2d 04h']);
+  assert.deepEqual([1000, 900000, 5403000, 86400000, 1500].map(delay), ['1 s', '15 min', '1 h 30 min 3 s', '24 h', '1 s 500 ms']);
   assert.deepEqual([bytes(512), bytes(1536), bytes(1048576)], ['512 B', '1.5 KiB', '1.0 MiB']);
 });

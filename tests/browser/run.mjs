@@ -68,6 +68,7 @@ const checks = {
     await connectionIs('live');
     await until('rows', () => document.querySelectorAll('#rows tr[data-symbol]').length >= 10);
     await until('quotes', () => [...document.querySelectorAll('#rows .bid')].filter((cell) => cell.textContent).length >= 5);
+    assert.equal(await page.isVisible('#delay'), false, 'nothing is delayed');
     total = await rowCount();
     assert.ok(total >= 10, `${total} symbols`);
     await until('a message rate', () => Number(document.querySelector('#message-rate').textContent.replaceAll(',', '')) > 0);
@@ -232,6 +233,30 @@ const mockOnly = {
     await drained;
     await target.start();
     await connectionIs('live');
+    away = false;
+  },
+
+  async 'what is delayed has its mark, as long as it is shown'() {
+    away = true;
+    await target.stop();
+    await connectionIs('reconnecting');
+    await target.ask('delay', 900000);
+    await target.start();
+    await connectionIs('live');
+    await until('the mark', () => document.querySelector('#delay').textContent === 'delayed 15 min');
+    for (const scale of [1, 0.6, 0.25]) {
+      await page.setViewportSize({ width: Math.round(width * scale), height });
+      const { x, y, width: wide } = await page.locator('#delay').boundingBox();
+      assert.ok(wide > 50 && x >= 0 && x + wide <= width * scale && y >= 0 && y < height, `in sight at ${scale} of the width: ${x} ${y} ${wide}`);
+    }
+    await page.setViewportSize({ width, height });
+    await target.stop();
+    await connectionIs('reconnecting');
+    assert.equal(await page.isVisible('#delay'), true, 'what is left to be seen is delayed too');
+    await target.ask('delay', 0);
+    await target.start();
+    await connectionIs('live');
+    await page.waitForSelector('#delay', { state: 'hidden' });
     away = false;
   },
 

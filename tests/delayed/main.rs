@@ -6,6 +6,7 @@ mod common;
 mod faults;
 mod moves;
 mod paths;
+mod shown;
 #[path = "../jwt/signer.rs"]
 mod signer;
 mod stream;

@@ -78,6 +78,8 @@ pub(super) struct Model {
     pub(super) gaps: u64,
     /// Messages in the last second.
     pub(super) rate: u64,
+    /// By how much what is shown is delayed, as the server said last.
+    pub(super) delay_ms: u64,
     notice: Option<(String, Instant)>,
     /// The cause of the last lag that the server told of, by its name in the protocol.
     lag: Option<(String, Instant)>,
@@ -106,6 +108,7 @@ impl Model {
             open: None,
             gaps: 0,
             rate: 0,
+            delay_ms: 0,
             notice: None,
             lag: None,
             unanswered: 0,
@@ -322,6 +325,8 @@ impl Model {
     }
 
     fn answered(&mut self, mut answer: Answer, now: Instant) -> Heard {
+        // It stays over a lost connection, as what is shown does.
+        self.delay_ms = answer.delay_ms().unwrap_or(self.delay_ms);
         let granted = answer.result.first();
         let id = answer.req_id.unwrap_or(NOTHING);
         if let (Some(granted), false) = (granted, self.has_table())

@@ -224,6 +224,32 @@ fn nothing_granted_is_told_once_all_have_been_answered() {
     assert_eq!(apply(&mut model, &refused(STATUS), now), Heard::Refused(why));
 }
 
+#[test]
+fn what_is_delayed_is_known_from_the_answers() {
+    let (mut model, now) = model(&["x:*"]);
+    let answer = |delay_ms: Option<u64>| {
+        let mut answer = json!({"method": "subscribe", "req_id": QUOTE, "success": true,
+            "result": [{"channel": "quote", "symbol": "x:*"}]});
+        if let Some(delay_ms) = delay_ms {
+            answer["delay_ms"] = json!(delay_ms);
+        }
+        answer
+    };
+    assert_eq!(model.delay_ms, 0);
+    apply(&mut model, &answer(Some(900_000)), now);
+    assert_eq!(model.delay_ms, 900_000);
+    // Neither a refusal that does not say it, nor a pong, nor a lost connection makes what is shown younger.
+    let refused = json!({"method": "subscribe", "req_id": STATUS, "success": false,
+        "error": {"code": "rate_limited", "message": "slower"}});
+    apply(&mut model, &refused, now);
+    apply(&mut model, &json!({"method": "pong", "t": 1}), now);
+    model.lost("connection lost", now, 1);
+    model.connected();
+    assert_eq!(model.delay_ms, 900_000);
+    apply(&mut model, &answer(None), now);
+    assert_eq!(model.delay_ms, 0, "the server grants it live now");
+}
+
 /// A table of three.
 fn table() -> (Model, Instant) {
     let (mut model, now) = model(&["x:*"]);

@@ -9,10 +9,12 @@ use ratatui::text::{Line, Span};
 
 use super::text::Slot;
 use super::theme::Theme;
+use crate::watch::answer::delayed;
 use crate::watch::model::{Feed, Link, Model};
 
-/// The first row: what is shown on the left, the connection on the right. The connection comes
-/// first where there is not enough room, unless all is well.
+/// The first row: what is shown on the left, on the right that it is delayed, and the connection. Where there is not
+/// enough room, the connection comes first unless all is well, and that it is delayed comes before everything: who
+/// delays it has to say so.
 pub(super) fn head(
     model: &Model,
     what: &Line<'_>,
@@ -21,15 +23,36 @@ pub(super) fn head(
     slot: Slot,
     buf: &mut Buffer,
 ) {
-    let connection = connection(model, now, theme);
-    slot.left(buf, what);
+    let right = right(model, now, theme, slot.width);
     let free = slot.width.saturating_sub(what.width() as u16 + 1);
-    let fits = connection.iter().rev().find(|line| line.width() <= usize::from(free));
-    match (fits, &model.link) {
-        (Some(line), _) => slot.right(buf, line),
-        (None, Link::Connected) => {}
-        (None, Link::Reconnecting { .. }) => slot.right(buf, &connection[0]),
-    }
+    let fits = right.iter().rev().find(|line| line.width() <= usize::from(free));
+    let is_needed = model.delay_ms > 0 || model.link != Link::Connected;
+    let Some(line) = fits.or(right.first().filter(|_| is_needed)) else {
+        return slot.left(buf, what);
+    };
+    slot.part(0, slot.width.saturating_sub(line.width() as u16 + 1)).left(buf, what);
+    slot.right(buf, line);
+}
+
+/// What stands on the right, from the shortest way to say it to the longest.
+fn right(model: &Model, now: Instant, theme: Theme, width: u16) -> Vec<Line<'static>> {
+    let connection = connection(model, now, theme);
+    let Some(mark) = mark(model, width) else { return connection };
+    let mark = Span::styled(mark, theme.warning());
+    let beside = |connection: Line<'static>| {
+        let mut line = Line::from(vec![mark.clone(), Span::raw("  ")]);
+        line.spans
+            .extend(connection.spans.into_iter().map(|span| span.patch_style(connection.style)));
+        line
+    };
+    let alone = (model.link == Link::Connected).then(|| Line::from(mark.clone()));
+    alone.into_iter().chain(connection.into_iter().map(beside)).collect()
+}
+
+/// The mark of what is delayed; where there is no room for it, without the number: a part of one is a wrong one.
+pub(super) fn mark(model: &Model, width: u16) -> Option<String> {
+    let mark = delayed(model.delay_ms)?;
+    Some(if mark.len() > usize::from(width) { "delayed".to_owned() } else { mark })
 }
 
 /// The state of the connection, from the shortest way to say it to the longest.

@@ -68,9 +68,12 @@ impl Picture<'_> {
             Span::styled(format!("{sign} {word}"), style),
         ]);
         if let (true, Some(last)) = (alone, self.market.and_then(|market| market.last.as_ref())) {
-            // A window of one row: the price rather than the state, whose sign remains.
+            // A window of one row: the price rather than the state, whose sign remains. One that is delayed is not
+            // shown without saying so.
             let price = Span::raw(format!(" {}", last.price));
-            what = Line::from(vec![Span::styled(sign, style), price]);
+            let mark = bars::mark(self.model, slot.width).map_or(0, |mark| mark.len() as u16 + 1);
+            let room = slot.width.saturating_sub(mark);
+            what = pieces(vec![vec![Span::styled(sign, style)], vec![price]], room);
         }
         bars::head(self.model, &what, now, self.theme, slot, buf);
     }

@@ -173,6 +173,65 @@ fn a_lag_stands_where_the_connection_does() {
     assert!(lines[0].ends_with("● connected"), "{lines:?}");
 }
 
+/// The server says by how much what it sends is delayed.
+fn delay(model: &mut Model, now: Instant, delay_ms: u64) {
+    let answer = json!({"method": "subscribe", "req_id": 0, "success": true, "delay_ms": delay_ms,
+        "result": [{"channel": "quote", "symbol": SYMBOL}]});
+    apply(model, &answer, now);
+}
+
+#[test]
+fn what_is_delayed_says_so() {
+    for wanted in [SYMBOL, "*"] {
+        let (mut model, now) = model(wanted);
+        assert!(!shown(&mut model, now, 80, 12).concat().contains("delayed"));
+        delay(&mut model, now, 900_000);
+        let lines = shown(&mut model, now, 80, 12);
+        assert!(lines[0].starts_with(wanted), "{lines:?}");
+        assert!(lines[0].ends_with(" delayed 15 min  ● connected"), "{lines:?}");
+        // It is told from lag, from a lost connection, and without colours.
+        let lag = json!({"channel": "status", "type": "lag", "policy": "conflate",
+                         "cause": "peer_window"});
+        apply(&mut model, &lag, now);
+        let lines = shown(&mut model, now, 80, 12);
+        assert!(lines[0].ends_with(" delayed 15 min  ◌ lagging: peer_window"), "{lines:?}");
+        model.lost("connection lost", now, 3);
+        let plain = picture(&mut model, now, false, 80, 12);
+        let lines = self::lines(&plain);
+        assert!(lines[0].ends_with(" delayed 15 min  ○ reconnecting, try 3"), "{lines:?}");
+    }
+}
+
+#[test]
+fn no_window_is_too_small_to_say_that_it_is_delayed() {
+    let (mut one, now) = model(SYMBOL);
+    let (mut all, _) = model("*");
+    for model in [&mut one, &mut all] {
+        delay(model, now, 900_000);
+    }
+    for connected in [true, false] {
+        if !connected {
+            one.lost("connection lost", now, 3);
+            all.lost("connection lost", now, 3);
+        }
+        for (width, height) in (7..100).flat_map(|width| [1, 2, 5, 24].map(|h| (width, h))) {
+            for model in [&mut one, &mut all] {
+                let lines = shown(model, now, width, height);
+                let mark = if width < 14 { "delayed" } else { "delayed 15 min" };
+                assert!(lines[0].contains(mark), "{width}x{height}: {lines:?}");
+            }
+        }
+    }
+    // A price is shown whole beside it, or not at all.
+    let (mut one, now) = model(SYMBOL);
+    delay(&mut one, now, 900_000);
+    for width in 1..40 {
+        let line = shown(&mut one, now, width, 1).concat();
+        assert_eq!(line.contains('6'), line.contains("61837.6"), "{width}: {line}");
+    }
+    assert!(shown(&mut one, now, 25, 1)[0].starts_with("● 61837.6 "));
+}
+
 #[test]
 fn missing_trades_leave_a_mark() {
     let (mut model, now) = model(SYMBOL);
