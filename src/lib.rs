@@ -28,7 +28,7 @@ pub mod http;
 pub mod inspect;
 pub mod record;
 mod reload;
-mod spool;
+pub mod spool;
 pub mod stats;
 pub mod top;
 pub mod trace;

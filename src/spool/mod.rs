@@ -9,6 +9,7 @@
 //! to the next snapshot, of which the writer puts one at each beginning of a file and behind each gap.
 
 mod format;
+pub mod fuzz;
 mod player;
 mod segments;
 mod writer;

@@ -21,6 +21,11 @@ type Hand<'a> = dyn FnMut(u16, Vec<Tick>) -> Result<(), SinkClosed> + 'a;
 pub(crate) struct Player {
     reader: Reader,
     script: Script,
+    due: Due,
+}
+
+/// When what is played may be told.
+struct Due {
     delay_ns: u64,
     /// Milliseconds by which what is played now is later than it should be.
     lag_ms: Arc<AtomicU64>,
@@ -28,12 +33,12 @@ pub(crate) struct Player {
 
 impl Player {
     pub(super) fn new(reader: Reader, delay_ms: u64, into: Arc<Instruments>) -> Self {
-        let script = Script::new(into);
-        Player { reader, script, delay_ns: delay_ms * 1_000_000, lag_ms: Arc::default() }
+        let due = Due { delay_ns: delay_ms * 1_000_000, lag_ms: Arc::default() };
+        Player { reader, script: Script::new(into), due }
     }
 
     pub(crate) fn lag_ms(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.lag_ms)
+        Arc::clone(&self.due.lag_ms)
     }
 
     /// Plays until it is told to stop, or `hand` takes nothing more.
@@ -41,10 +46,13 @@ impl Player {
         let mut raw = Vec::new();
         while !stop.is_stopped() {
             let played = match self.reader.next(&mut raw) {
-                Next::Frame => self.frame(&raw, stop, hand),
+                Next::Frame => {
+                    let wait = &mut |mono_ns| self.due.wait(mono_ns, stop);
+                    self.script.frame(&raw, wait, hand)
+                }
                 Next::Gap => self.script.lose(hand),
                 Next::Nothing => {
-                    self.lag_ms.store(0, Ordering::Relaxed);
+                    self.due.lag_ms.store(0, Ordering::Relaxed);
                     sleep(limits::SPOOL_LOOK);
                     Ok(())
                 }
@@ -54,27 +62,9 @@ impl Player {
             }
         }
     }
+}
 
-    fn frame(
-        &mut self,
-        mut raw: &[u8],
-        stop: &Stop,
-        hand: &mut Hand<'_>,
-    ) -> Result<(), SinkClosed> {
-        while let Some(record) = format::take(&mut raw) {
-            // That it goes on in another file, or that something is missing, is no news of the market.
-            if !matches!(record.what, What::Head(_) | What::Gap { .. }) {
-                self.wait(record.mono_ns, stop)?;
-            }
-            self.script.play(record.what, hand)?;
-        }
-        if !raw.is_empty() {
-            // Of another version, for its checksum is right.
-            return self.script.lose(hand);
-        }
-        Ok(())
-    }
-
+impl Due {
     /// Waits until what was on the ring at `mono_ns` may be told.
     fn wait(&self, mono_ns: u64, stop: &Stop) -> Result<(), SinkClosed> {
         loop {
@@ -107,7 +97,7 @@ fn sleep(time: Duration) {
 }
 
 /// What becomes of records, without a clock.
-struct Script {
+pub(super) struct Script {
     into: Arc<Instruments>,
     run: Option<u64>,
     /// By the number that an instrument has in the spool.
@@ -127,8 +117,29 @@ struct Role {
 }
 
 impl Script {
-    fn new(into: Arc<Instruments>) -> Self {
+    pub(super) fn new(into: Arc<Instruments>) -> Self {
         Script { into, run: None, cast: Vec::new(), restarts: Vec::new() }
+    }
+
+    /// Plays the records of a frame, each once `wait` returns, which is told its time.
+    pub(super) fn frame(
+        &mut self,
+        mut raw: &[u8],
+        wait: &mut dyn FnMut(u64) -> Result<(), SinkClosed>,
+        hand: &mut Hand<'_>,
+    ) -> Result<(), SinkClosed> {
+        while let Some(record) = format::take(&mut raw) {
+            // That it goes on in another file, or that something is missing, is no news of the market.
+            if !matches!(record.what, What::Head(_) | What::Gap { .. }) {
+                wait(record.mono_ns)?;
+            }
+            self.play(record.what, hand)?;
+        }
+        if !raw.is_empty() {
+            // Of another version, for its checksum is right.
+            return self.lose(hand);
+        }
+        Ok(())
     }
 
     fn play(&mut self, what: What, hand: &mut Hand<'_>) -> Result<(), SinkClosed> {
@@ -215,7 +226,7 @@ impl Script {
     }
 
     /// Something is missing: what books were is not known, and all are told.
-    fn lose(&mut self, hand: &mut Hand<'_>) -> Result<(), SinkClosed> {
+    pub(super) fn lose(&mut self, hand: &mut Hand<'_>) -> Result<(), SinkClosed> {
         let status = Status { state: FeedState::Resync, age_ms: 0 };
         for role in self.cast.iter_mut().flatten() {
             role.whole = false;
