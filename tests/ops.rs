@@ -108,6 +108,12 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
             assert!(families.contains(family), "{name}: the server has no such metric");
         }
     }
+    // Of what waits on disk for delayed markets an operator sees everything but the number of its files.
+    let seen = asked.join("\n");
+    let of_delay =
+        |name: &&&str| name.starts_with("tickcast_spool_") || name.starts_with("tickcast_delayed_");
+    let unseen = families.iter().filter(of_delay).filter(|name| !metrics(&seen).contains(**name));
+    assert_eq!(unseen.collect::<Vec<_>>(), [&"tickcast_spool_segments"]);
     // And what is told of a metric is told of one that there is, and of every one.
     let operating = read("docs/OPERATING.md");
     let told = metrics(&operating);
@@ -220,6 +226,22 @@ fn prometheus_takes_native_histograms_and_the_same_numbers() {
     prometheus.wait(all, |count| count == samples);
     drop(server);
     reader.join().unwrap();
+}
+
+#[test]
+fn each_panel_of_the_dashboard_has_its_own_place() {
+    let dashboard: Value = serde_json::from_str(&read("ops/grafana.json")).unwrap();
+    let (mut ids, mut taken) = (BTreeSet::new(), BTreeSet::new());
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        let title = &panel["title"];
+        assert!(ids.insert(panel["id"].as_u64().expect("a number")), "{title}");
+        let at = |name: &str| panel["gridPos"][name].as_u64().expect("a number");
+        assert!(at("x") + at("w") <= 24, "{title}");
+        for (x, y) in (0..at("w")).flat_map(|x| (0..at("h")).map(move |y| (x, y))) {
+            assert!(taken.insert((at("x") + x, at("y") + y)), "{title} covers another");
+        }
+    }
+    assert!(ids.len() > 20);
 }
 
 #[test]
