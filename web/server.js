@@ -14,6 +14,7 @@ export class Server {
   #feeds = new Lines(byId('feeds'), ['name', '', '', '']);
   #quantiles = new Map();
   #busy = false;
+  #refused = false;
 
   constructor() {
     for (const [key, name] of QUANTILES) {
@@ -27,12 +28,15 @@ export class Server {
     }
   }
 
-  /** Asks for the figures unless the last question is still open. */
+  /** Asks for the figures, unless the last question is still open or they are for others. */
   async refresh() {
-    if (this.#busy) return;
+    if (this.#busy || this.#refused) return;
     this.#busy = true;
     try {
       const answer = await fetch('/v1/stats', { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+      // Each question more would be a line in the server's log.
+      this.#refused = answer.status === 401 || answer.status === 403;
+      if (this.#refused) throw new Error('for operators only');
       if (!answer.ok) throw new Error(`/v1/stats answered ${answer.status}`);
       this.#show(await answer.json());
       attribute(this.#section, 'data-state', 'live');
@@ -44,8 +48,9 @@ export class Server {
     }
   }
 
-  /** The figures are from the past. */
+  /** The figures are from the past; the server that comes back may tell them. */
   disconnected() {
+    this.#refused = false;
     attribute(this.#section, 'data-state', 'stale');
   }
 

@@ -129,9 +129,15 @@ const checks = {
     const access = join(folder, 'delayed.toml');
     writeFileSync(access, '[anonymous]\nsymbols = ["*"]\ndelay = "1s"\n');
     await withServer(['--access', access, '--spool-dir', join(folder, 'spool')], async ({ http }) => {
+      const asked = [];
+      page.on('request', (request) => asked.push(request.url()));
       await page.goto(`http://${http}/`);
       await page.waitForFunction(() => document.querySelector('#rows .bid')?.textContent && document.querySelector('#delay').checkVisibility());
       assert.equal(await page.textContent('#delay'), 'delayed 1 s');
+      // Nor is the page an operator: it asks once for what is for those, and not each second.
+      await page.waitForFunction(() => document.querySelector('#server-summary').textContent === 'for operators only');
+      await page.waitForTimeout(2500);
+      assert.equal(asked.filter((url) => url.endsWith('/v1/stats')).length, 1);
     });
     await withServer([], async ({ http }) => {
       await page.goto(`http://${http}/`);
