@@ -144,7 +144,7 @@ impl Dialer {
             let file = std::fs::File::open(path).map_err(|e| error(e.to_string()))?;
             let mut found = false;
             for cert in CertificateDer::pem_reader_iter(BufReader::new(file)) {
-                roots.add(cert.map_err(|e| error(e.to_string()))?)?;
+                roots.add(cert.map_err(|e| error(crate::pem::why(&e)))?)?;
                 found = true;
             }
             if !found {

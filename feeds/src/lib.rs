@@ -13,6 +13,7 @@ pub mod feed;
 pub mod instrument;
 pub mod lines;
 pub mod live;
+pub mod pem;
 pub mod record;
 pub mod replay;
 pub mod rest;

@@ -169,7 +169,8 @@ impl KeySet {
         }
         let mut keys = Vec::new();
         for info in SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes()) {
-            let info = info.map_err(|why| format!("not PEM: {why}"))?;
+            let info =
+                info.map_err(|why| format!("not PEM: {}", tickcast_feeds::pem::why(&why)))?;
             let key = pem(info)?;
             if !algorithms.contains(&key.algorithm()) {
                 return Err("its key is not one of `algorithms`".to_owned());

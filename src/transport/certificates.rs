@@ -234,7 +234,7 @@ fn unreadable(
     expected: &'static str,
     error: &rustls::pki_types::pem::Error,
 ) -> CertificateError {
-    CertificateError::File { path: path.to_owned(), expected, why: error.to_string() }
+    CertificateError::File { path: path.to_owned(), expected, why: tickcast_feeds::pem::why(error) }
 }
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
