@@ -1,76 +1,40 @@
-//! What the parser targets share.
+//! What each fuzz target asserts, as a function of the input: it panics where the program is wrong, and returns whether the input was
+//! understood, as opposed to refused in order.
+//!
+//! Two call them: `fuzz_targets/`, with what libFuzzer makes up (`scripts/fuzz`), and `tests/fuzz`, with the inputs in `seeds/` and what a
+//! seeded generator makes of them. That one is a part of the tests and includes this file, so that no sanitizer has to be built for it.
 
-use std::sync::Arc;
+mod binance_client;
+mod client_input;
+mod config;
+mod feed_spec;
+mod head;
+mod lines;
+mod proxied;
+mod recording;
+mod request;
+mod spool;
+mod token;
+mod venues;
 
-use tickcast_feeds::tick::flags;
-use tickcast_feeds::venue::{self, Context, Venue};
-use tickcast_feeds::{Instruments, Kind, Listing, Tick, VecSink};
+pub use binance_client::binance_client;
+pub use client_input::client_input;
+pub use config::config;
+pub use feed_spec::feed_spec;
+pub use head::head;
+pub use lines::lines;
+pub use proxied::proxied;
+pub use recording::recording;
+pub use request::request;
+pub use spool::spool;
+pub use token::token;
+pub use venues::{binance, binance_usdm, bybit, coinbase, coinbase_live, kraken, okx};
 
-/// Feeds the lines of `input` to a venue's parser, as one stream, and checks after each message:
-/// it put whole events or nothing, a rejected one put nothing, and its text was kept.
-pub fn stream(venue: &str, input: &[u8]) {
-    stream_of(venue, &[], input);
-}
-
-/// The same with instruments that a live feed has listed.
-pub fn stream_of(venue: &str, listings: &[Listing], input: &[u8]) {
-    let listed = || {
-        let instruments = Arc::new(Instruments::new());
-        for listing in listings {
-            instruments.list_as(venue, listing);
-        }
-        instruments
+/// The text that the input begins with.
+fn text(input: &[u8]) -> &str {
+    let valid = match std::str::from_utf8(input) {
+        Ok(text) => return text,
+        Err(error) => &input[..error.valid_up_to()],
     };
-    let instruments = listed();
-    let entry = venue::find(venue).expect("a known venue");
-    let mut parser = entry.parser(&instruments);
-    let mut sink = VecSink::default();
-    let mut spaced = Spaced::new(entry.parser(&listed()));
-    for line in input.split(|&byte| byte == b'\n') {
-        let (ticks, rejects) = (sink.ticks.len(), sink.rejects.len());
-        parser.message(line, 1, Context::default(), &mut sink);
-        spaced.check(line, &sink, ticks);
-        assert!(sink.ticks.iter().all(|tick| tick.instrument.index() < instruments.len()));
-        check_events(&sink.ticks[ticks..]);
-        if let [(_, _, text), more @ ..] = &sink.rejects[rejects..] {
-            assert!(more.is_empty() && text == line && sink.ticks.len() == ticks);
-        }
-    }
-}
-
-/// A second parser, which is sent each message with a space before it: none of those is read straight from its text.
-struct Spaced {
-    parser: Box<dyn Venue>,
-    sink: VecSink,
-    text: Vec<u8>,
-}
-
-impl Spaced {
-    fn new(parser: Box<dyn Venue>) -> Self {
-        Spaced { parser, sink: VecSink::default(), text: Vec::new() }
-    }
-
-    /// Checks that the message does here what it did in the other parser, whose ticks of it begin at `from`.
-    fn check(&mut self, line: &[u8], other: &VecSink, from: usize) {
-        self.text.clear();
-        // One message is no JSON: OKX's answer to a ping.
-        if line != b"pong" {
-            self.text.push(b' ');
-        }
-        self.text.extend_from_slice(line);
-        self.parser.message(&self.text, 1, Context::default(), &mut self.sink);
-        assert!(self.sink.ticks[from..] == other.ticks[from..], "both ways lead to the same ticks");
-        assert_eq!(self.sink.rejects.len(), other.rejects.len());
-    }
-}
-
-/// Checks that these are whole events.
-pub fn check_events(ticks: &[Tick]) {
-    let mut open = false;
-    for tick in ticks {
-        assert_eq!(tick.has(flags::FIRST), !open);
-        open = !tick.has(flags::LAST);
-        assert!(!open || tick.kind == Kind::Level);
-    }
-    assert!(!open, "an event without an end");
+    std::str::from_utf8(valid).expect("valid up to there")
 }

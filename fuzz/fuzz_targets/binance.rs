@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| tickcast_fuzz::stream("binance", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    _ = tickcast_fuzz::binance(input);
+});

@@ -1,6 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    tickcast_fuzz::stream("bybit", input);
-    tickcast_fuzz::stream("bybit-linear", input);
+    _ = tickcast_fuzz::bybit(input);
 });

@@ -7,42 +7,45 @@ use super::jws::Jws;
 use super::keys::{Algorithm, KeySet};
 use crate::wire::request::Channel;
 
-/// Reads `text` as a token, as the payload of one whose signature is right, and as keys; what would be told of it.
-/// Nothing that it grants is more than its issuer may grant.
-pub fn token(text: &[u8], now_ms: u64) -> Vec<String> {
-    let mut told = Vec::new();
+/// Reads `text` as a token, as the payload of one whose signature is right, and as keys; of each reading what would be
+/// told of it. Nothing that it grants is more than its issuer may grant.
+pub fn token(text: &[u8], now_ms: u64) -> Vec<Result<(), String>> {
+    let mut readings = Vec::new();
     if Jws::is_like(text) {
         let issuer = Jws::parse(text).and_then(|token| token.issuer().map(drop));
-        told.extend(issuer.err().map(|bad| bad.to_string()));
+        readings.push(issuer.map_err(|bad| bad.to_string()));
     }
     let symbols = vec![Pattern::new("sim:*").unwrap_or(Pattern::ALL)];
     let channels = vec![Channel::Trade, Channel::Book];
     let rights =
         Rights { symbols, channels, depth: Some(10), max_hz: Some(5.0), ..Rights::nothing() };
     let terms = Terms { iss: None, aud: None, leeway_ms: 5_000, rights };
-    match terms.judge(text, now_ms) {
-        Ok((holder, rights)) => {
-            assert!(!holder.sub.is_empty() && rights.beyond(&terms.rights).is_none());
-            assert!(rights.expires_ms.is_some_and(|at| at > now_ms) && !rights.operator);
-        }
-        Err(bad) => told.push(bad.to_string()),
-    }
-    told.extend(KeySet::jwks(text, &[Algorithm::Rs256, Algorithm::EdDsa]).err());
+    let judged = terms.judge(text, now_ms).map(|(holder, rights)| {
+        assert!(!holder.sub.is_empty() && rights.beyond(&terms.rights).is_none());
+        assert!(rights.expires_ms.is_some_and(|at| at > now_ms) && !rights.operator);
+    });
+    readings.push(judged.map_err(|bad| bad.to_string()));
+    let algorithms = [Algorithm::Rs256, Algorithm::EdDsa];
+    readings.push(KeySet::jwks(text, &algorithms).map(drop));
     if let Ok(text) = std::str::from_utf8(text) {
-        told.extend(KeySet::public(text, &[Algorithm::Rs256, Algorithm::EdDsa]).err());
+        readings.push(KeySet::public(text, &algorithms).map(drop));
     }
-    told
+    readings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn told(reading: &Result<(), String>) -> &str {
+        reading.as_ref().expect_err("something is wrong")
+    }
+
     #[test]
     fn what_is_wrong_is_told() {
-        let told = token(br#"{"sub":"a","exp":9,"tickcast":{"symbols":["*"]}}"#, 0);
-        assert!(told[0].contains("its `symbols` is more"), "{told:?}");
-        let told = token(b"eyJ9.e30.e30", 0);
-        assert!(told[0].contains("is not the JSON"), "{told:?}");
+        let readings = token(br#"{"sub":"a","exp":9,"tickcast":{"symbols":["*"]}}"#, 0);
+        assert!(told(&readings[0]).contains("its `symbols` is more"), "{readings:?}");
+        let readings = token(b"eyJ9.e30.e30", 0);
+        assert!(told(&readings[0]).contains("is not the JSON"), "{readings:?}");
     }
 }
