@@ -370,7 +370,7 @@ fn tokens_are_in_no_log() {
          symbols = [\"sim:S0001-*\"]\n"
     );
     std::fs::write(file.path(), one_and_all() + &issuer).expect("writes");
-    let claims = json!({"sub": "ann\nERROR forged", "exp": signer::soon(3_600)});
+    let claims = json!({"sub": "ann\nERROR forged", "jti": "no-17", "exp": signer::soon(3_600)});
     let signed = signer::Signer::hs256().token(&claims);
     let forged = signer::Signer::secret(&[7; 32]).token(&claims);
     let tokens: [&str; 4] = [ONE, "a-wrong-secret", &signed, &forged];
@@ -426,12 +426,33 @@ fn tokens_are_in_no_log() {
             assert!(!String::from_utf8_lossy(&answer).contains(token));
         }
     }
+    // Sessions that come with their token.
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for (path, more) in [("/v1/ws", upgrade), ("/ws", upgrade), ("/v1/sse?subscribe=trade:*", "")] {
+        let mut stream = connect();
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {signed}\r\n{more}\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("writes");
+        let mut status = [0; 10];
+        stream.read_exact(&mut status).expect("an answer");
+        assert!(matches!(&status, b"HTTP/1.1 1" | b"HTTP/1.1 2"), "{path}");
+    }
     pause();
     let killed = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
     assert!(killed.expect("kill runs").success());
     child.wait().expect("ends");
     let log = log.join().expect("a log");
     assert!(log.contains("audit") && log.contains("refused") && log.contains("granted"), "{log}");
+    // Each grant to a session is told, by which way it came, and which token it was.
+    let granted: Vec<&str> = log.lines().filter(|line| line.contains("audit: granted")).collect();
+    for path in ["path=\"/v1/ws\"", "path=\"/ws\"", "path=\"/v1/sse\""] {
+        let told = |line: &&&str| line.contains(path) && line.contains("token=\"no-17\"");
+        assert_eq!(granted.iter().filter(told).count(), 1, "{path}: {granted:?}");
+    }
+    let by_auth = |line: &&&str| line.contains("token=\"no-17\"") && !line.contains("path=");
+    assert_eq!(granted.iter().filter(by_auth).count(), 1, "{granted:?}");
     // What a request is refused is one line, however much it is.
     let refused: Vec<_> = log.lines().filter(|line| line.contains("is not granted")).collect();
     assert!(refused.len() == 1 && refused[0].contains("count=3"), "{refused:?}");
