@@ -373,7 +373,7 @@ struct Worker {
     recorder: Recorder,
     stop: Stop,
     feeds: Vec<Arc<FeedStats>>,
-    /// From the receipt of a batch's oldest tick to the ring.
+    /// From the receipt of a batch's first tick to the ring.
     to_ring: Arc<Times>,
 }
 
@@ -443,7 +443,7 @@ impl Worker {
         if let Some(feed) = self.feeds.get(batch.feed) {
             feed.last_ns.store(now_ns, Ordering::Relaxed);
         }
-        let oldest_ns = batch.ticks.first().map_or(0, |tick| tick.ts_recv);
+        let recv_ns = batch.ticks.first().map_or(0, |tick| tick.ts_recv);
         self.recorder.record(&mut batch.ticks, batch.feed, now_ns);
         for (feed, instrument) in self.recorder.refused.drain(..) {
             // Only live ones can get a book anew, and ask which.
@@ -455,8 +455,8 @@ impl Worker {
         // Before: a reactor may be done with it at once.
         self.hub.traces.note(from, self.recorder.end(), taken_ns);
         self.publish(batch.paced);
-        if oldest_ns > 0 {
-            self.to_ring.record(clock::real_ns().saturating_sub(oldest_ns));
+        if recv_ns > 0 {
+            self.to_ring.record(clock::real_ns().saturating_sub(recv_ns));
         }
         shown.lock().clone_from(&self.recorder.report);
         batch.ticks.clear();

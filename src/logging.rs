@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn single_grants_are_told_where_that_is_asked_for() {
+        let told = |directives: &str| {
+            let targets = targets(directives).expect("directives");
+            targets.would_enable(AUDIT, &Level::DEBUG)
+        };
+        assert!(told("info,audit=debug") && told("warn,audit=debug"));
+        assert!(!told("info") && !told("warn"));
+    }
+
+    #[test]
     fn the_filter_changes_while_it_is_used_and_audit_lines_stay() {
         let lines = Lines::default();
         let writer = lines.clone();

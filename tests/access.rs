@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::kept::{ALL, Kept, MARKET, ONE, hash, one_and_all, token};
-use common::{Client, PATIENCE, pause};
+use common::{Client, EXCHANGE_PATHS, PATIENCE, pause};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -25,17 +25,6 @@ const MARKET_PATHS: [&str; 9] = [
     "/v1/sse?subscribe=trade:*",
     "/v1/poll?subscribe=trade:*",
     "/v1/echo",
-];
-const EXCHANGE_PATHS: [&str; 9] = [
-    "ping",
-    "exchangeInfo",
-    "depth?symbol=S0001USD",
-    "trades?symbol=S0001USD",
-    "aggTrades?symbol=S0001USD",
-    "klines?symbol=S0001USD&interval=1m",
-    "ticker/24hr?symbol=S0001USD",
-    "ticker/price?symbol=S0001USD",
-    "ticker/bookTicker?symbol=S0001USD",
 ];
 
 #[test]

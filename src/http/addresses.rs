@@ -367,6 +367,13 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_whoever_comes() {
+        // What limits::ADDRESSES_UNUSED says of each: the entry, and the counts that its places share.
+        let shared = size_of::<[usize; 2]>() + size_of::<[AtomicU32; 2]>();
+        assert!(
+            size_of::<(Site, Entry)>() + shared <= 200,
+            "{}",
+            size_of::<(Site, Entry)>() + shared
+        );
         let all = addresses(10, 10, 1);
         // Those who are connected are not forgotten.
         let held: Vec<_> = (0..100).map(|i| all.arrive(numbered(i), 0).unwrap()).collect();

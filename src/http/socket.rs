@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::Handshake;
+use super::connection::Handshake;
 use super::poll::Seat;
 use super::sse::Opening;
 use crate::transport::Transport;

@@ -41,7 +41,7 @@ pub const HANDSHAKES_ADDRESS_SHARE: usize = 4;
 pub const CONNECT_RATE: u32 = 100;
 
 /// Default of `--http-rate`, HTTP requests a second from one address. A hundred people behind one address who
-/// poll ten times a second; the control plane answers many times as many.
+/// poll ten times a second; the control plane answers several times as many (`scripts/trials`, `rest`).
 pub const HTTP_RATE: u32 = 1_000;
 
 /// Of these, requests for `/healthz` and `/readyz`, which are counted apart: who watches the server may share an address

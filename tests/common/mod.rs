@@ -20,6 +20,19 @@ use serde_json::{Value, json};
 /// Nothing that a test waits for takes longer on the slowest machine: a test that needs it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The REST endpoints of the Binance dialect, below /api/v3/, of the symbol sim:S0001-USD.
+pub const EXCHANGE_PATHS: [&str; 9] = [
+    "ping",
+    "exchangeInfo",
+    "depth?symbol=S0001USD",
+    "trades?symbol=S0001USD",
+    "aggTrades?symbol=S0001USD",
+    "klines?symbol=S0001USD&interval=1m",
+    "ticker/24hr?symbol=S0001USD",
+    "ticker/price?symbol=S0001USD",
+    "ticker/bookTicker?symbol=S0001USD",
+];
+
 /// A running `tickcast`, ended with the test.
 pub struct Server {
     pub address: SocketAddr,

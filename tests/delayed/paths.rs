@@ -5,7 +5,7 @@ use std::io::Read;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::common::pause;
+use super::common::{EXCHANGE_PATHS, pause};
 use super::{LATE, LIVE, MARKET, Two, assert_old, now_us, number};
 
 const REST: [&str; 6] = [
@@ -15,17 +15,6 @@ const REST: [&str; 6] = [
     "/v1/trades/sim:S0001-USD",
     "/v1/bars/sim:S0001-USD?interval=1s",
     "/v1/ticker/sim:S0001-USD",
-];
-const EXCHANGE: [&str; 9] = [
-    "ping",
-    "exchangeInfo",
-    "depth?symbol=S0001USD",
-    "trades?symbol=S0001USD",
-    "aggTrades?symbol=S0001USD",
-    "klines?symbol=S0001USD&interval=1m",
-    "ticker/24hr?symbol=S0001USD",
-    "ticker/price?symbol=S0001USD",
-    "ticker/bookTicker?symbol=S0001USD",
 ];
 
 /// Nothing is an hour old: by no path is anything of the market shown.
@@ -46,7 +35,7 @@ fn no_path_leads_to_what_is_younger() {
         let expected = if path == "/v1/symbols" { 200 } else { 404 };
         assert_eq!((status, known), (expected, false), "{path}: {body}");
     }
-    for path in EXCHANGE {
+    for path in EXCHANGE_PATHS {
         let path = format!("/api/v3/{path}");
         let (live, late) = (two.get(LIVE, &path), two.get(LATE, &path));
         assert!(old(&late.1) && !old(&live.1), "{}", late.1);
@@ -109,7 +98,7 @@ fn every_path_leads_to_what_is_old_enough() {
                 assert_old(&body, 1_000_000);
             }
         }
-        for path in EXCHANGE {
+        for path in EXCHANGE_PATHS {
             let (status, _, body) = two.get(LATE, &format!("/api/v3/{path}"));
             assert_eq!(status, 200, "{path}: {body}");
         }

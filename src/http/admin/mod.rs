@@ -20,9 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::RwLock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::connection::accept_failed;
 use super::rest::Error;
 use super::socket::Socket as Shared;
-use super::{Body, Plane, accept_failed, api};
+use super::{Body, Plane, api};
 use crate::config::{Admin, Secret, cut};
 use crate::limits;
 use crate::logging::Filter;

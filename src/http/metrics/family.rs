@@ -74,27 +74,15 @@ impl From<Histogram<u64>> for Value {
 pub(super) struct Families(pub(super) Vec<Family>);
 
 impl Families {
-    pub(super) fn counter(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        help: &'static str,
-    ) -> &mut Family {
+    pub(super) fn counter(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.begin(name, help, Kind::Counter)
     }
 
-    pub(super) fn gauge(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        help: &'static str,
-    ) -> &mut Family {
+    pub(super) fn gauge(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.begin(name, help, Kind::Gauge)
     }
 
-    pub(super) fn histogram(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        help: &'static str,
-    ) -> &mut Family {
+    pub(super) fn histogram(&mut self, name: &'static str, help: &'static str) -> &mut Family {
         self.begin(name, help, Kind::Histogram)
     }
 
