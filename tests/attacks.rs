@@ -363,6 +363,7 @@ fn bombs_of_lists_and_subscriptions_end_by_the_rate() {
         writing.join().expect("writes");
     }
     server.wait_metric("tickcast_sessions", "", |n| n == GOOD as f64);
+    server.wait_metric("tickcast_sessions_ended_total", "", |n| n >= 8.0);
     let put_out = |why| server.metric("tickcast_sessions_ended_total", why);
     assert_eq!(put_out("request_rate") + put_out("slow_overflow"), 8.0);
     end(&server, good);

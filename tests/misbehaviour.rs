@@ -76,8 +76,8 @@ fn random_bytes_are_a_breach_of_the_protocol() {
             bytes[..10].copy_from_slice(&[0x81, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
         }
         client.stream.write_all(&bytes).expect("writes");
-        // What may look like a beginning of something is not continued.
-        client.stream.shutdown(Shutdown::Write).expect("shuts down");
+        // What may look like a beginning of something is not continued. The server may have closed before.
+        let _ = client.stream.shutdown(Shutdown::Write);
         match client.close() {
             Some((Some(code), _)) => {
                 assert!([1002, 1003, 1007, 1009].contains(&code), "{code}");

@@ -252,6 +252,9 @@ fn bars_that_nobody_listened_to_begin_with_a_snapshot() {
     let server = busy(&[]);
     server.wait_metric("tickcast_ticks_total", "", |n| n > 500.0);
     let first = poll(&server, "subscribe=status:S0001-USD");
+    // Where nothing came since the cursor, nothing was missed.
+    let ticks = server.metric("tickcast_ticks_total", "");
+    server.wait_metric("tickcast_ticks_total", "", |n| n > ticks + 1_000.0);
     let query = |cursor: &str| format!("subscribe=bar:S0001-USD:1s&cursor={cursor}");
     let second = poll(&server, &query(text(&first, "cursor")));
     assert_eq!(second["recovered"], true, "{second}");

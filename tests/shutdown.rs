@@ -70,27 +70,27 @@ fn a_drain_in_the_middle_of_a_storm_ends_like_any_other() {
     // They come as fast as they can, in whatever state the server meets them, and again until nobody listens.
     let address = server.address;
     let storm: Vec<_> = (0..4).map(|_| std::thread::spawn(move || come_again(address))).collect();
-    server.wait_metric("tickcast_upgrades_total", "", |n| n > 200.0);
+    // Ten of them are not the storm's.
+    server.wait_metric("tickcast_upgrades_total", "", |n| n > 210.0);
     server.signal("TERM");
     for client in &mut clients {
         client.until(|message| message["type"] == "drain");
         assert_eq!(client.close().expect("a close frame").0, Some(1012));
     }
     drop(clients);
-    let came: usize = storm.into_iter().map(|thread| thread.join().expect("it ends")).sum();
-    assert!(came > 200, "{came}");
+    for thread in storm {
+        thread.join().expect("it ends");
+    }
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Connects and subscribes, reads a little and goes, until the server is gone; how often.
-fn come_again(address: SocketAddr) -> usize {
+/// Connects and subscribes, reads a little and goes, until the server is gone.
+fn come_again(address: SocketAddr) {
     let request =
         b"GET /v1/ws HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
     let subscribe = br#"{"method":"subscribe","params":{"channel":"book","symbol":"*"}}"#;
-    let mut came = 0;
     while let Ok(mut stream) = TcpStream::connect(address) {
-        came += 1;
         // Any of it may fail: the server is ending.
         let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
         let _ = stream.write_all(request);
@@ -98,5 +98,4 @@ fn come_again(address: SocketAddr) -> usize {
         let _ = stream.write_all(&masked(0x81, subscribe));
         let _ = stream.read(&mut [0; 4096]);
     }
-    came
 }

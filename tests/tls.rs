@@ -226,8 +226,8 @@ fn who_speaks_no_tls_is_told_and_harms_nobody() {
     let said = |bytes: &[u8]| {
         let mut stream = TcpStream::connect(address).expect("connects");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(bytes).expect("writes");
-        stream.shutdown(Shutdown::Write).expect("shuts");
+        // A server that has seen enough closes at once: all that is written after it is refused.
+        let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write));
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         answer
