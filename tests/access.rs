@@ -59,9 +59,16 @@ fn without_a_token_there_is_the_page_and_health_and_nothing_else() {
     for channel in CHANNELS {
         let answer = client.subscribe(channel, &["sim:S0001-USD", "*"]);
         assert_eq!(answer["success"], false, "{answer}");
-        assert_eq!(answer["errors"][0]["code"], "forbidden", "{answer}");
+        assert_eq!(answer["error"]["code"], "unauthorized", "{answer}");
+        // Nor is it told which symbols there are.
+        let unknown = client.subscribe(channel, &["sim:S9999-USD", "*"]);
+        assert_eq!(unknown["error"], answer["error"]);
     }
-    assert_eq!(client.ask(&json!({"method": "list_symbols"}))["result"], json!([]));
+    for method in ["list_symbols", "list_subscriptions"] {
+        let answer = client.ask(&json!({"method": method}));
+        assert_eq!(answer["error"]["code"], "unauthorized", "{answer}");
+    }
+    assert_eq!(client.ask(&json!({"method": "ping"}))["method"], "pong");
     assert_eq!(client.close().expect("a close").0, Some(4001));
 }
 

@@ -12,7 +12,7 @@ use crate::config::units::Span;
 use crate::limits;
 use crate::reactor::{Core, Stays};
 use crate::wire::frame;
-use crate::wire::request::{Refusal, Secret};
+use crate::wire::request::{Call, Refusal, Secret};
 
 /// What becomes of a client by the clock.
 pub(crate) enum Standing {
@@ -81,6 +81,27 @@ impl Core {
         let message = json!({"channel": "status", "type": "token", "expires": at_ms * 1_000});
         let message = message.to_string().into_bytes();
         self.push_own(id, |out| form.frame(&message, out));
+    }
+
+    /// Whether a client may ask this before it has said who it is, or has said so.
+    pub(super) fn is_for_strangers(&self, id: u32, call: &Call) -> bool {
+        let session = self.sessions.get(id as usize);
+        let is_stranger = session.is_some_and(|session| session.anonymous_until_ms.is_some());
+        !is_stranger || matches!(call, Call::Auth { .. } | Call::Ping { .. })
+    }
+
+    /// Not even what is listed is told: a stranger could find out by trying names.
+    pub(super) fn refuse_stranger(&mut self, id: u32, req_id: Option<String>, call: &Call) {
+        let method = call.method();
+        if let Some(session) = self.sessions.get(id as usize) {
+            tracing::info!(target: "audit", peer = %session.peer, method, "refused: no token yet");
+        }
+        let message = "a token is needed before that: send `auth`, or give one when connecting";
+        let method = Some(method.to_owned());
+        self.refuse(
+            id,
+            &Refusal { method, req_id, code: "unauthorized", message: message.to_owned() },
+        );
     }
 
     /// Carries out an `auth`: the client is another from here on.

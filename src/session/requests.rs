@@ -139,6 +139,9 @@ impl Core {
         }
         match parsed {
             Err(refusal) => self.refuse(id, &refusal),
+            Ok(Request { req_id, call }) if !self.is_for_strangers(id, &call) => {
+                self.refuse_stranger(id, req_id, &call);
+            }
             Ok(Request { req_id, call }) => match call {
                 Call::Subscribe(target) => {
                     self.subscribe_to(id, req_id.as_deref(), &target, Start::Now);
