@@ -18,12 +18,13 @@ mod choice;
 mod man;
 mod recordings;
 mod serve;
+mod token;
 mod top;
 mod trace;
 mod watch;
 
 use crate::inspect::Inspect;
-use crate::top::{self as top_of, Top};
+use crate::top::Top;
 use crate::watch::Watch;
 pub use addresses::AddressArgs;
 pub use admin::AdminArgs;
@@ -34,6 +35,7 @@ pub use man::page;
 use recordings::{AFTER_INSPECT, AFTER_RECORD};
 pub use recordings::{InspectArgs, RecordArgs};
 pub use serve::ServeArgs;
+pub use token::{CLIENT_TOKEN, Token};
 use top::AFTER_TOP;
 pub use top::TopArgs;
 pub use trace::TraceArgs;
@@ -201,6 +203,13 @@ pub fn setting_names() -> Vec<String> {
     names.filter(|name| name != "config").collect()
 }
 
+/// The token of a client.
+fn token_of(file: Option<&str>) -> Result<Token, UsageError> {
+    let variable = std::env::var_os(CLIENT_TOKEN);
+    let variable = variable.map(|token| token.to_string_lossy().into_owned());
+    Token::new(file, variable).map_err(UsageError)
+}
+
 /// Reads a command line, the program's name first, and the variables of the environment.
 ///
 /// # Errors
@@ -228,13 +237,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
         Some(("watch", sub)) => {
             let args =
                 WatchArgs::from_arg_matches(sub).map_err(|error| UsageError(one_line(&error)))?;
-            Watch::new(args).map(Action::Watch).map_err(UsageError)
+            let token = token_of(args.token_file.as_deref())?;
+            Watch::new(args, token).map(Action::Watch).map_err(UsageError)
         }
         Some(("top", sub)) => {
             let args = TopArgs::from_arg_matches(sub).map_err(|e| UsageError(one_line(&e)))?;
-            let token = std::env::var_os(top_of::TOKEN_VARIABLE);
-            let token = token.map(|token| token.to_string_lossy().into_owned());
-            Top::new(&args, token).map(Action::Top).map_err(UsageError)
+            let token = token_of(args.token_file.as_deref())?;
+            Top::new(&args, &token).map(Action::Top).map_err(UsageError)
         }
         Some(("inspect", sub)) => {
             let args = InspectArgs::from_arg_matches(sub);

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Instant;
 
+use common::kept::{Kept, ONE, one_and_all, token};
 use common::{PATIENCE, Server, pause};
 use serde_json::Value;
 
@@ -57,7 +58,7 @@ impl Drop for Watching {
 
 fn command(url: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tickcast"));
-    command.args(["watch", "--url", url]).args(args);
+    command.env_remove("TICKCAST_TOKEN").args(["watch", "--url", url]).args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -146,6 +147,51 @@ fn nothing_to_watch_is_exit_1() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(errors.contains("NOSUCH") && errors.contains("NEITHER"), "{errors}");
     assert!(errors.lines().last().is_some_and(|line| line.starts_with("error: ")), "{errors}");
+}
+
+#[test]
+fn a_token_of_a_file_or_a_variable_opens_what_it_grants() {
+    let kept = Kept::new(&one_and_all(), &[]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), ONE.to_owned() + "\n").expect("writes");
+    let path = file.path().to_str().expect("text");
+    let watch = ["--count", "50", "*"];
+    let given = [
+        run(&url(&kept.server), &[&["--token-file", path], &watch[..]].concat()),
+        command(&url(&kept.server), &watch).env("TICKCAST_TOKEN", ONE).output().expect("runs"),
+    ];
+    for output in &given {
+        assert_eq!((errors(output).as_str(), output.status.code()), ("", Some(0)));
+        let messages = messages(output);
+        assert_eq!(messages.len(), 50);
+        assert!(messages.iter().all(|message| message["symbol"] == "sim:S0001-USD"));
+    }
+    std::fs::write(file.path(), "another").expect("writes");
+    for (args, code, why) in [
+        (&[][..], 1, "it wants a token: --token-file FILE, or TICKCAST_TOKEN"),
+        (&["--token-file", path], 1, "it does not take the token: no such token"),
+        (&["--token-file", "/none"], 2, "--token-file \"/none\": cannot read it"),
+    ] {
+        let output = run(&url(&kept.server), args);
+        let errors = errors(&output);
+        assert_eq!((output.status.code(), errors.lines().count()), (Some(code), 1), "{errors}");
+        assert!(errors.contains(why) && !errors.contains("start `tickcast`"), "{errors}");
+    }
+}
+
+#[test]
+fn a_token_that_was_replaced_is_read_again() {
+    let kept = Kept::new(&one_and_all(), &[]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), ONE).expect("writes");
+    let path = file.path().to_str().expect("text");
+    let mut watching = Watching::start(&url(&kept.server), &["--token-file", path, "*"]);
+    watching.line();
+    std::fs::write(file.path(), "the-next-one").expect("writes");
+    kept.rewrite(&token("next", "the-next-one", "symbols = [\"sim:S0002-*\"]"));
+    let remark = watching.remark();
+    assert!(remark.contains("4003 the token was changed; connecting again"), "{remark}");
+    while !watching.line().contains("sim:S0002-USD") {}
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use common::kept::{Kept, one_and_all};
 use common::terminal::Terminal;
 use common::{PATIENCE, Server};
 use serde_json::{Value, json};
@@ -146,6 +147,12 @@ fn what_cannot_be_watched_is_a_line_and_no_screen() {
     let text = terminal.until_all(&[
         "error: nothing to watch: no such symbol: sim:S000-USD, did you mean sim:S000",
     ]);
+    assert!(!terminal.screen().screen().alternate_screen(), "{text}");
+    let kept = Kept::new(&one_and_all(), &[]);
+    let mut terminal = watch((120, 24), &url(kept.server.address), &["*"]);
+    assert_eq!(terminal.wait().code(), Some(1));
+    let text =
+        terminal.until_all(&["error: nothing to watch: it wants a token: --token-file FILE"]);
     assert!(!terminal.screen().screen().alternate_screen(), "{text}");
 }
 

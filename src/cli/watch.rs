@@ -13,6 +13,10 @@ pub struct WatchArgs {
     /// Certificates (PEM) to trust besides the system's, for wss
     #[arg(long, value_name = "FILE")]
     pub ca: Option<String>,
+    /// File with the token that the server wants, read for each connection. (TICKCAST_TOKEN takes the
+    /// token itself)
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<String>,
     /// Print the messages even on a terminal, one JSON object per line
     #[arg(long)]
     pub json: bool,
@@ -47,6 +51,7 @@ Examples:
   tickcast watch binance:BTC-USDT                   the screen: book, trades, quote of one symbol
   tickcast watch 'binance:*'                        the screen: a table of a venue's symbols
   tickcast watch --url wss://feed.example           another server, encrypted
+  tickcast watch --url wss://feed.example --token-file desk.token
   tickcast watch --json                             quotes and trades of everything, as lines
   tickcast watch --channel trade binance:BTC-USDT   trades of one symbol, as lines
   tickcast watch --channel book --depth 5 --count 1 BTC-USDT

@@ -16,8 +16,8 @@ use tickcast_feeds::dial::{self, DialError, Dialer, Stream};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::TOKEN_VARIABLE;
 use super::sample::{Connections, Sample};
+use crate::cli::{CLIENT_TOKEN, Token};
 
 /// Slow clients that are asked for: more than fit on a screen.
 const SLOWEST: usize = 100;
@@ -39,7 +39,7 @@ pub(super) enum LookError {
     Http(#[from] hyper::Error),
     #[error("not a request: {0}")]
     Request(#[from] hyper::http::Error),
-    #[error("it wants an operator's token: --token-file FILE, or {TOKEN_VARIABLE}")]
+    #[error("it wants an operator's token: --token-file FILE, or {CLIENT_TOKEN}")]
     Unauthorized,
     #[error("{0} was answered with {1}")]
     Refused(&'static str, StatusCode),
@@ -81,21 +81,14 @@ impl Server {
     ///
     /// # Errors
     /// One line for the user.
-    pub(super) fn new(url: &str, ca: Option<&str>, token: Option<String>) -> Result<Self, String> {
+    pub(super) fn new(url: &str, ca: Option<&str>, token: &Token) -> Result<Self, String> {
         let bad = || {
             format!(
                 "{url:?}: expected http://HOST:PORT, https://HOST:PORT or unix:PATH, such as {}",
                 super::DEFAULT_URL
             )
         };
-        let authorization = token
-            .map(|token| HeaderValue::from_str(&format!("Bearer {token}")))
-            .transpose()
-            .map_err(|_| format!("{TOKEN_VARIABLE}: expected visible ASCII characters"))?;
-        let authorization = authorization.map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
+        let authorization = token.header()?;
         if let Some(path) = url.strip_prefix("unix:").filter(|path| !path.is_empty()) {
             let at = At::Unix(PathBuf::from(path));
             return Ok(Server { at, authority: "localhost".to_owned(), authorization });
@@ -187,7 +180,8 @@ mod tests {
 
     #[test]
     fn an_address_is_taken_apart() {
-        let shown = |url: &str| Server::new(url, None, None).map(|server| server.to_string());
+        let shown =
+            |url: &str| Server::new(url, None, &Token::None).map(|server| server.to_string());
         assert_eq!(shown(super::super::DEFAULT_URL).as_deref(), Ok("http://127.0.0.1:7070"));
         assert_eq!(shown("https://a.example/").as_deref(), Ok("https://a.example"));
         assert_eq!(shown("http://[::1]:7071").as_deref(), Ok("http://[::1]:7071"));
@@ -198,9 +192,9 @@ mod tests {
             let error = shown(bad).expect_err("no address");
             assert!(error.contains("expected http://HOST:PORT"), "{error}");
         }
-        assert!(Server::new("http://a:1", Some("ca.pem"), None).is_err());
-        let server =
-            Server::new("http://a:1", None, Some("secret".to_owned())).expect("an address");
+        assert!(Server::new("http://a:1", Some("ca.pem"), &Token::None).is_err());
+        let token = Token::new(None, Some("secret".to_owned())).expect("a token");
+        let server = Server::new("http://a:1", None, &token).expect("an address");
         assert!(!format!("{server:?}").contains("secret"));
     }
 }

@@ -19,7 +19,7 @@ use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::TopArgs;
+use crate::cli::{Token, TopArgs};
 use crate::watch::on_a_terminal;
 use crate::watch::terminal::Screen;
 use client::Server;
@@ -27,8 +27,6 @@ use model::Model;
 
 /// Where `top` looks when it is told nothing: a server with its default address.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:7070";
-/// The variable of the token: an argument would be there for everybody to see.
-pub const TOKEN_VARIABLE: &str = "TICKCAST_TOKEN";
 
 /// Between two looks at the server.
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,29 +41,13 @@ pub struct Top {
 }
 
 impl Top {
-    /// Checks what the command line gave; `token` is that of the environment.
+    /// Checks what the command line gave.
     ///
     /// # Errors
     /// The flag, its value and what was expected.
-    pub fn new(args: &TopArgs, token: Option<String>) -> Result<Self, String> {
-        let token = match &args.token_file {
-            Some(path) => {
-                Some(read_token(path).map_err(|why| format!("--token-file {path:?}: {why}"))?)
-            }
-            None => token.map(|token| token.trim().to_owned()),
-        };
+    pub fn new(args: &TopArgs, token: &Token) -> Result<Self, String> {
         let server = Server::new(&args.url, args.ca.as_deref(), token)?;
         Ok(Top { server, once: args.once })
-    }
-}
-
-fn read_token(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
-    let token = text.trim();
-    let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    match is_token && !token.starts_with("sha256:") {
-        true => Ok(token.to_owned()),
-        false => Err("expected the token itself, in visible ASCII characters".to_owned()),
     }
 }
 

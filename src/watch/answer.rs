@@ -34,8 +34,16 @@ impl Answer {
         self.error.is_none().then(|| self.delay_ms.unwrap_or(0))
     }
 
+    /// Whether the server wants a token before it answers.
+    pub(super) fn wants_a_token(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.code == "unauthorized")
+    }
+
     /// What was not granted, in words; `None` where all was.
     pub(super) fn refusals(&mut self) -> Option<String> {
+        if self.wants_a_token() {
+            return Some(super::wants_a_token());
+        }
         let all = self.errors.drain(..).chain(self.error.take());
         let all: Vec<String> = all.map(Refusal::sentence).collect();
         (!all.is_empty()).then(|| all.join("; "))
@@ -65,6 +73,8 @@ pub(super) struct Granted {
 /// Why a request or one of its symbols was not granted.
 #[derive(Debug, Deserialize)]
 struct Refusal {
+    #[serde(default)]
+    code: String,
     message: String,
     #[serde(default)]
     did_you_mean: Vec<String>,

@@ -6,18 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastwebsockets::{Role, WebSocket};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
-use hyper::{Request, StatusCode, header};
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
 use thiserror::Error;
 use tickcast_feeds::dial::{self, DialError, Dialer, Stream};
 use tokio::time::timeout;
 
 use super::url::Url;
+use crate::cli::Token;
 
 const SUBPROTOCOL: &str = "tickcast.v1.json";
 
+/// So much is read of why an upgrade was refused.
+const REASON_BYTES: usize = 4096;
 /// A connection is given up when it takes longer to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server says something every second, if only a heartbeat: after this it is gone.
@@ -40,8 +45,14 @@ pub(super) enum ConnectError {
     Timeout,
     #[error("no HTTP answer to the upgrade ({0})")]
     Http(#[from] hyper::Error),
-    #[error("the upgrade was answered with {0}")]
-    Refused(StatusCode),
+    #[error("{}", super::wants_a_token())]
+    NoToken,
+    #[error("it does not take the token: {0}")]
+    BadToken(String),
+    #[error("{0}")]
+    TokenFile(String),
+    #[error("the upgrade was answered with {0}{1}")]
+    Refused(StatusCode, String),
     #[error("not a request: {0}")]
     Request(#[from] hyper::http::Error),
 }
@@ -52,6 +63,7 @@ pub(super) struct Server {
     url: Url,
     /// Where it is by TLS.
     dialer: Option<Dialer>,
+    token: Token,
 }
 
 impl Server {
@@ -59,7 +71,7 @@ impl Server {
     ///
     /// # Errors
     /// One line for the user.
-    pub(super) fn new(url: &str, ca: Option<&str>) -> Result<Self, String> {
+    pub(super) fn new(url: &str, ca: Option<&str>, token: Token) -> Result<Self, String> {
         let url: Url = url.parse().map_err(|error| format!("--url {url:?}: {error}"))?;
         let dialer = match (url.secure, ca) {
             (true, ca) => Some(Dialer::new(ca.map(Path::new)).map_err(|e| format!("--ca: {e}"))?),
@@ -68,7 +80,7 @@ impl Server {
                 return Err(format!("--ca {ca:?}: expected --url wss://... with it"));
             }
         };
-        Ok(Server { url, dialer })
+        Ok(Server { url, dialer, token })
     }
 }
 
@@ -90,10 +102,11 @@ pub(super) fn wait(spread: Option<[u64; 2]>, failures: u32, random: u64) -> Dura
 /// One line for the user.
 pub(super) async fn first(server: &Server) -> anyhow::Result<Socket> {
     connect(server).await.map_err(|error| {
-        let url = &server.url;
-        anyhow::anyhow!(
-            "cannot connect to {url}: {error}: start `tickcast`, or name another server by --url"
-        )
+        let advice = match error {
+            ConnectError::NoToken | ConnectError::BadToken(_) | ConnectError::TokenFile(_) => "",
+            _ => ": start `tickcast`, or name another server by --url",
+        };
+        anyhow::anyhow!("cannot connect to {}: {error}{advice}", server.url)
     })
 }
 
@@ -124,13 +137,15 @@ pub(super) async fn connect(server: &Server) -> Result<Socket, ConnectError> {
 
 /// The opening handshake. Not that of fastwebsockets: it writes failures to stderr by itself.
 async fn upgrade(server: &Server) -> Result<Socket, ConnectError> {
-    let Server { url, dialer } = server;
+    let Server { url, dialer, token } = server;
+    let authorization = token.header().map_err(ConnectError::TokenFile)?;
+    let has_token = authorization.is_some();
     let stream = dial::reach(&url.host, url.port).await?;
     let stream: Box<dyn Stream> = match dialer {
         Some(dialer) => dialer.secure(&url.host, stream).await?,
         None => Box::new(stream),
     };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .uri(&url.target)
         .header(header::HOST, &url.authority)
         .header(header::UPGRADE, "websocket")
@@ -139,16 +154,47 @@ async fn upgrade(server: &Server) -> Result<Socket, ConnectError> {
         .header(header::SEC_WEBSOCKET_VERSION, "13")
         .header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
         .body(Empty::<Bytes>::new())?;
+    request.headers_mut().extend(authorization.map(|token| (header::AUTHORIZATION, token)));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Its failures come out of the request too.
     tokio::spawn(async move { connection.with_upgrades().await.ok() });
     let response = sender.send_request(request).await?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ConnectError::Refused(response.status()));
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {}
+        StatusCode::UNAUTHORIZED if !has_token => return Err(ConnectError::NoToken),
+        status => {
+            let why = reason(response).await;
+            return Err(match status {
+                StatusCode::UNAUTHORIZED => {
+                    ConnectError::BadToken(why.unwrap_or_else(|| status.to_string()))
+                }
+                _ => {
+                    let why = why.map(|why| format!(": {why}"));
+                    ConnectError::Refused(status, why.unwrap_or_default())
+                }
+            });
+        }
     }
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await?);
     Ok(WebSocket::after_handshake(upgraded, Role::Client))
+}
+
+/// Why an upgrade was refused, where a server of ours says so.
+async fn reason(response: Response<Incoming>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Error,
+    }
+    #[derive(Deserialize)]
+    struct Error {
+        message: String,
+    }
+    let body = Limited::new(response.into_body(), REASON_BYTES).collect().await.ok()?.to_bytes();
+    let answer: Answer = serde_json::from_slice(&body).ok()?;
+    let message = answer.error.message;
+    // It is shown as one line of a terminal.
+    Some(message.chars().filter(|char| !char.is_control()).collect())
 }
 
 #[cfg(test)]

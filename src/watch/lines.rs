@@ -26,8 +26,8 @@ type Socket = FragmentCollector<TokioIo<Upgraded>>;
 enum End {
     /// Enough was printed, or nobody reads it any more.
     Done,
-    /// Every subscription was refused; why is told already.
-    Refused,
+    /// Every subscription was refused; why is told already, and this is what may be done.
+    Refused(String),
     /// Anything that a new connection may mend. The server may have named the range of the wait
     /// before it, in milliseconds.
     Lost { why: String, spread: Option<[u64; 2]> },
@@ -67,9 +67,9 @@ pub(super) async fn run(watch: &Watch) -> anyhow::Result<()> {
         }
         let (why, spread) = match end {
             End::Done => return Ok(()),
-            End::Refused if !ever => bail!("nothing to watch: '*' stands for every symbol"),
+            End::Refused(advice) if !ever => bail!("nothing to watch: {advice}"),
             // A server that has just started may not have listed them yet.
-            End::Refused => ("nothing to watch yet".to_owned(), None),
+            End::Refused(_) => ("nothing to watch yet".to_owned(), None),
             End::Lost { why, spread } => (why, spread),
         };
         let wait = wait(spread, failures, random());
@@ -109,7 +109,7 @@ async fn follow(
         Err(error) if error.kind() == ErrorKind::BrokenPipe => End::Done,
         Err(error) => return Err(error),
     };
-    if matches!(end, End::Done | End::Refused) {
+    if matches!(end, End::Done | End::Refused(_)) {
         // A courtesy: the server's count of lost clients stays what it says.
         let _ = socket.write_frame(Frame::close(1000, b"")).await;
     }
@@ -177,21 +177,23 @@ impl Connection<'_> {
         };
         match (head.channel.as_deref(), head.kind.as_deref()) {
             (Some("heartbeat"), _) => {}
+            (Some("status"), Some("token")) => say(super::TOKEN_ENDS),
             (Some("status"), Some("lag")) => say(&String::from_utf8_lossy(text)),
             (Some("status"), Some("drain")) => self.spread = head.reconnect_ms,
             (Some(_), _) => return Ok(self.output.print(text)?.then_some(End::Done)),
             (None, _) => {
-                self.answered(text);
-                let refused = self.unanswered == 0 && *self.subscribed == 0;
-                return Ok(refused.then_some(End::Refused));
+                return Ok(self.answered(text));
             }
         }
         Ok(None)
     }
 
-    /// Counts what an answer grants and tells what it does not.
-    fn answered(&mut self, text: &[u8]) {
-        let Ok(mut answer) = serde_json::from_slice::<Answer>(text) else { return };
+    /// Counts what an answer grants and tells what it does not; the end, where that is everything.
+    fn answered(&mut self, text: &[u8]) -> Option<End> {
+        let mut answer = serde_json::from_slice::<Answer>(text).ok()?;
+        if answer.wants_a_token() {
+            return Some(End::Refused(super::wants_a_token()));
+        }
         self.unanswered = self.unanswered.saturating_sub(1);
         *self.subscribed += answer.result.len();
         let before = *self.delay_ms;
@@ -203,6 +205,8 @@ impl Connection<'_> {
         if let Some(refusals) = answer.refusals() {
             say(&refusals);
         }
+        let advice = "'*' stands for every symbol";
+        (self.unanswered == 0 && *self.subscribed == 0).then(|| End::Refused(advice.to_owned()))
     }
 
     fn closed(&self, payload: &[u8]) -> End {

@@ -17,6 +17,8 @@ pub(super) enum Message<'a> {
     Ticker(Ticker<'a>),
     Feed(Feed<'a>),
     Lag(Lag<'a>),
+    /// The token ends within a minute, and the connection with it.
+    TokenEnds,
     /// The server stops; clients are to come back within this range, in milliseconds.
     Drain(Option<[u64; 2]>),
     /// The answer to a ping, with the number that was sent along.
@@ -40,6 +42,7 @@ impl<'a> Message<'a> {
             (Some("ticker"), _, _) => Message::Ticker(serde_json::from_slice(text)?),
             (Some("status"), Some("feed"), _) => Message::Feed(serde_json::from_slice(text)?),
             (Some("status"), Some("lag"), _) => Message::Lag(serde_json::from_slice(text)?),
+            (Some("status"), Some("token"), _) => Message::TokenEnds,
             (Some("status"), Some("drain"), _) => Message::Drain(head.reconnect_ms),
             (None, _, Some("pong")) => Message::Pong(head.t),
             (None, _, Some(_)) => Message::Answer(serde_json::from_slice(text)?),

@@ -25,13 +25,21 @@ use std::io::IsTerminal;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::WatchArgs;
+use crate::cli::{CLIENT_TOKEN, Token, WatchArgs};
 use crate::derive::Span;
 use crate::limits;
 use connection::Server;
 
 /// Where `watch` looks when it is told nothing: a server with its default address.
 pub const DEFAULT_URL: &str = "ws://127.0.0.1:7070/v1/ws";
+
+/// What is said where the server wants a token and has none.
+fn wants_a_token() -> String {
+    format!("it wants a token: --token-file FILE, or {CLIENT_TOKEN}")
+}
+
+/// What is said where the server has told that the token ends.
+const TOKEN_ENDS: &str = "the token ends within a minute, and the connection with it";
 
 /// What lines are made of when no channel is named.
 const DEFAULT_CHANNELS: [&str; 2] = ["quote", "trade"];
@@ -54,8 +62,8 @@ impl Watch {
     ///
     /// # Errors
     /// The flag, its value and what was expected.
-    pub fn new(args: WatchArgs) -> Result<Self, String> {
-        let server = Server::new(&args.url, args.ca.as_deref())?;
+    pub fn new(args: WatchArgs, token: Token) -> Result<Self, String> {
+        let server = Server::new(&args.url, args.ca.as_deref(), token)?;
         let depth = args.depth.as_deref().map(depth).transpose()?;
         if depth.is_some() && args.channel.iter().all(|channel| channel != "book") {
             return Err("--depth: only books have one, add --channel book".to_owned());

@@ -251,6 +251,7 @@ impl Model {
             Ok(Message::Trade(trade)) => self.traded(&trade, now),
             Ok(Message::Book(book)) => self.booked(&book, now),
             Ok(Message::Lag(lag)) => self.lagged(&lag, now),
+            Ok(Message::TokenEnds) => self.tell(super::TOKEN_ENDS.to_owned(), now),
             Ok(Message::Drain(spread)) => return Heard::Drain(spread),
             Ok(Message::Pong(t)) => self.ponged(t, now),
             Ok(Message::Answer(answer)) => return self.answered(answer, now),
