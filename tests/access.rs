@@ -124,6 +124,86 @@ fn sees_one_by_the_native_protocol(kept: &Kept, one: &str) {
     assert!(seen.len() >= 5, "{seen:?}");
 }
 
+/// A trade, a quote and a book of a symbol, as lines for a server.
+fn market_of(symbol: &str, price: u64) -> String {
+    let (bid, ask) = (price.to_string(), (price + 1).to_string());
+    [
+        json!({"channel": "book", "type": "snapshot", "symbol": symbol, "seq": price, "bids": [[bid, "1"]], "asks": [[ask, "1"]]}),
+        json!({"channel": "quote", "type": "update", "symbol": symbol, "bid": bid, "bid_qty": "1", "ask": ask, "ask_qty": "1"}),
+        json!({"channel": "trade", "type": "update", "symbol": symbol, "price": bid, "qty": "1", "side": "buy"}),
+    ]
+    .map(|line| format!("{line}\n"))
+    .concat()
+}
+
+#[test]
+fn what_is_listed_later_is_not_seen_either() {
+    let text = token("part", ONE, "symbols = [\"my:A-*\"]")
+        + &token("all", ALL, "symbols = [\"*\"]\noperator = true");
+    let variables = [("TICKCAST_PUBLISH_TOKEN", "of-the-publisher")];
+    let kept = Kept::new_in(&variables, &text, &["--feed", "publish:"]);
+    let [mut part, mut all] = [ONE, ALL].map(|token| kept.client("/v1/ws", token));
+    let sse = CHANNELS.map(|channel| format!("{channel}:*")).join(",");
+    let mut stream = TcpStream::connect(kept.server.address).expect("connects");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let head = format!(
+        "GET /v1/sse?subscribe={sse},book:*:5 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ONE}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("writes");
+    for client in [&mut part, &mut all] {
+        for channel in CHANNELS {
+            assert_eq!(client.subscribe(channel, &["*"])["success"], true);
+        }
+        let five = json!({"channel": "book", "depth": 5, "symbol": "*"});
+        assert_eq!(client.ask(&json!({"method": "subscribe", "params": five}))["success"], true);
+    }
+    let mut quotes = kept.client("/ws/!bookTicker", ONE);
+    let publish = |price| {
+        let body = market_of("my:B-USD", price) + &market_of("my:A-USD", price);
+        let (status, _, answer) = kept.server.request(&format!(
+            "POST /v1/publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Authorization: Bearer of-the-publisher\r\n\r\n{body}",
+            body.len()
+        ));
+        assert_eq!(status, 200, "{answer}");
+    };
+    publish(1);
+    // Who may see all is shown both by each channel, and the other one alone.
+    let mut missing: std::collections::HashSet<_> = ["my:A-USD", "my:B-USD"]
+        .iter()
+        .flat_map(|symbol| CHANNELS.map(|channel| (channel.to_owned(), (*symbol).to_owned())))
+        .collect();
+    while !missing.is_empty() {
+        let message = all.message();
+        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
+        missing.remove(&(text("channel"), text("symbol")));
+    }
+    publish(2);
+    let mut seen = std::collections::HashSet::new();
+    while seen.len() < 6 || !seen.contains("trade 2") {
+        let message = part.message();
+        assert_ne!(message["symbol"], "my:B-USD", "{message}");
+        let channel = message["channel"].as_str().expect("a channel");
+        seen.insert(channel.to_owned());
+        if (channel, &message["price"]) == ("trade", &json!("2")) {
+            seen.insert("trade 2".to_owned());
+        }
+    }
+    let mut quote = quotes.message();
+    while quote["b"] != "2.00000000" {
+        assert_eq!(quote["s"], "AUSD", "{quote}");
+        quote = quotes.message();
+    }
+    let mut told = String::new();
+    while !(told.contains("\"price\":\"2\"") && told.matches("my:A-USD").count() > 8) {
+        let mut bytes = [0; 4096];
+        let n = stream.read(&mut bytes).expect("reads");
+        assert!(n > 0, "{told}");
+        told.push_str(&String::from_utf8_lossy(&bytes[..n]));
+        assert!(!told.contains("my:B-USD"), "{told}");
+    }
+}
+
 #[test]
 fn it_sees_that_one_by_http_streams_of_events_and_polls() {
     let (kept, tokens) = of_one();

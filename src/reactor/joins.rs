@@ -35,12 +35,9 @@ impl Core {
         wild: bool,
         begin: Begin,
     ) {
-        if !self.may(id, &key) {
+        if !self.admit(id, key, terms, wild) {
             return;
         }
-        let Some(session) = self.sessions.get_mut(id as usize) else { return };
-        session.subs.insert(key, Sub { terms, wild, waits: false });
-        self.report.subscriptions += 1;
         if key.channel == Channel::Trade && begin == Begin::NOW {
             // Trades have no state to begin with.
             if let Some(entry) = self.market.entries.get_mut(key.instrument as usize) {
@@ -53,8 +50,19 @@ impl Core {
         }
     }
 
-    /// Whether a session may see this. Every subscription of every dialect is asked for here, so that none
-    /// can forget to.
+    /// Adds a subscription to a session that may have it; whether it may. There is no other way to one, so that
+    /// no dialect, wildcard or listing can forget to ask.
+    fn admit(&mut self, id: u32, key: Key, terms: Terms, wild: bool) -> bool {
+        if !self.may(id, &key) {
+            return false;
+        }
+        let Some(session) = self.sessions.get_mut(id as usize) else { return false };
+        session.subs.insert(key, Sub { terms, wild, waits: false });
+        self.report.subscriptions += 1;
+        true
+    }
+
+    /// Whether a session may see this.
     pub(crate) fn may(&self, id: u32, key: &Key) -> bool {
         let entry = self.market.entries.get(key.instrument as usize);
         let session = self.sessions.get(id as usize);
@@ -85,8 +93,9 @@ impl Core {
         if !matches!(wildcard.channel, Channel::Quote | Channel::Book) {
             return self.subscribe(wildcard.session, key, wildcard.terms, true);
         }
-        session.subs.insert(key, Sub { terms: wildcard.terms, wild: true, waits: false });
-        self.report.subscriptions += 1;
+        if !self.admit(wildcard.session, key, wildcard.terms, true) {
+            return;
+        }
         let entry = &mut self.market.entries[instrument as usize];
         match wildcard.channel {
             Channel::Book => {
