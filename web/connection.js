@@ -27,11 +27,12 @@ const REASONS = {
   1008: 'closed for a policy',
   1012: 'server restarts',
   1013: 'server is full',
+  4003: 'the token ended or was changed',
   4008: 'too slow: evicted',
 };
 
 /**
- * Calls back with `onState({name, detail, retryAt})` (name: connecting, live, reconnecting; retryAt on the clock
+ * Calls back with `onState({name, detail, retryAt})` (name: connecting, live, reconnecting, waiting; retryAt on the clock
  * of performance.now()), `onOpen()`, `onMessage(object)`, `onRoundTrip(ms)` and `onClose(code)`.
  */
 export class Connection {
@@ -72,6 +73,14 @@ export class Connection {
     this.#socket.send(JSON.stringify({ method, req_id: id, params }));
   }
 
+  /** Ends the connection, and makes no other one before somebody calls `connect`. `detail` says what is waited for. */
+  wait(detail) {
+    const socket = this.#socket;
+    this.#ended(1000);
+    socket?.close();
+    this.#set('waiting', detail);
+  }
+
   #set(name, detail = '', retryAt = 0) {
     this.state = { name, detail, retryAt };
     this.#callbacks.onState(this.state);
@@ -106,11 +115,7 @@ export class Connection {
 
   #closed(socket, code) {
     if (socket !== this.#socket) return;
-    this.#socket = null;
-    clearInterval(this.#pingTimer);
-    clearInterval(this.#watchTimer);
-    this.#waiting.clear();
-    this.#callbacks.onClose(code);
+    this.#ended(code);
     const asked = drainDelay(this.#drain);
     const delay = asked ?? backoff(this.#attempt);
     this.#drain = null;
@@ -118,6 +123,15 @@ export class Connection {
     const reason = asked === null ? (REASONS[code] ?? `closed with ${code}`) : 'server drained';
     this.#set('reconnecting', reason, performance.now() + delay);
     this.#retryTimer = setTimeout(() => this.connect(), delay);
+  }
+
+  #ended(code) {
+    this.#socket = null;
+    clearTimeout(this.#retryTimer);
+    clearInterval(this.#pingTimer);
+    clearInterval(this.#watchTimer);
+    this.#waiting.clear();
+    this.#callbacks.onClose(code);
   }
 
   #ping() {

@@ -4,6 +4,7 @@ import { Connection } from './connection.js';
 import { Detail } from './detail.js';
 import { attribute, byId, text } from './dom.js';
 import { bytes, delay, integer } from './format.js';
+import { Identity } from './identity.js';
 import { Market } from './market.js';
 import { Server } from './server.js';
 import { Table } from './table.js';
@@ -18,7 +19,8 @@ const address = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.h
 const connection = new Connection(address, { onState, onOpen, onMessage, onRoundTrip, onClose });
 const table = new Table(market, select);
 const detail = new Detail(market, connection);
-const server = new Server();
+const identity = new Identity(given);
+const server = new Server(identity);
 let noticeTimer = 0;
 
 function onState(state) {
@@ -38,6 +40,54 @@ function showConnectionDetail() {
 
 function onOpen() {
   market.restart();
+  if (identity.token === null) begin();
+  else authenticate(identity.token, begin, (message) => {
+    identity.keep(null);
+    waitForToken(`The server does not take the token: ${message}.`);
+  });
+}
+
+/** What the user gave as token. */
+function given(token) {
+  if (connection.state.name !== 'live') {
+    identity.keep(token);
+    connection.connect();
+  } else if (identity.token !== null) {
+    // The next token of who is in: the session goes on.
+    authenticate(token, () => {}, (message, code) => {
+      if (code === 'other_market') anew(token);
+      else identity.ask(`The server does not take the token: ${message}.`);
+    });
+  } else {
+    anew(token);
+  }
+}
+
+/** Begins as the holder of a token, with nothing that was shown to another. */
+function anew(token) {
+  identity.keep(token);
+  location.reload();
+}
+
+function authenticate(token, taken, refused) {
+  connection.request('auth', { token }, (answer) => {
+    if (!answer.success) {
+      refused(answer.error.message, answer.error.code);
+      return;
+    }
+    identity.keep(token);
+    identity.known(answer.result.name);
+    hint();
+    taken();
+  });
+}
+
+function waitForToken(why) {
+  connection.wait('for a token');
+  identity.ask(why);
+}
+
+function begin() {
   connection.request('list_symbols', undefined, (answer) => {
     for (const { symbol } of answer.result ?? []) market.row(symbol);
     table.second();
@@ -54,6 +104,10 @@ function subscribe(channel, more) {
     showDelay();
     if (answer.success) return;
     const reason = answer.error ?? answer.errors?.[0];
+    if (reason?.code === 'unauthorized') {
+      waitForToken('This server wants a token.');
+      return;
+    }
     notice(`the server refused the channel ${channel}: ${reason?.message ?? 'no reason given'}`);
   });
 }
@@ -92,6 +146,9 @@ function onStatus(message) {
     case 'lag':
       notice(`this page lags: ${bytes(message.queued_bytes)} queued, the oldest for ${integer(message.oldest_ms)} ms, `
         + `cause ${message.cause}, policy ${message.policy}`);
+      break;
+    case 'token':
+      identity.ask('The token ends within a minute. With the next one this page goes on.');
       break;
     case 'drain':
       notice('the server is draining: this page reconnects by itself');
@@ -171,11 +228,14 @@ function keys(event) {
 }
 
 function hint() {
-  const line = `echo '{"method":"subscribe","params":{"channel":"trade","symbol":"*"}}' | websocat -n ${address}`;
-  text(byId('hint'), line);
+  const header = identity.token === null ? '' : '-H "Authorization: Bearer $TOKEN" ';
+  text(byId('hint'), `echo '{"method":"subscribe","params":{"channel":"trade","symbol":"*"}}' | websocat -n ${header}${address}`);
+}
+
+function copy() {
   byId('copy').addEventListener('click', async () => {
     try {
-      await navigator.clipboard.writeText(line);
+      await navigator.clipboard.writeText(byId('hint').textContent);
       text(byId('copy'), 'copied');
       setTimeout(() => text(byId('copy'), 'copy'), 1500);
     } catch {
@@ -189,8 +249,11 @@ byId('filter').addEventListener('input', (event) => table.filter(event.target.va
 byId('retry').addEventListener('click', () => connection.connect());
 byId('detail-close').addEventListener('click', () => select(null));
 document.addEventListener('keydown', keys);
-addEventListener('online', () => connection.connect());
+addEventListener('online', () => {
+  if (connection.state.name === 'reconnecting') connection.connect();
+});
 hint();
+copy();
 const linked = /^#([\w.-]+:[\w.-]+)$/.exec(location.hash);
 if (linked) select(linked[1]);
 connection.connect();

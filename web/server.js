@@ -15,8 +15,10 @@ export class Server {
   #quantiles = new Map();
   #busy = false;
   #refused = false;
+  #identity;
 
-  constructor() {
+  constructor(identity) {
+    this.#identity = identity;
     for (const [key, name] of QUANTILES) {
       const box = document.createElement('div');
       const term = document.createElement('dt');
@@ -33,10 +35,13 @@ export class Server {
     if (this.#busy || this.#refused) return;
     this.#busy = true;
     try {
-      const answer = await fetch('/v1/stats', { cache: 'no-store', signal: AbortSignal.timeout(5000) });
+      const answer = await fetch('/v1/stats', { cache: 'no-store', headers: this.#identity.headers, signal: AbortSignal.timeout(5000) });
       // Each question more would be a line in the server's log.
       this.#refused = answer.status === 401 || answer.status === 403;
-      if (this.#refused) throw new Error('for operators only');
+      if (this.#refused) {
+        this.#identity.offer();
+        throw new Error('for operators only');
+      }
       if (!answer.ok) throw new Error(`/v1/stats answered ${answer.status}`);
       this.#show(await answer.json());
       attribute(this.#section, 'data-state', 'live');

@@ -42,7 +42,7 @@ macro_rules! asset {
 }
 
 /// Every path that is served; a file of `web/` that is not here does not exist for a browser.
-static ASSETS: [(&str, Asset); 16] = [
+static ASSETS: [(&str, Asset); 17] = [
     asset!("/", "index.html", HTML),
     asset!("/web/style.css", "style.css", CSS),
     asset!("/web/icon.svg", "icon.svg", SVG),
@@ -54,6 +54,7 @@ static ASSETS: [(&str, Asset); 16] = [
     asset!("/web/dom.js", "dom.js", SCRIPT),
     asset!("/web/format.js", "format.js", SCRIPT),
     asset!("/web/histogram.js", "histogram.js", SCRIPT),
+    asset!("/web/identity.js", "identity.js", SCRIPT),
     asset!("/web/main.js", "main.js", SCRIPT),
     asset!("/web/market.js", "market.js", SCRIPT),
     asset!("/web/server.js", "server.js", SCRIPT),

@@ -93,7 +93,10 @@ impl Core {
     /// Not even what is listed is told: a stranger could find out by trying names.
     pub(super) fn refuse_stranger(&mut self, id: u32, req_id: Option<String>, call: &Call) {
         let method = call.method();
-        if let Some(session) = self.sessions.get(id as usize) {
+        // Once: a client must not be able to fill the log.
+        if let Some(session) = self.sessions.get_mut(id as usize)
+            && !std::mem::replace(&mut session.turned_away, true)
+        {
             tracing::info!(target: "audit", peer = %session.peer, method, "refused: no token yet");
         }
         let message = "a token is needed before that: send `auth`, or give one when connecting";

@@ -119,6 +119,8 @@ pub(crate) struct Rest {
     pub(crate) grant: Granted,
     /// Until when it has to say who it is.
     pub(crate) anonymous_until_ms: Option<u64>,
+    /// It asked for something before it had said who it is.
+    pub(crate) turned_away: bool,
     /// It was told that its grant ends soon.
     pub(crate) forewarned: bool,
     pub(crate) reader: Reader,
@@ -198,6 +200,7 @@ impl Session {
             serial: 0,
             grant,
             anonymous_until_ms: None,
+            turned_away: false,
             forewarned: false,
             reader: Reader::new(),
             subs: Subs::default(),

@@ -75,6 +75,34 @@ async function from(origin, url, more = {}) {
   return page.evaluate(open, { url, request: subscribe, ...more });
 }
 
+/** An entry of a token in a file of access. */
+function entry(name, token, more) {
+  const sha256 = createHash('sha256').update(token).digest('hex');
+  return `[[token]]\nname = "${name}"\nsha256 = "${sha256}"\n${more}\n`;
+}
+
+/** The page asks for a token, in such words. */
+async function asked(words) {
+  await page.waitForSelector('#identity', { state: 'visible' });
+  await page.waitForFunction((source) => new RegExp(source).test(document.querySelector('#identity-why').textContent), words.source);
+}
+
+async function give(token) {
+  await page.fill('#token', token);
+  await page.press('#token', 'Enter');
+}
+
+/** What the tab has stored. */
+const kept = () => page.evaluate(() => [...Object.values(sessionStorage), ...Object.values(localStorage), ...(document.cookie ? [document.cookie] : [])]);
+const rows = () => page.$$eval('#rows tr[data-symbol]', (all) => all.map((row) => row.dataset.symbol));
+
+/** Counts the WebSockets that the page opens from here on. */
+function sockets() {
+  const opened = { count: 0 };
+  page.on('websocket', () => { opened.count += 1; });
+  return opened;
+}
+
 async function withServer(flags, check) {
   const server = await startServer(...flags);
   try {
@@ -113,8 +141,7 @@ const checks = {
 
   async 'a token opens what it grants, as a subprotocol'() {
     const access = join(folder, 'access.toml');
-    const sha256 = createHash('sha256').update('a-token-for-pages').digest('hex');
-    writeFileSync(access, `[[token]]\nname = "page"\nsha256 = "${sha256}"\nsymbols = ["sim:S0001-*"]\n`);
+    writeFileSync(access, entry('page', 'a-token-for-pages', 'symbols = ["sim:S0001-*"]'));
     await withServer(['--access', access], async ({ http }) => {
       const with_ = (token) => from(`http://${http}/`, `ws://${http}/v1/ws`, { protocols: ['tickcast.v1.json', `tickcast.token.${token}`] });
       const { how, protocol, messages } = await with_('a-token-for-pages');
@@ -122,6 +149,67 @@ const checks = {
       const symbols = new Set(messages.map(({ symbol }) => symbol).filter(Boolean));
       assert.deepEqual([...symbols], ['sim:S0001-USD']);
       assert.deepEqual((await with_('another')).code, 1006);
+    });
+  },
+
+  async 'the page asks for the token that is needed, keeps it for its tab, and forgets it'() {
+    const access = join(folder, 'kept.toml');
+    writeFileSync(access, entry('desk', 'a-token-of-the-desk', 'symbols = ["sim:S0001-*"]'));
+    await withServer(['--access', access], async ({ http }) => {
+      const opened = sockets();
+      await page.goto(`http://${http}/`);
+      await asked(/wants a token/);
+      assert.equal(await page.getAttribute('#connection', 'data-state'), 'waiting');
+      // It does not try again and again: each time is a line in the server's log.
+      await page.waitForTimeout(1500);
+      assert.equal(opened.count, 1);
+      await give('not-this-one');
+      await asked(/does not take the token: no such token/);
+      assert.deepEqual(await kept(), []);
+      await give('a-token-of-the-desk');
+      await page.waitForFunction(() => document.querySelector('#rows .bid')?.textContent);
+      assert.deepEqual(await rows(), ['sim:S0001-USD']);
+      assert.deepEqual([await page.textContent('#who'), await page.isVisible('#identity')], ['desk', false]);
+      await page.reload();
+      await page.waitForFunction(() => document.querySelector('#who').checkVisibility() && document.querySelector('#rows .bid')?.textContent);
+      assert.deepEqual([await kept(), page.url()], [['a-token-of-the-desk'], `http://${http}/`]);
+      await page.click('#sign-out');
+      await asked(/wants a token/);
+      assert.deepEqual([await kept(), await rows()], [[], []]);
+    });
+  },
+
+  async 'who may see a part is shown where to sign in for the rest'() {
+    const access = join(folder, 'parts.toml');
+    const anonymous = '[anonymous]\nsymbols = ["sim:S0000-*"]\ndelay = "1s"\n';
+    writeFileSync(access, anonymous + entry('operator', 'a-token-for-all', 'symbols = ["*"]\noperator = true'));
+    await withServer(['--access', access, '--spool-dir', join(folder, 'parts')], async ({ http }) => {
+      await page.goto(`http://${http}/`);
+      await page.waitForFunction(() => document.querySelector('#delay').checkVisibility() && document.querySelector('#rows .bid')?.textContent);
+      assert.deepEqual(await rows(), ['sim:S0000-USD']);
+      await page.click('#sign-in');
+      await give('a-token-for-all');
+      await page.waitForFunction(() => document.querySelectorAll('#rows tr[data-symbol]').length === 4);
+      assert.deepEqual([await page.textContent('#who'), await page.isVisible('#delay')], ['operator', false]);
+      // What is for operators too.
+      await page.waitForFunction(() => document.querySelector('#server').dataset.state === 'live');
+    });
+  },
+
+  async 'a token that ends is replaced while the session goes on'() {
+    const access = join(folder, 'ends.toml');
+    const soon = new Date(Date.now() + 50_000).toISOString();
+    writeFileSync(access, entry('old', 'a-token-that-ends', `symbols = ["*"]\nexpires = ${soon}`) + entry('new', 'the-next-token', 'symbols = ["*"]'));
+    await withServer(['--access', access], async ({ http }) => {
+      const opened = sockets();
+      await page.goto(`http://${http}/`);
+      await asked(/wants a token/);
+      await give('a-token-that-ends');
+      await asked(/ends within a minute/);
+      assert.equal(await page.textContent('#who'), 'old');
+      await give('the-next-token');
+      await page.waitForFunction(() => document.querySelector('#who').textContent === 'new');
+      assert.deepEqual([opened.count, await page.getAttribute('#connection', 'data-state'), await kept()], [2, 'live', ['the-next-token']]);
     });
   },
 
