@@ -1,6 +1,5 @@
 //! The command line. Parsing and checking only.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +71,10 @@ pub struct Args {
     /// Where the server listens
     #[arg(long, default_value = "ws://127.0.0.1:7070/v1/ws", value_name = "URL")]
     pub url: String,
+
+    /// File with the token that the server wants, which all clients give
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 
     /// Clients that behave
     #[arg(long, short = 'n', default_value_t = 100, value_name = "N")]
@@ -320,6 +323,9 @@ pub enum ArgsError {
     /// The name does not resolve.
     #[error("--url: {0} does not resolve to an address: {1}")]
     Resolve(String, String),
+    /// No token in the file for it.
+    #[error("--token-file {0:?}: {1}")]
+    Token(PathBuf, String),
     /// A count that must not be zero.
     #[error("{0} is 0, expected at least 1")]
     Zero(&'static str),
@@ -342,42 +348,6 @@ pub enum ArgsError {
     /// Nothing to do.
     #[error("no clients: --clients is 0 and no others are asked for")]
     NoClients,
-}
-
-/// Where to connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The resolved address.
-    pub address: SocketAddr,
-    /// Host and port as given, for the Host header.
-    pub host: String,
-    /// The path, beginning with a slash.
-    pub path: String,
-}
-
-impl Target {
-    /// Parses and resolves `ws://HOST[:PORT][/PATH]`.
-    ///
-    /// # Errors
-    /// When the URL has another form, or the host does not resolve.
-    pub fn parse(url: &str) -> Result<Target, ArgsError> {
-        let wrong = || ArgsError::Url(url.to_string());
-        let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        if host.is_empty()
-            || host.contains(char::is_whitespace)
-            || path.contains(char::is_whitespace)
-        {
-            return Err(wrong());
-        }
-        let has_port = host.rfind(':').is_some_and(|colon| !host[colon..].contains(']'));
-        let with_port = if has_port { host.to_string() } else { format!("{host}:80") };
-        let unresolved = |why: String| ArgsError::Resolve(host.to_string(), why);
-        let mut addresses =
-            with_port.to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
-        let address = addresses.next().ok_or_else(|| unresolved("no address".into()))?;
-        Ok(Target { address, host: host.to_string(), path: path.to_string() })
-    }
 }
 
 impl Args {
@@ -533,20 +503,6 @@ mod tests {
         ] {
             let error = parse(words).expect_err(words);
             assert!(error.contains(part), "{words}: {error}");
-        }
-    }
-
-    #[test]
-    fn urls_give_address_host_and_path() {
-        let target = Target::parse("ws://127.0.0.1:7070/v1/ws").unwrap();
-        assert_eq!(
-            (target.address.to_string().as_str(), target.path.as_str()),
-            ("127.0.0.1:7070", "/v1/ws")
-        );
-        let bare = Target::parse("ws://[::1]").unwrap();
-        assert_eq!((bare.address.to_string().as_str(), bare.path.as_str()), ("[::1]:80", "/"));
-        for wrong in ["http://127.0.0.1", "ws://", "127.0.0.1:80", "ws://a b/"] {
-            assert_eq!(Target::parse(wrong), Err(ArgsError::Url(wrong.into())));
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::frame::{self, FrameError, Head};
 use crate::measure::{Arrival, Group, NO_CODE};
 use crate::message::{Kind, Scanner, stream_key};
 use crate::stream::Streams;
+use crate::target::Target;
 
 /// The longest answer to the upgrade that is waited for, bytes.
 const MAX_ANSWER: usize = 16 << 10;
@@ -48,10 +49,13 @@ pub enum SessionError {
 }
 
 /// The request that opens a connection.
-pub fn upgrade_request(host: &str, path: &str) -> String {
+pub fn upgrade_request(target: &Target) -> String {
+    let Target { host, path, token, .. } = target;
+    let token = token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: tickcast.v1.json\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: tickcast.v1.json\r\n{}\r\n",
+        token.unwrap_or_default()
     )
 }
 

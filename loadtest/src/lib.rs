@@ -1,7 +1,7 @@
 //! Open-loop load generator for tickcast: thousands of WebSocket clients on one thread, each subscribed, read and checked, some of them
 //! misbehaving on purpose.
 //!
-//! Stages, one module each: [`args`] (the command line), [`plan`] (who subscribes to what), [`client`] (one connection, over [`frame`],
+//! Stages, one module each: [`args`] (the command line), [`target`] (where to, as whom), [`plan`] (who subscribes to what), [`client`] (one connection, over [`frame`],
 //! [`message`] and [`stream`]), the epoll loop, [`measure`] (counters and histograms), [`server`] (its CPU and memory), [`run`] (one run from
 //! the first connect to the result) and [`report`].
 //!
@@ -31,6 +31,7 @@ mod socket;
 pub mod stream;
 pub mod summary;
 mod symbols;
+pub mod target;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

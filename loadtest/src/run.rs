@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::RunError;
-use crate::args::{Args, Target};
+use crate::args::Args;
 use crate::control::{Control, Schedule, monotonic_ns, now_ns, stamp_clock};
 use crate::engine::{Engine, Setup};
 use crate::measure::Measure;
@@ -22,6 +22,7 @@ use crate::summary::{
     ThreadSummary,
 };
 use crate::symbols;
+use crate::target::Target;
 
 /// Descriptors besides the clients': standard streams, epoll instances, files of /proc and the like.
 const SPARE_FILES: u64 = 64;
@@ -43,7 +44,7 @@ pub struct Outcome {
 /// See [`RunError`]. Failed thresholds are no error: they are in the summary.
 pub fn run(args: &Args) -> Result<Outcome, RunError> {
     args.check()?;
-    let target = Target::parse(&args.url)?;
+    let target = Target::parse(&args.url)?.with_token(args.token_file.as_deref())?;
     let mut names = plan::named_symbols(args);
     if names.is_empty() && !args.idle {
         names = symbols::ask(&target)?;

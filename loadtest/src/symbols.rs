@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::RunError;
-use crate::args::Target;
 use crate::client::{Phase, Session, cut, upgrade_request};
 use crate::frame::{self, Head};
 use crate::measure::{Arrival, Group};
 use crate::message::{Scanner, StampFormat, StampKey};
+use crate::target::Target;
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub(crate) fn ask(target: &Target) -> Result<Vec<String>, RunError> {
     let lost = |error| RunError::Connect(target.address, error);
     let mut stream = TcpStream::connect_timeout(&target.address, TIMEOUT).map_err(lost)?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(lost)?;
-    stream.write_all(upgrade_request(&target.host, &target.path).as_bytes()).map_err(lost)?;
+    stream.write_all(upgrade_request(target).as_bytes()).map_err(lost)?;
     let mut bytes = Vec::new();
     upgrade(&mut stream, &mut bytes, target)?;
     let mut request = Vec::new();

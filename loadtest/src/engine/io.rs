@@ -37,7 +37,7 @@ impl Engine {
             return self.not_opened(index, error, monotonic_ns());
         }
         peer.mode = Mode::Reading;
-        let request = upgrade_request(&self.setup.target.host, &self.setup.target.path);
+        let request = upgrade_request(&self.setup.target);
         peer.session.out.extend_from_slice(request.as_bytes());
         self.flush(index);
     }

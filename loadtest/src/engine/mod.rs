@@ -16,7 +16,6 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::{ClockId, Timespec};
 
 use crate::RunError;
-use crate::args::Target;
 use crate::client::{Phase, Session, SessionError, upgrade_request};
 use crate::control::{Control, Schedule, monotonic_ns, now_ns};
 use crate::measure::{ABNORMAL, Arrival, Effort, Measure};
@@ -24,6 +23,7 @@ use crate::message::Scanner;
 use crate::plan::{Client, Dialect, Profile, Random};
 use crate::server::own_runqueue_ns;
 use crate::socket;
+use crate::target::Target;
 
 /// Bytes of the buffer that all connections of a thread are read into.
 const BUFFER: usize = 1 << 20;
