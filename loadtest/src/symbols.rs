@@ -23,6 +23,13 @@ struct Answer {
     success: bool,
     #[serde(default)]
     result: Vec<Entry>,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +101,10 @@ fn names(payload: &[u8]) -> Result<Vec<String>, RunError> {
         Ok(answer) if answer.success => {
             Err(RunError::Symbols("the server has no symbols; name some with --symbols".into()))
         }
+        Ok(Answer { error: Some(Refusal { code, .. }), .. }) if code == "unauthorized" => {
+            Err(RunError::Symbols("the server wants a token: --token-file FILE".into()))
+        }
+        Ok(Answer { error: Some(Refusal { message, .. }), .. }) => Err(RunError::Symbols(message)),
         _ => Err(RunError::Symbols(format!("the answer is not understood: {}", cut(payload)))),
     }
 }
