@@ -25,7 +25,7 @@ pub fn token(text: &[u8], now_ms: u64) -> Vec<Result<(), String>> {
         assert!(rights.expires_ms.is_some_and(|at| at > now_ms) && !rights.operator);
     });
     readings.push(judged.map_err(|bad| bad.to_string()));
-    let algorithms = [Algorithm::Rs256, Algorithm::EdDsa];
+    let algorithms = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
     readings.push(KeySet::jwks(text, &algorithms).map(drop));
     if let Ok(text) = std::str::from_utf8(text) {
         readings.push(KeySet::public(text, &algorithms).map(drop));

@@ -112,7 +112,7 @@ impl Section {
                 KeySet::secrets(&text(&folder.join(path), files)?).map(Ok)
             }
             (Some(_), None, None) => {
-                Err("`secret_file` is for algorithms = [\"HS256\"]: RS256 and EdDSA have public keys".to_owned())
+                Err("`secret_file` is for algorithms = [\"HS256\"]: the others have public keys".to_owned())
             }
             (None, Some(_), None) | (None, None, Some(_)) if is_secret => {
                 Err("HS256 is signed with a secret, expected `secret_file`: whoever knows a public key could sign with it".to_owned())

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::signature::UnparsedPublicKey;
-use ring::signature::{ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
 use ring::{digest, hmac};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
@@ -25,17 +27,19 @@ use crate::limits;
 pub(super) enum Algorithm {
     Hs256,
     Rs256,
+    Es256,
     EdDsa,
 }
 
 impl Algorithm {
-    pub(super) const NAMES: &str = "HS256, RS256, EdDSA";
+    pub(super) const NAMES: &str = "HS256, RS256, ES256, EdDSA";
 
     /// By its name (RFC 7518; `Ed25519` is what RFC 9864 calls the same).
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             "HS256" => Some(Algorithm::Hs256),
             "RS256" => Some(Algorithm::Rs256),
+            "ES256" => Some(Algorithm::Es256),
             "EdDSA" | "Ed25519" => Some(Algorithm::EdDsa),
             _ => None,
         }
@@ -58,6 +62,8 @@ enum Material {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
     /// One of RSA as PEM has it.
     RsaInfo(SubjectPublicKeyInfoDer<'static>),
+    /// A point of the curve P-256, not compressed.
+    P256([u8; 65]),
     Ed25519([u8; 32]),
 }
 
@@ -90,10 +96,15 @@ impl Key {
         Key::new(kid, Material::Ed25519(point), &[b"ed25519", &point])
     }
 
+    fn p256(kid: Option<String>, point: [u8; 65]) -> Arc<Self> {
+        Key::new(kid, Material::P256(point), &[b"p256", &point])
+    }
+
     pub(super) fn algorithm(&self) -> Algorithm {
         match self.material {
             Material::Secret(_) => Algorithm::Hs256,
             Material::Rsa(_) | Material::RsaInfo(_) => Algorithm::Rs256,
+            Material::P256(_) => Algorithm::Es256,
             Material::Ed25519(_) => Algorithm::EdDsa,
         }
     }
@@ -116,6 +127,10 @@ impl Key {
                     let algorithm = webpki::ring::RSA_PKCS1_2048_8192_SHA256;
                     key.verify_signature(algorithm, message, signature)
                 })
+                .is_ok(),
+            // Its two numbers as they are (RFC 7518, 3.4), not in ASN.1 as elsewhere.
+            Material::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+                .verify(message, signature)
                 .is_ok(),
             Material::Ed25519(point) => {
                 UnparsedPublicKey::new(&ED25519, point).verify(message, signature).is_ok()
@@ -195,7 +210,7 @@ impl KeySet {
             algorithms.contains(&key.algorithm()).then_some(key)
         });
         KeySet(keys.take(limits::KEYS_PER_ISSUER).collect()).some(
-            "none of its keys can be used, expected RSA of 2048 bits at least or Ed25519, as `algorithms` says",
+            "none of its keys can be used, expected RSA of 2048 bits at least, P-256 or Ed25519, as `algorithms` says",
         )
     }
 
@@ -251,6 +266,15 @@ impl KeySet {
 const ED25519_INFO: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
+/// How a public key of the curve P-256 begins (RFC 5480, 2); the point follows, not compressed.
+const P256_INFO: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// What a point begins with that is not compressed (SEC 1, 2.3.3).
+const UNCOMPRESSED: u8 = 4;
+
 /// The algorithm in a public key of RSA: `rsaEncryption` with no parameters (RFC 8017, A.1).
 const RSA_ALGORITHM: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
@@ -263,9 +287,13 @@ fn pem(info: SubjectPublicKeyInfoDer<'static>) -> Result<Arc<Key>, String> {
         let point = point.try_into().map_err(|_| "a broken key of Ed25519")?;
         return Ok(Key::ed25519(None, point));
     }
+    if let Some(point) = info.strip_prefix(&P256_INFO[..]) {
+        let point = <[u8; 65]>::try_from(point).ok().filter(|point| point[0] == UNCOMPRESSED);
+        return Ok(Key::p256(None, point.ok_or("a broken key of P-256")?));
+    }
     RawPublicKeyEntity::try_from(&info).map_err(|why| format!("a broken public key: {why}"))?;
     if !info.windows(RSA_ALGORITHM.len()).take(8).any(|at| at == RSA_ALGORITHM) {
-        return Err("a public key that is neither of RSA nor of Ed25519".to_owned());
+        return Err("a public key that is not of RSA, P-256 or Ed25519".to_owned());
     }
     if info.len() < RSA_INFO_LEAST {
         return Err("a key of RSA of less than 2048 bits, which can be broken".to_owned());
@@ -292,6 +320,7 @@ struct Jwk {
     n: Option<String>,
     e: Option<String>,
     x: Option<String>,
+    y: Option<String>,
 }
 
 impl Jwk {
@@ -313,15 +342,24 @@ impl Jwk {
                 }
                 Key::rsa(self.kid, &n, &e)
             }
-            ("OKP", Some("Ed25519")) => {
-                let point = URL_SAFE_NO_PAD.decode(self.x?).ok()?;
-                Key::ed25519(self.kid, point.try_into().ok()?)
+            ("EC", Some("P-256")) => {
+                let (x, y) = (coordinate(self.x)?, coordinate(self.y)?);
+                let mut point = [UNCOMPRESSED; 65];
+                point[1..33].copy_from_slice(&x);
+                point[33..].copy_from_slice(&y);
+                Key::p256(self.kid, point)
             }
+            ("OKP", Some("Ed25519")) => Key::ed25519(self.kid, coordinate(self.x)?),
             _ => return None,
         };
         let is_its = |alg: &str| Algorithm::parse(alg) == Some(key.algorithm());
         self.alg.as_deref().is_none_or(is_its).then_some(key)
     }
+}
+
+/// Of a point: 32 bytes, leading zeros included (RFC 7518, 6.2.1.2).
+fn coordinate(text: Option<String>) -> Option<[u8; 32]> {
+    URL_SAFE_NO_PAD.decode(text?).ok()?.try_into().ok()
 }
 
 /// An unsigned number without leading zeros.

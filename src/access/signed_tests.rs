@@ -23,6 +23,7 @@ fn issuer(name: &str, key: &str, more: &str) -> String {
     let (algorithm, field) = match key {
         "secret.txt" => ("HS256", "secret_file"),
         "ed25519_public.pem" => ("EdDSA", "key_file"),
+        "p256_public.pem" => ("ES256", "key_file"),
         _ => ("RS256", "key_file"),
     };
     let path = signer::path(key);
@@ -66,6 +67,7 @@ fn each_algorithm_gets_in_with_its_own_key() {
         ("secret.txt", Signer::hs256()),
         ("rsa_public.pem", Signer::rs256("rsa.pem")),
         ("ed25519_public.pem", Signer::eddsa()),
+        ("p256_public.pem", Signer::es256()),
     ];
     for (key, right) in &signers {
         let (_file, access) = load(&issuer("idp", key, TERMS));
@@ -82,9 +84,18 @@ fn each_algorithm_gets_in_with_its_own_key() {
     assert_eq!(why(&access, &forged), "the token's signature is wrong");
 }
 
-/// Examples of the standards: RFC 7515, A.1, and RFC 8037, A.4.
+/// Examples of the standards: RFC 7515, A.3, and RFC 8037, A.4.
 #[test]
 fn what_the_standards_sign_is_right() {
+    let ec = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    let keys = KeySet::jwks(ec.as_bytes(), &[Algorithm::Es256]).expect("a key");
+    let token = b"eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+    let token = Jws::parse(token).expect("a token");
+    let key = keys.named(None, token.algorithm).next().expect("a key");
+    assert!(key.signed(token.message, &token.signature));
+    assert!(!key.signed(&token.message[1..], &token.signature));
+    // CVE-2022-21449: zeros are no signature.
+    assert!(!key.signed(token.message, &[0; 64]));
     let ed = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
     let keys = KeySet::jwks(ed.as_bytes(), &[Algorithm::EdDsa]).expect("a key");
     let token = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
@@ -346,8 +357,9 @@ fn what_changes_of_an_issuer_ends_what_its_tokens_opened() {
 
 #[test]
 fn keys_that_are_for_something_else_are_passed_over() {
-    let both = [Algorithm::Rs256, Algorithm::EdDsa];
+    let three = [Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa];
     let (rsa, ed) = (Signer::rs256("rsa.pem").jwk("r"), Signer::eddsa().jwk("e"));
+    let ec = Signer::es256().jwk("c");
     let with = |name: &str, value: Value| {
         let mut key = rsa.clone();
         key[name] = value;
@@ -355,11 +367,13 @@ fn keys_that_are_for_something_else_are_passed_over() {
     };
     let set = |keys: &[Value]| {
         let text = json!({"keys": keys}).to_string();
-        KeySet::jwks(text.as_bytes(), &both).map(|keys| keys.len())
+        KeySet::jwks(text.as_bytes(), &three).map(|keys| keys.len())
     };
-    assert_eq!(set(&[rsa.clone(), ed.clone()]), Ok(2));
+    assert_eq!(set(&[rsa.clone(), ed.clone(), ec.clone()]), Ok(3));
     let others = [
         json!({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "ec"}),
+        json!({"kty": "EC", "crv": "P-384", "x": ec["x"], "y": ec["y"]}),
+        json!({"kty": "EC", "crv": "P-256", "x": ec["x"]}),
         json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "alg": "HS256"}),
         json!({"kty": "OKP", "crv": "X25519", "x": ed["x"]}),
         json!({"kty": "OKP", "crv": "Ed25519", "x": "AA"}),
@@ -382,7 +396,7 @@ fn keys_that_are_for_something_else_are_passed_over() {
     }
     assert_eq!(set(&vec![rsa.clone(); 100]), Ok(limits::KEYS_PER_ISSUER));
     for text in ["", "{}", "[]", "null", r#"{"keys":{}}"#, r#"{"keys":[]}"#] {
-        assert!(KeySet::jwks(text.as_bytes(), &both).is_err(), "{text}");
+        assert!(KeySet::jwks(text.as_bytes(), &three).is_err(), "{text}");
     }
     let text = json!({"keys": [rsa, ed]}).to_string();
     assert_eq!(KeySet::jwks(text.as_bytes(), &[Algorithm::EdDsa]).map(|keys| keys.len()), Ok(1));
@@ -462,7 +476,7 @@ fn mistakes_in_an_issuer_are_told_in_a_line() {
     let private = signer::path("rsa.pem");
     for (text, expected) in [
         (with(""), "missing field `algorithms`"),
-        (with("algorithms = []"), "some of HS256, RS256, EdDSA"),
+        (with("algorithms = []"), "some of HS256, RS256, ES256, EdDSA"),
         (with("algorithms = [\"none\"]"), "algorithm \"none\""),
         (with("algorithms = [\"RS256\"]"), "expected one of `secret_file`"),
         (with(&format!("algorithms = [\"RS256\"]\n{dead}")), "expected `iss` and `aud`"),
@@ -482,7 +496,10 @@ fn mistakes_in_an_issuer_are_told_in_a_line() {
         ),
         (with(&format!("algorithms = [\"RS256\"]\n{}", key("rsa.pem"))), "no public key in it"),
         (with(&format!("algorithms = [\"RS256\"]\n{}", key("rsa_1024_public.pem"))), "2048 bits"),
-        (with(&format!("algorithms = [\"RS256\"]\n{}", key("ec_public.pem"))), "neither of RSA"),
+        (
+            with(&format!("algorithms = [\"RS256\"]\n{}", key("p384_public.pem"))),
+            "not of RSA, P-256",
+        ),
         (with(&format!("algorithms = [\"RS256\"]\n{}", key("ed25519_public.pem"))), "not one of"),
         (with("algorithms = [\"RS256\"]\nkey_file = \"nowhere\""), "cannot read"),
         (

@@ -36,15 +36,16 @@ fn auth(client: &mut Client, token: &str) -> Value {
 
 #[test]
 fn each_algorithm_opens_by_each_way_in() {
-    let three = [
+    let all = [
         ("hs", Signer::hs256(), file("secret_file", "secret.txt")),
         ("rs", Signer::rs256("rsa.pem"), file("key_file", "rsa_public.pem")),
         ("ed", Signer::eddsa(), file("key_file", "ed25519_public.pem")),
+        ("es", Signer::es256(), file("key_file", "p256_public.pem")),
     ];
     let issuers: String =
-        three.iter().map(|(name, signer, key)| issuer(name, signer.alg(), key, "")).collect();
+        all.iter().map(|(name, signer, key)| issuer(name, signer.alg(), key, "")).collect();
     let kept = Kept::new(&(one_and_all() + &issuers), &[]);
-    for (name, signer, _) in &three {
+    for (name, signer, _) in &all {
         let token = signer.token(&claims(name, 3_600));
         assert_eq!(kept.get(Some(&token), "/v1/symbols").0, 200, "{name}");
         for path in ["/metrics", "/v1/stats", "/v1/connections"] {
@@ -75,7 +76,7 @@ fn each_algorithm_opens_by_each_way_in() {
         }
     }
     let mut client = Client::native(&kept.server);
-    let late = three[0].1.token(&claims("hs", -60));
+    let late = all[0].1.token(&claims("hs", -60));
     let refused = auth(&mut client, &late);
     assert_eq!(refused["error"]["message"], "the token has expired", "{refused}");
     assert_eq!(kept.get(Some(&late), "/v1/symbols").0, 401);

@@ -10,7 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use ring::signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -38,6 +41,7 @@ pub enum Signer {
     Hs256(hmac::Key),
     Rs256(Box<RsaKeyPair>),
     EdDsa(Ed25519KeyPair),
+    Es256(EcdsaKeyPair),
     /// Signs nothing.
     None,
 }
@@ -63,11 +67,19 @@ impl Signer {
         Signer::EdDsa(key.expect("a key"))
     }
 
+    pub fn es256() -> Self {
+        let der = private("p256.pem");
+        let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+        let key = EcdsaKeyPair::from_pkcs8(kind, der.secret_pkcs8_der(), &random);
+        Signer::Es256(key.expect("a key"))
+    }
+
     pub fn alg(&self) -> &'static str {
         match self {
             Signer::Hs256(_) => "HS256",
             Signer::Rs256(_) => "RS256",
             Signer::EdDsa(_) => "EdDSA",
+            Signer::Es256(_) => "ES256",
             Signer::None => "none",
         }
     }
@@ -100,6 +112,9 @@ impl Signer {
                 signature
             }
             Signer::EdDsa(key) => key.sign(message).as_ref().to_vec(),
+            Signer::Es256(key) => {
+                key.sign(&SystemRandom::new(), message).expect("signs").as_ref().to_vec()
+            }
             Signer::None => Vec::new(),
         }
     }
@@ -115,6 +130,11 @@ impl Signer {
             }
             Signer::EdDsa(key) => json!({"kty": "OKP", "crv": "Ed25519", "kid": kid,
                 "x": encode(key.public_key().as_ref())}),
+            Signer::Es256(key) => {
+                let point = key.public_key().as_ref();
+                json!({"kty": "EC", "crv": "P-256", "kid": kid, "alg": "ES256",
+                    "x": encode(&point[1..33]), "y": encode(&point[33..])})
+            }
             Signer::Hs256(_) | Signer::None => panic!("no public key"),
         }
     }
