@@ -1,7 +1,35 @@
 //! What is read again while the server runs: certificates, and who may see what.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use crate::access::Access;
 use crate::transport::certificates::Certificates;
+
+/// What tells one state of a file from another. More than when it was written: what is moved or unpacked into its
+/// place may have any time, and the old one's length too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Device and number.
+    file: (u64, u64),
+    len: u64,
+    /// Seconds and nanoseconds of the last change of what is in it, and of anything about it.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Seen {
+    /// The state of a file now; `None` where there is none that can be looked at.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok()?;
+        Some(Seen {
+            file: (meta.dev(), meta.ino()),
+            len: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
+}
 
 /// What became of one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,4 +77,29 @@ pub(crate) fn access(access: &Access, always: bool) -> Outcome {
         Outcome::None | Outcome::Same => {}
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_file_of_the_same_time_and_length_is_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [path, new] = ["access.toml", "new.toml"].map(|name| folder.path().join(name));
+        let write = |path: &Path, text: &str| {
+            std::fs::write(path, text).expect("writes");
+            let file = std::fs::File::options().write(true).open(path).expect("opens");
+            file.set_modified(std::time::UNIX_EPOCH).expect("a time");
+        };
+        write(&path, "one");
+        let before = Seen::of(&path);
+        assert!(before.is_some());
+        assert_eq!(Seen::of(&path), before);
+        write(&new, "two");
+        std::fs::rename(&new, &path).expect("renames");
+        assert_ne!(Seen::of(&path), before);
+        std::fs::remove_file(&path).expect("removes");
+        assert_eq!(Seen::of(&path), None);
+    }
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -48,13 +49,21 @@ fn clients_are_served_by_a_path() {
     let shown: Value =
         serde_json::from_str(shown.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
     assert_eq!(shown["connections"][0]["peer"], "unix", "{shown}");
+    // Whoever may enter the folder, whatever the umask is.
+    assert_eq!(std::fs::metadata(&path).expect("a socket").permissions().mode() & 0o777, 0o666);
     // Nobody else's door is taken over.
-    let second = Command::new(env!("CARGO_BIN_EXE_tickcast"))
-        .args(["--listen", "127.0.0.1:0", "--listen-unix", text])
-        .output()
-        .expect("runs");
-    let why = String::from_utf8_lossy(&second.stderr);
-    assert!(!second.status.success() && why.contains("is another tickcast running?"), "{why}");
+    let refused = |path: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tickcast"))
+            .args(["--listen", "127.0.0.1:0", "--listen-unix", path])
+            .output()
+            .expect("runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let why = refused(text);
+    assert!(why.contains("is another tickcast running?"), "{why}");
+    let why = refused("/none/tickcast.sock");
+    assert!(why.contains("No such file") && !why.contains("another tickcast"), "{why}");
     assert!(get(&path, "/healthz").starts_with("HTTP/1.1 200 "));
     server.signal("TERM");
     drop(client);

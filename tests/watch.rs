@@ -190,7 +190,7 @@ fn a_token_that_was_replaced_is_read_again() {
     std::fs::write(file.path(), "the-next-one").expect("writes");
     kept.rewrite(&token("next", "the-next-one", "symbols = [\"sim:S0002-*\"]"));
     let remark = watching.remark();
-    assert!(remark.contains("4003 the token was changed; connecting again"), "{remark}");
+    assert!(remark.contains("4003 the token was taken back; connecting again"), "{remark}");
     while !watching.line().contains("sim:S0002-USD") {}
 }
 

@@ -22,13 +22,14 @@ mod signed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::header::{self, HeaderMap};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 
 use crate::config::units::Span;
+use crate::reload::Seen;
 pub use file::AccessError;
 pub(crate) use file::days;
 pub(crate) use grant::{Denied, Grant, Held};
@@ -57,6 +58,24 @@ pub(crate) enum Refused {
         "the token is for data that is delayed by {0}, which this server does not serve since its start"
     )]
     NoMarket(Span),
+}
+
+impl Refused {
+    /// Whose token it was, where that is sure.
+    pub(crate) fn who(&self) -> Option<&str> {
+        match self {
+            Refused::Signed(Bad::Revoked { who, .. }) => Some(who),
+            _ => None,
+        }
+    }
+
+    /// Which token it was, likewise.
+    pub(crate) fn token(&self) -> Option<&str> {
+        match self {
+            Refused::Signed(Bad::Revoked { token, .. }) => token.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 impl From<Bad> for Refused {
@@ -93,20 +112,20 @@ struct Table {
     issuers: Arc<[Arc<Issuer>]>,
 }
 
-/// A file, and when it had been changed before it was read.
+/// A file, and its state before it was read.
 #[derive(Debug)]
 struct Stamp {
     path: PathBuf,
-    modified: Option<SystemTime>,
+    seen: Option<Seen>,
 }
 
 impl Stamp {
     fn new(path: &Path) -> Self {
-        Stamp { path: path.to_owned(), modified: modified(path) }
+        Stamp { path: path.to_owned(), seen: Seen::of(path) }
     }
 
     fn has_changed(&self) -> bool {
-        modified(&self.path) != self.modified
+        Seen::of(&self.path) != self.seen
     }
 }
 
@@ -168,9 +187,7 @@ impl Access {
         }
         let mut table = self.table.write();
         new.keep(&table);
-        for old in table.grants().filter(|old| !new.grants().any(|new| Arc::ptr_eq(old, new))) {
-            old.revoke();
-        }
+        new.end(&table);
         *table = new;
         drop(table);
         if always {
@@ -190,7 +207,7 @@ impl Access {
         delay_ms == 0 || self.delays.contains(&delay_ms)
     }
 
-    /// What the one with these headers may see.
+    /// What the one with these headers may see. Not counted: what comes of the request is.
     ///
     /// # Errors
     /// Why nothing.
@@ -202,11 +219,11 @@ impl Access {
         let token = token(headers);
         let found = self.find(token.as_deref(), now_ms, None);
         if !matches!(found, Err(Refused::Signed(Bad::Key { coming: true }))) {
-            return self.counted(found);
+            return found;
         }
         // Whoever comes with a new key right after it began to be used.
         self.bell.answered().await;
-        self.counted(self.find(token.as_deref(), now_ms, None))
+        self.find(token.as_deref(), now_ms, None)
     }
 
     /// What the one with this token may see, or the one without; `instead` of what that one has now.
@@ -219,10 +236,7 @@ impl Access {
         now_ms: u64,
         instead: Option<&Held>,
     ) -> Result<Held, Refused> {
-        self.counted(self.find(token, now_ms, instead))
-    }
-
-    fn counted(&self, found: Result<Held, Refused>) -> Result<Held, Refused> {
+        let found = self.find(token, now_ms, instead);
         let counter = if found.is_ok() { &self.granted } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
         found
@@ -303,10 +317,6 @@ fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
     each.find_map(|protocol| protocol.strip_prefix(SUBPROTOCOL)).map(|t| t.as_bytes().to_vec())
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).ok()?.modified().ok()
-}
-
 impl Table {
     fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
         self.anonymous.iter().chain(self.tokens.iter().map(|(_, grant)| grant))
@@ -320,6 +330,18 @@ impl Table {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Ends those of the old grants that are not kept.
+    fn end(&self, old: &Table) {
+        let is_here = |old: &Arc<Grant>| self.grants().any(|new| Arc::ptr_eq(old, new));
+        for (hash, gone) in old.tokens.iter().filter(|(_, grant)| !is_here(grant)) {
+            match self.tokens.iter().any(|(new, _)| new == hash) {
+                true => gone.revoke(),
+                false => gone.take_back(),
+            }
+        }
+        old.anonymous.iter().filter(|grant| !is_here(grant)).for_each(|grant| grant.revoke());
     }
 
     /// Takes the old ones of those grants that have not changed, and of those who sign tokens.

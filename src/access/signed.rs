@@ -38,7 +38,7 @@ pub(crate) enum Bad {
     #[error("the token has expired")]
     Expired,
     #[error("the token has been taken back")]
-    Revoked,
+    Revoked { who: String, token: Option<String> },
     #[error("the token is not valid yet (`nbf`)")]
     NotYet,
     #[error("the token's claims will not do: {0}")]
@@ -124,8 +124,8 @@ impl Issuer {
             rights.connections.map(|_| self.seats.lock().of(&holder.sub)).unwrap_or_default();
         let token = holder.jti.as_deref().map(|id| shown(id, limits::SUBJECT_BYTES));
         let whose = name(&self.name, &holder.sub);
-        let grant = Grant::signed(whose, token, rights, seats, key.flag());
-        self.issued.lock().note(holder, grant).ok_or(Bad::Revoked)
+        let grant = Grant::signed(whose.clone(), token.clone(), rights, seats, key.flag());
+        self.issued.lock().note(holder, grant).ok_or(Bad::Revoked { who: whose, token })
     }
 
     /// Whether another is the same, but for its keys and for what it takes back.

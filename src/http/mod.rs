@@ -53,7 +53,7 @@ pub(crate) use market::{Market, Spooled};
 use pass::Pass;
 use proxies::Proxies;
 pub(crate) use publish::Door;
-use rest::Route;
+use rest::{Route, Why};
 use socket::{Socket, Takeover};
 
 /// What the control plane shows and hands on.
@@ -173,8 +173,12 @@ async fn answer(
     };
     // There is one, or the token would have been refused: but nobody sees another instead.
     let Some(market) = plane.market(&pass.grant) else { return no_room(plane) };
+    let asked = pass.noted.then(|| pass::Asked::of(&request, peer, pass.grant.shared()));
     let caller = Caller { pass, peer, host };
     let mut response = answer_from(market, plane, request, caller, door).await;
+    if let Some(asked) = asked {
+        pass::note(&plane.live.hub.access, &asked, &response);
+    }
     market.mark(response.headers_mut());
     response
 }
@@ -248,7 +252,9 @@ fn foreign(
         "pages of {} may not open WebSockets here: --cors-origin lists those that may\n",
         String::from_utf8_lossy(origin.as_bytes())
     );
-    Some(plain(StatusCode::FORBIDDEN, &text))
+    let mut response = plain(StatusCode::FORBIDDEN, &text);
+    response.extensions_mut().insert(Why(text));
+    Some(response)
 }
 
 /// Takes a client in.
@@ -365,7 +371,7 @@ async fn hand_over(
         let (socket, early) = socket_of(upgraded).await?;
         let Opening { dialect, form, streams } = opening;
         let stream = Arc::into_inner(socket.0)?.detach().ok()?;
-        let Pass { grant, anonymous_ms } = pass;
+        let Pass { grant, anonymous_ms, .. } = pass;
         Some(Adopt {
             stream,
             peer,

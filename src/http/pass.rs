@@ -1,13 +1,16 @@
 //! Who is asking, and whether what is asked is theirs to ask: what [`access`](crate::access) says, for each
 //! path.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::addresses::Refusal;
-use super::rest::Error;
+use super::rest::{Error, Why};
 use super::{Body, Plane, exchange, plain, sse, typed};
-use crate::access::{Grant, Held, Refused};
+use crate::access::{Access, Grant, Held, Refused};
 use crate::clock;
 use crate::transport::Peer;
 
@@ -16,6 +19,8 @@ pub(super) struct Pass {
     pub(super) grant: Held,
     /// It has yet to say who it is, and has so many milliseconds to do so.
     pub(super) anonymous_ms: Option<u64>,
+    /// What came of it is to be noted, where there is a file of access.
+    pub(super) noted: bool,
 }
 
 /// What a path is of.
@@ -103,46 +108,74 @@ pub(super) async fn pass<B>(
     let kind = kind(request.uri().path());
     // A browser's question beforehand comes without a token.
     if kind == Kind::Open || *request.method() == Method::OPTIONS {
-        return Ok(Pass { grant: Held::nothing(), anonymous_ms: None });
+        return Ok(Pass { grant: Held::nothing(), anonymous_ms: None, noted: false });
     }
     let now_ms = clock::real_ns() / 1_000_000;
     let refused = match access.of_request(request.headers(), now_ms).await {
         Ok(grant) if kind == Kind::Operators && !grant.is_operator() => {
-            audit(access.is_kept(), peer, "not an operator");
             let message = format!("{} is not an operator, who alone may see this", grant.name);
-            return Err(Error::new(StatusCode::FORBIDDEN, "forbidden", message)
-                .into_response()
-                .into());
+            let error = Error::new(StatusCode::FORBIDDEN, "forbidden", message);
+            let response = error.into_response();
+            note(access, &Asked::of(request, peer, grant.shared()), &response);
+            return Err(response.into());
         }
-        Ok(grant) => {
-            if access.is_kept() {
-                audit_grant(request, peer, &grant);
-            }
-            return Ok(Pass { grant, anonymous_ms: None });
-        }
+        Ok(grant) => return Ok(Pass { grant, anonymous_ms: None, noted: access.is_kept() }),
         Err(Refused::NoToken) if kind == Kind::Native => {
             let ms = plane.handshake_timeout.as_millis() as u64;
-            return Ok(Pass { grant: Held::nothing(), anonymous_ms: Some(ms) });
+            return Ok(Pass { grant: Held::nothing(), anonymous_ms: Some(ms), noted: false });
         }
         Err(refused) => refused,
     };
-    audit(access.is_kept(), peer, &refused.to_string());
+    if access.is_kept() {
+        access.refused.fetch_add(1, Ordering::Relaxed);
+        let (who, token, why) = (refused.who(), refused.token(), &refused);
+        tracing::info!(target: "audit", %peer, who, token, %why, "refused");
+    }
     Err(Box::new(match kind {
         Kind::Exchange => typed(StatusCode::UNAUTHORIZED, exchange::JSON, exchange::unauthorized()),
         _ => unauthorized(&refused),
     }))
 }
 
-fn audit(is_kept: bool, peer: Peer, why: &str) {
-    if is_kept {
-        tracing::info!(target: "audit", %peer, why, "refused");
+/// Whose request it was, and what for.
+pub(super) struct Asked {
+    peer: Peer,
+    grant: Arc<Grant>,
+    path: String,
+    /// A session is told of whatever the level of the log is; single requests are many.
+    is_session: bool,
+}
+
+impl Asked {
+    pub(super) fn of<B>(request: &Request<B>, peer: Peer, grant: Arc<Grant>) -> Self {
+        let path = request.uri().path().to_owned();
+        let is_session = request.headers().contains_key(header::UPGRADE) || path == sse::PATH;
+        Asked { peer, grant, path, is_session }
     }
 }
 
-/// A session is told of whatever the level of the log is; single requests are many.
-fn audit_grant<B>(request: &Request<B>, peer: Peer, grant: &Grant) {
-    let (who, token, path) = (&grant.name, grant.token.as_deref(), request.uri().path());
-    if request.headers().contains_key(header::UPGRADE) || path == sse::PATH {
+/// Notes what came of a request: nothing, where it failed for another reason than whose it was.
+pub(super) fn note(access: &Access, asked: &Asked, response: &Response<Body>) {
+    match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            access.refused.fetch_add(1, Ordering::Relaxed);
+            let Asked { peer, grant, path, .. } = asked;
+            let (who, token) = (&grant.name, grant.token.as_deref());
+            let why = response.extensions().get::<Why>().map(|why| why.0.trim_end());
+            tracing::info!(target: "audit", %peer, who, token, path, why, "refused");
+        }
+        StatusCode::SWITCHING_PROTOCOLS | StatusCode::NOT_MODIFIED => granted(access, asked),
+        status if status.is_success() => granted(access, asked),
+        _ => {}
+    }
+}
+
+/// Notes that a request got what it was for.
+pub(super) fn granted(access: &Access, asked: &Asked) {
+    access.granted.fetch_add(1, Ordering::Relaxed);
+    let Asked { peer, grant, path, is_session } = asked;
+    let (who, token) = (&grant.name, grant.token.as_deref());
+    if *is_session {
         tracing::info!(target: "audit", %peer, who, token, path, "granted");
     } else {
         tracing::debug!(target: "audit", %peer, who, token, path, "granted");
@@ -150,6 +183,10 @@ fn audit_grant<B>(request: &Request<B>, peer: Peer, grant: &Grant) {
 }
 
 fn unauthorized(refused: &Refused) -> Response<Body> {
+    if *refused == Refused::Full {
+        let (status, code) = (StatusCode::TOO_MANY_REQUESTS, "too_many_connections");
+        return Error::new(status, code, refused.to_string()).into_response();
+    }
     let error = Error::new(StatusCode::UNAUTHORIZED, "unauthorized", refused.to_string());
     let mut response = error.into_response();
     let challenge = HeaderValue::from_static("Bearer realm=\"tickcast\"");

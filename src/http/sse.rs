@@ -17,7 +17,7 @@ use super::origins::Origins;
 use super::rest::Error;
 use super::rest::query::Query;
 use super::socket::Takeover;
-use super::{Body, Market, Plane, admit, least_busy, no_room};
+use super::{Body, Market, Plane, admit, least_busy, no_room, pass};
 use crate::access::{Grant, Held};
 use crate::limits;
 use crate::reactor::{Adopt, Command, Link, Stream};
@@ -89,6 +89,11 @@ pub(super) async fn answer(
                     origins.apply(request.headers(), &mut headers, false);
                     market.mark(&mut headers);
                     let stream = Stream { head: head(&headers), ..stream };
+                    // It does not come back for what follows an answer.
+                    let access = &market.hub.access;
+                    if access.is_kept() {
+                        pass::granted(access, &pass::Asked::of(request, peer, grant.shared()));
+                    }
                     match door.take(Opening { stream, grant, peer, place, seat }).await {}
                 }
             },

@@ -1,5 +1,6 @@
 //! Where clients come in: what is listened at, said at the start, and accepted.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::http::{self, Plane};
 use crate::limits;
 use crate::reload;
 use crate::transport::certificates::{Certificates, Source};
-use crate::transport::listener::Listener;
+use crate::transport::listener::{Listener, Rights};
 use crate::watch;
 
 /// All of them, open.
@@ -43,17 +44,12 @@ impl Doors {
         };
         let settings = certificates.as_ref().map(|all| all.config()).transpose()?;
         let tcp = |flag: &str, address: SocketAddr, tls| {
-            Listener::tcp(address, tls).with_context(|| {
-                format!("cannot listen on {address}: is another tickcast running? `{flag}` takes another address")
-            })
+            Listener::tcp(address, tls).map_err(|error| cannot(&address, flag, error))
         };
         let unix = config.unix.as_ref().map(|path| {
-            let listener = Listener::unix(path).with_context(|| {
-                format!(
-                    "cannot listen at {}: is another tickcast running? `--listen-unix` takes another path",
-                    path.display()
-                )
-            });
+            let listener = Listener::unix(path, Rights::OfFolder);
+            let listener =
+                listener.map_err(|error| cannot(&path.display(), "--listen-unix", error));
             listener.map(|listener| (listener, path.clone()))
         });
         Ok(Doors {
@@ -121,6 +117,20 @@ impl Doors {
     }
 }
 
+/// Why nothing listens there, and what helps.
+fn cannot(at: &dyn std::fmt::Display, flag: &str, error: std::io::Error) -> anyhow::Error {
+    let help = match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("is another tickcast running? `{flag}` takes another address")
+        }
+        ErrorKind::PermissionDenied => format!(
+            "the server's user may not: a port below 1024 needs CAP_NET_BIND_SERVICE, a path the right to write in its folder, `{flag}` takes another one"
+        ),
+        _ => format!("`{flag}` takes another one"),
+    };
+    anyhow::Error::new(error).context(format!("cannot listen at {at}: {help}"))
+}
+
 /// The tasks that accept, which end with it.
 pub(super) struct Accepting {
     tasks: Vec<AbortHandle>,
@@ -146,11 +156,9 @@ impl Drop for Accepting {
 fn open_to_operators(at: &AdminAt) -> anyhow::Result<(Listener, AdminAt)> {
     let listener = match at {
         AdminAt::Tcp(address) => Listener::tcp(*address, None),
-        AdminAt::Unix(path) => Listener::unix(path),
+        AdminAt::Unix(path) => Listener::unix(path, Rights::OfUser),
     };
-    let listener = listener.with_context(|| {
-        format!("cannot listen at {at}: is another tickcast running? `--admin-listen` takes another address")
-    })?;
+    let listener = listener.map_err(|error| cannot(at, "--admin-listen", error))?;
     if let AdminAt::Tcp(address) = at
         && !address.ip().is_loopback()
     {

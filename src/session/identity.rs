@@ -61,11 +61,16 @@ impl Core {
             }
             Standing::Unknown => (Reason::Unauthorized, CLOSE_UNKNOWN, "no token in time"),
             Standing::Expired => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token has expired"),
-            Standing::Revoked => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token was changed"),
+            Standing::Revoked => (
+                Reason::Forbidden,
+                CLOSE_FORBIDDEN,
+                "the token, or the key that signed it, was changed",
+            ),
             Standing::TakenBack => (Reason::Forbidden, CLOSE_FORBIDDEN, "the token was taken back"),
         };
         if let Some(session) = self.sessions.get(id as usize) {
-            tracing::info!(target: "audit", peer = %session.peer, who = session.grant.name, text, "closed");
+            let (peer, who, token) = (session.peer, &session.grant.name, &session.grant.token);
+            tracing::info!(target: "audit", %peer, who, token = token.as_deref(), why = text, "closed");
         }
         self.close(id, reason, Some(code), text);
         false
@@ -169,7 +174,8 @@ impl Core {
 
     fn unauthenticated(&mut self, id: u32, req_id: Option<&str>, refused: &Refused) {
         if let Some(session) = self.sessions.get(id as usize) {
-            tracing::info!(target: "audit", peer = %session.peer, %refused, "refused");
+            let (peer, who, token) = (session.peer, refused.who(), refused.token());
+            tracing::info!(target: "audit", %peer, who, token, why = %refused, "refused");
         }
         // Guessing costs as many requests as this.
         self.charge(id, limits::REQUESTS_PER_GUESS);

@@ -6,7 +6,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
@@ -17,6 +16,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use webpki::EndEntityCert;
+
+use crate::reload::Seen;
 
 /// Where a certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,8 +89,8 @@ struct Chosen {
     stamp: Stamp,
 }
 
-/// Tells whether files have changed: when each was modified, and how long it is.
-type Stamp = Vec<Option<(SystemTime, u64)>>;
+/// Tells whether files have changed.
+type Stamp = Vec<Option<Seen>>;
 
 impl Certificates {
     /// Reads them all.
@@ -187,12 +188,8 @@ fn read(sources: &[Source], provider: &CryptoProvider) -> Result<Chosen, Certifi
 }
 
 fn stamp(sources: &[Source]) -> Stamp {
-    let of = |path: &Path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    };
     let files = sources.iter().filter_map(|source| match source {
-        Source::Files { chain, key } => Some([of(chain), of(key)]),
+        Source::Files { chain, key } => Some([Seen::of(chain), Seen::of(key)]),
         Source::SelfSigned => None,
     });
     files.flatten().collect()

@@ -1,8 +1,9 @@
 //! Where clients come in: by TCP, with TLS or without, and by a unix socket.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,15 @@ use crate::limits;
 pub(crate) struct Listener {
     socket: Listening,
     tls: Option<Arc<ServerConfig>>,
+}
+
+/// Who may connect to a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Whoever may enter its folder, whatever the umask is.
+    OfFolder,
+    /// Whom the umask leaves: mostly the server's user alone.
+    OfUser,
 }
 
 #[derive(Debug)]
@@ -43,7 +53,7 @@ impl Listener {
     ///
     /// # Errors
     /// The kernel's, and that there is something else at the path.
-    pub(crate) fn unix(path: &Path) -> io::Result<Self> {
+    pub(crate) fn unix(path: &Path, rights: Rights) -> io::Result<Self> {
         if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
             && std::os::unix::net::UnixStream::connect(path)
                 .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -51,6 +61,9 @@ impl Listener {
             std::fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;
+        if rights == Rights::OfFolder {
+            std::fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        }
         Ok(Listener { socket: Listening::Unix { listener, path: path.to_owned() }, tls: None })
     }
 

@@ -1,5 +1,5 @@
 //! Signed tokens from end to end: by every way in, with keys from files and from a publisher, until they expire or
-//! are taken back. What they open and what stays shut is in `tests/access.rs`, which asks with both kinds of token.
+//! are taken back. What they open and what stays shut is in `tests/access`, which asks with both kinds of token.
 #![allow(missing_docs, unreachable_pub)]
 
 #[path = "../common/mod.rs"]
@@ -114,7 +114,7 @@ fn what_is_taken_back_ends_and_the_rest_stays() {
     let mut second = kept.client("/v1/ws", &rs);
     assert_eq!(second.subscribe("trade", &["*"])["success"], true);
     kept.rewrite(&(one_and_all() + &one("depth = 5") + &two));
-    let closed = Some((Some(4003), "the token was changed".to_owned()));
+    let closed = Some((Some(4003), "the token, or the key that signed it, was changed".to_owned()));
     assert_eq!((first.close(), binance.close()), (closed.clone(), closed.clone()));
     assert_eq!(kept.get(Some(&hs), "/v1/book/sim:S0001-USD?depth=6").0, 403);
     assert_eq!(kept.get(Some(&hs), "/v1/book/sim:S0001-USD?depth=5").0, 200);
@@ -189,7 +189,7 @@ fn keys_are_published_and_change() {
     assert_eq!(kept.get(Some(&first), "/v1/symbols").0, 200);
     publisher.set(keys(&[new.jwk("new")]));
     kept.server.signal("HUP");
-    let closed = Some((Some(4003), "the token was changed".to_owned()));
+    let closed = Some((Some(4003), "the token, or the key that signed it, was changed".to_owned()));
     assert_eq!(client.close(), closed);
     assert_eq!(kept.get(Some(&first), "/v1/symbols").0, 401);
     assert_eq!(kept.get(Some(&second), "/v1/symbols").0, 200);

@@ -73,6 +73,10 @@ pub(crate) struct Error {
     pub(crate) state: Option<FeedState>,
 }
 
+/// Why something is forbidden, beside the answer that says so: for the log.
+#[derive(Clone)]
+pub(crate) struct Why(pub(crate) String);
+
 impl Error {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: String) -> Self {
         Error { status, code, message, near: Vec::new(), state: None }
@@ -113,6 +117,9 @@ impl Error {
         error.close();
         object.close();
         let mut response = typed(self.status, JSON, body);
+        if self.status == StatusCode::FORBIDDEN {
+            response.extensions_mut().insert(Why(self.message));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
