@@ -24,7 +24,10 @@ fn main() -> ExitCode {
             Err(code) => return code,
         },
         Action::CheckConfig(settings) => match load(settings) {
-            Ok(loaded) => print(loaded.to_toml().as_bytes()),
+            Ok(loaded) => match checks::files(&loaded.config) {
+                Ok(()) => print(loaded.to_toml().as_bytes()),
+                Err(error) => return fail(EXIT_USAGE, &format!("{error:#}")),
+            },
             Err(code) => return code,
         },
         Action::Check(settings, as_json) => return check(settings, as_json),
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // A start that would fail again and again.
+        Err(error) if checks::is_of_files(&error) => fail(EXIT_USAGE, &format!("{error:#}")),
         Err(error) => fail(1, &format!("{error:#}")),
     }
 }

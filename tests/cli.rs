@@ -395,6 +395,42 @@ fn a_token_is_used_and_never_shown() {
 }
 
 #[test]
+fn what_the_start_reads_is_read_by_check_config_too() {
+    let folder = Folder::new("files");
+    let path = |name: &str| folder.0.join(name).to_str().expect("UTF-8").to_owned();
+    let (late, foreign, none) = (path("late.toml"), path("foreign"), path("none"));
+    fs::write(&late, "[anonymous]\nsymbols = [\"*\"]\ndelay = \"1s\"\n").expect("writes");
+    fs::create_dir(&foreign).expect("a folder");
+    fs::write(path("foreign/letter"), "dear").expect("writes");
+    let tls = ["--listen-tls", "127.0.0.1:0", "--tls-cert", &none, "--tls-key", &none];
+    for (flags, why) in [
+        (&["--access", &none][..], "No such file"),
+        (&["--access", &late], "--access: a `delay` is granted, expected --spool-dir DIR"),
+        (&tls, "No such file"),
+    ] {
+        // The start says the same, and that it would be no use to try again.
+        for command in ["check-config", "serve"] {
+            let output = tickcast(&[&[command, "--listen", "127.0.0.1:0"], flags].concat(), &[]);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command}: {text}");
+            assert!(text.lines().count() == 1 && text.contains(why), "{command}: {text}");
+        }
+    }
+    for (flags, name) in [
+        (&["--access", &late][..], "access"),
+        (&["--feed", "binance:BTCUSDT", "--record", &foreign], "recording"),
+        (&["--access", &late, "--spool-dir", &late], "spool"),
+        (&["--listen", "192.0.2.1:7070"], "listen"),
+    ] {
+        let output = tickcast(&[&["check", "--json"], flags].concat(), &[]);
+        let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        let checks = report["checks"].as_array().expect("a list");
+        let found = checks.iter().find(|check| check["name"] == name).expect(name);
+        assert_eq!(found["verdict"], "change", "{found}");
+    }
+}
+
+#[test]
 fn check_judges_the_machine_and_says_so_by_its_exit_code() {
     let folder = Folder::new("check");
     let file = folder.file("max-clients = 100\nmax-handshakes = 10\noutbox-bytes = \"128KiB\"\n");

@@ -1,10 +1,10 @@
 //! What there is on this machine. Where something cannot be read, it is not known.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::expiry;
-use crate::access::Access;
+use super::files as start;
+use super::validity::{self, Validity};
 use crate::clock;
 use crate::config::Loaded;
 use crate::transport::certificates::{Certificates, Source};
@@ -27,10 +27,14 @@ pub(super) struct Facts {
     pub(super) clocks: Vec<String>,
     /// Where recordings go: bytes that are free, or why they cannot go there.
     pub(super) disk: Option<Result<u64, String>>,
+    /// The same where what is delayed is kept.
+    pub(super) spool: Option<Result<u64, String>>,
+    /// Addresses that this user cannot listen at, and why.
+    pub(super) shut: Vec<(String, String)>,
     /// What is wrong with the certificates, if anything.
     pub(super) certificates: Option<Result<(), String>>,
-    /// When each of their files expires, Unix time in seconds.
-    pub(super) expiries: Vec<(PathBuf, Option<u64>)>,
+    /// When the certificate in each of their files is valid.
+    pub(super) validities: Vec<(PathBuf, Option<Validity>)>,
     /// What is wrong with the file of `--access`, if anything.
     pub(super) access: Option<Result<(), String>>,
     /// Unix time, seconds.
@@ -58,14 +62,16 @@ impl Facts {
             clock: text(&format!("{clocks}/current_clocksource")),
             clocks: text(&format!("{clocks}/available_clocksource"))
                 .map_or_else(Vec::new, |all| all.split_whitespace().map(str::to_owned).collect()),
-            disk: config.record.directory.as_deref().map(disk),
+            disk: config.record.directory.as_deref().map(start::free_for_recordings),
+            spool: config.spool.directory.as_deref().map(start::free),
+            shut: start::shut(config),
             certificates: (!sources.is_empty())
                 .then(|| Certificates::load(sources.clone()).map(drop).map_err(|e| e.to_string())),
-            expiries: files.map(|file| (file.clone(), expiry::of_file(&file))).collect(),
+            validities: files.map(|file| (file.clone(), validity::of_file(&file))).collect(),
             access: config
                 .access
-                .as_deref()
-                .map(|path| Access::load(path).map(drop).map_err(|e| e.to_string())),
+                .is_some()
+                .then(|| start::access(config).map_err(|error| format!("{error:#}"))),
             now: clock::real_ns() / 1_000_000_000,
         }
     }
@@ -83,19 +89,4 @@ fn three(path: &str) -> Option<[u64; 3]> {
     let text = text(path)?;
     let all: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     all.try_into().ok()
-}
-
-/// Bytes that are free where a folder is, or will be.
-fn disk(folder: &Path) -> Result<u64, String> {
-    let there = folder.ancestors().find(|folder| folder.is_dir());
-    let there = match there {
-        Some(there) => there.to_owned(),
-        // A name alone: here.
-        None if folder.is_relative() => PathBuf::from("."),
-        None => return Err(format!("{} cannot be made", folder.display())),
-    };
-    let cannot = |error: rustix::io::Errno| format!("{}: {error}", there.display());
-    rustix::fs::access(&there, rustix::fs::Access::WRITE_OK).map_err(cannot)?;
-    let stat = rustix::fs::statvfs(&there).map_err(cannot)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

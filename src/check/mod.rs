@@ -1,14 +1,15 @@
 //! `tickcast check`: whether this machine suits a configuration, and what to change where it does not.
 //!
-//! `facts` reads the machine, `rules` and `memory` judge what was read and are pure, `expiry` finds the
-//! end of a certificate's time.
+//! `facts` reads the machine and `files` what the start reads, `rules` and `memory` judge what was read and are pure,
+//! `validity` finds the time of a certificate.
 
-mod expiry;
 mod facts;
+mod files;
 mod memory;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod validity;
 
 use std::fmt::Write as _;
 
@@ -16,6 +17,8 @@ use serde_json::json;
 
 use crate::config::{Loaded, Machine};
 use facts::Facts;
+pub(crate) use files::spool_of;
+pub use files::{files, is_of_files};
 
 /// What becomes of one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::facts::Facts;
+use super::validity::Validity;
 use super::{Finding, memory};
 use crate::config::units::Bytes;
 use crate::config::{Config, Loaded, Machine, Pin};
@@ -21,7 +22,9 @@ pub(super) fn judge(loaded: &Loaded, machine: &Machine, facts: &Facts) -> Vec<Fi
     findings.extend(buffers(facts));
     findings.push(clock(facts));
     findings.push(memory::judge(config, machine));
+    findings.extend(doors(facts));
     findings.extend(disk(config, facts));
+    findings.extend(spool(config, facts));
     findings.extend(certificates(facts));
     findings.extend(access(config, facts));
     findings
@@ -228,6 +231,43 @@ fn disk(config: &Config, facts: &Facts) -> Option<Finding> {
     })
 }
 
+fn spool(config: &Config, facts: &Facts) -> Option<Finding> {
+    const NAME: &str = "spool";
+    let folder = config.spool.directory.as_deref().unwrap_or(Path::new("")).display().to_string();
+    let wanted = config.spool.bytes;
+    Some(match facts.spool.as_ref()? {
+        Err(why) => Finding::change(
+            NAME,
+            format!("nothing can be written there: {why}"),
+            vec![format!("mkdir -p {folder} && chown USER {folder}, or another --spool-dir")],
+        ),
+        Ok(free) if *free < wanted as u64 => Finding::change(
+            NAME,
+            format!(
+                "{} MiB are free at {folder}, and it may take {}",
+                free / limits::MIB as u64,
+                Bytes(wanted)
+            ),
+            vec!["--spool-dir where there is more, or a smaller --spool-bytes".to_owned()],
+        ),
+        Ok(free) => {
+            Finding::ok(NAME, format!("{} MiB are free at {folder}", free / limits::MIB as u64))
+        }
+    })
+}
+
+fn doors(facts: &Facts) -> Vec<Finding> {
+    let one = |(address, why): &(String, String)| {
+        let fix = vec![
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit, for a port below 1024"
+                .to_owned(),
+            "or an address of this machine, and a port from 1024 on".to_owned(),
+        ];
+        Finding::change("listen", format!("{address} cannot be listened at: {why}"), fix)
+    };
+    facts.shut.iter().map(one).collect()
+}
+
 fn certificates(facts: &Facts) -> Vec<Finding> {
     const NAME: &str = "certificates";
     match &facts.certificates {
@@ -239,17 +279,24 @@ fn certificates(facts: &Facts) -> Vec<Finding> {
         Some(Ok(())) => {}
     }
     let day = 24 * 3600;
-    let judge = |(file, expires): &(std::path::PathBuf, Option<u64>)| {
+    let judge = |(file, validity): &(std::path::PathBuf, Option<Validity>)| {
         let file = file.display();
         let renew = || vec![format!("renew {file}; it is read again while the server runs")];
-        match expires {
+        match validity {
             None => Finding::ok(NAME, format!("{file}: its dates are not understood")),
-            Some(at) if *at <= facts.now => {
-                let days = (facts.now - at) / day;
+            Some(Validity { begins, .. }) if *begins > facts.now => {
+                let days = (begins - facts.now).div_ceil(day);
+                let fix = vec![
+                    "the one before it until then, or the right time of this machine".to_owned(),
+                ];
+                Finding::change(NAME, format!("{file} is valid in {days} days only"), fix)
+            }
+            Some(Validity { ends, .. }) if *ends <= facts.now => {
+                let days = (facts.now - ends) / day;
                 Finding::change(NAME, format!("{file} expired {days} days ago"), renew())
             }
-            Some(at) => {
-                let left = at - facts.now;
+            Some(Validity { ends, .. }) => {
+                let left = ends - facts.now;
                 let why = format!("{file} expires in {} days", left / day);
                 match left < limits::CERTIFICATE_WARNING.as_secs() {
                     true => Finding::consider(NAME, why, renew()),
@@ -258,7 +305,7 @@ fn certificates(facts: &Facts) -> Vec<Finding> {
             }
         }
     };
-    match &facts.expiries[..] {
+    match &facts.validities[..] {
         [] => vec![Finding::consider(
             NAME,
             "made at the start, and trusted by nobody".to_owned(),

@@ -1,6 +1,6 @@
 //! Machines that were made up.
 
-use super::expiry::of_certificate;
+use super::validity::{Validity, of_certificate};
 use super::*;
 use crate::cli;
 use crate::config;
@@ -164,19 +164,37 @@ fn the_disk_of_recordings_has_room() {
 }
 
 #[test]
+fn what_the_start_would_fail_of_must_change() {
+    let shut = vec![("127.0.0.1:443".to_owned(), "Permission denied".to_owned())];
+    let facts = Facts { shut, ..good() };
+    assert_eq!(told("listen", &[], &machine(), &facts).0, Verdict::Change);
+    let flags = ["--spool-dir", "/spool", "--spool-bytes", "1GiB"];
+    for (spool, verdict) in [
+        (Err("no".to_owned()), Verdict::Change),
+        (Ok(GIB - 1), Verdict::Change),
+        (Ok(GIB), Verdict::Ok),
+    ] {
+        let facts = Facts { spool: Some(spool), ..good() };
+        assert_eq!(told("spool", &flags, &machine(), &facts).0, verdict);
+    }
+}
+
+#[test]
 fn certificates_end_and_files_are_readable() {
     let day = 24 * 3600;
     let now = good().now;
-    for (expires, verdict) in [
-        (Some(now - 1), Verdict::Change),
-        (Some(now), Verdict::Change),
-        (Some(now + 13 * day), Verdict::Consider),
-        (Some(now + 15 * day), Verdict::Ok),
+    let valid = |begins, ends| Some(Validity { begins, ends });
+    for (validity, verdict) in [
+        (valid(now - day, now - 1), Verdict::Change),
+        (valid(now - day, now), Verdict::Change),
+        (valid(now, now + 13 * day), Verdict::Consider),
+        (valid(now, now + 15 * day), Verdict::Ok),
+        (valid(now + 1, now + 99 * day), Verdict::Change),
         (None, Verdict::Ok),
     ] {
-        let expiries = vec![("/chain.pem".into(), expires)];
-        let facts = Facts { certificates: Some(Ok(())), expiries, ..good() };
-        assert_eq!(told("certificates", &[], &machine(), &facts).0, verdict, "{expires:?}");
+        let validities = vec![("/chain.pem".into(), validity)];
+        let facts = Facts { certificates: Some(Ok(())), validities, ..good() };
+        assert_eq!(told("certificates", &[], &machine(), &facts).0, verdict, "{validity:?}");
     }
     let facts = Facts { certificates: Some(Ok(())), ..good() };
     assert_eq!(told("certificates", &[], &machine(), &facts).0, Verdict::Consider, "made here");
@@ -191,10 +209,12 @@ fn certificates_end_and_files_are_readable() {
 fn the_end_of_a_certificate_is_read() {
     for (year, at) in [(2027, 1_801_440_000), (2049, 2_495_750_400), (2060, 2_842_819_200)] {
         let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).expect("it");
+        params.not_before = rcgen::date_time_ymd(2027, 1, 31);
         params.not_after = rcgen::date_time_ymd(year, 2, 1);
         let key = rcgen::KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
-        assert_eq!(of_certificate(certificate.der()), Some(at), "{year}");
+        let validity = Validity { begins: 1_801_353_600, ends: at };
+        assert_eq!(of_certificate(certificate.der()), Some(validity), "{year}");
         // Whatever is cut off or wrong is no time, and no panic.
         let der = certificate.der();
         for cut in 0..der.len() {

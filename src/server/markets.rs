@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::{Ends, pin};
 use crate::access::Access;
 use crate::books::State;
+use crate::check::spool_of;
 use crate::config::Config;
 use crate::http::{self, Market};
 use crate::ingest::Ingest;
@@ -146,12 +147,9 @@ impl Delayed {
         live: &Floor,
         alive: &mpsc::Sender<()>,
     ) -> anyhow::Result<Option<Self>> {
-        if access.delays().is_empty() {
+        let Some(directory) = spool_of(config, access).context("--access")? else {
             return Ok(None);
-        }
-        let directory = config.spool.directory.as_deref().context(
-            "--access: a `delay` is granted, expected --spool-dir DIR to keep what is delayed in",
-        )?;
+        };
         // By default a limit on the size of files (RLIMIT_FSIZE) kills who reaches it. With a handler, whichever, the
         // write fails instead.
         drop(signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?);

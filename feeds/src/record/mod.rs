@@ -30,7 +30,7 @@ pub use names::{is_data_file, redacted, utc};
 pub use output::Rotation;
 pub use reader::{BAD_LINE, FeedReader, HOLE, Hole, Record};
 pub use recording::{RecordedFeed, Recording};
-pub use writer::{OnStop, Recorder, Stats};
+pub use writer::{OnStop, Recorder, Stats, may_take};
 
 /// The version of the format that is written, and the newest that is read.
 pub const VERSION: u32 = 1;

@@ -195,9 +195,11 @@ impl Shared {
     }
 }
 
-/// Makes the directory of a recording, after looking at what is around it.
-fn create(parent: &Path, now_ns: u64) -> Result<PathBuf, RecordError> {
-    fs::create_dir_all(parent).map_err(RecordError::io("create", parent))?;
+/// Whether a directory that is there may take recordings: it is empty, or has others.
+///
+/// # Errors
+/// What else it holds, or why it cannot be read.
+pub fn may_take(parent: &Path) -> Result<(), RecordError> {
     if is_recording(parent) {
         return Err(RecordError::IsRecording(parent.to_owned()));
     }
@@ -207,6 +209,13 @@ fn create(parent: &Path, now_ns: u64) -> Result<PathBuf, RecordError> {
             return Err(RecordError::NotEmpty(parent.to_owned()));
         }
     }
+    Ok(())
+}
+
+/// Makes the directory of a recording, after looking at what is around it.
+fn create(parent: &Path, now_ns: u64) -> Result<PathBuf, RecordError> {
+    fs::create_dir_all(parent).map_err(RecordError::io("create", parent))?;
+    may_take(parent)?;
     let name = directory(now_ns);
     for attempt in 1.. {
         // Two that begin in the same second.

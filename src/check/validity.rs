@@ -1,4 +1,4 @@
-//! When a certificate expires. rustls shows no dates of certificates, so the few fields before them are
+//! When a certificate is valid. rustls shows no dates of certificates, so the few fields before them are
 //! stepped over here (RFC 5280 section 4.1).
 
 use std::path::Path;
@@ -11,14 +11,21 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// When the first certificate of a file expires, Unix time in seconds.
-pub(super) fn of_file(path: &Path) -> Option<u64> {
+/// From when to when something is valid, Unix time in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Validity {
+    pub(super) begins: u64,
+    pub(super) ends: u64,
+}
+
+/// That of the first certificate of a file.
+pub(super) fn of_file(path: &Path) -> Option<Validity> {
     let first = CertificateDer::pem_file_iter(path).ok()?.next()?.ok()?;
     of_certificate(&first)
 }
 
 /// The same of a certificate.
-pub(super) fn of_certificate(der: &[u8]) -> Option<u64> {
+pub(super) fn of_certificate(der: &[u8]) -> Option<Validity> {
     let certificate = &mut content(&mut { der }, SEQUENCE)?;
     let fields = &mut content(certificate, SEQUENCE)?;
     if fields.first() == Some(&VERSION) {
@@ -29,9 +36,8 @@ pub(super) fn of_certificate(der: &[u8]) -> Option<u64> {
         element(fields)?;
     }
     let validity = &mut content(fields, SEQUENCE)?;
-    element(validity)?;
-    let (tag, time) = element(validity)?;
-    unix_seconds(tag, time)
+    let mut time = || element(validity).and_then(|(tag, text)| unix_seconds(tag, text));
+    Some(Validity { begins: time()?, ends: time()? })
 }
 
 /// Takes the next element: its tag and its content.
