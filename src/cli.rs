@@ -21,6 +21,7 @@ mod serve;
 mod token;
 mod top;
 mod trace;
+mod variables;
 mod watch;
 
 use crate::inspect::Inspect;
@@ -257,6 +258,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
                     settings.insert(key, given);
                 }
             }
+            variables::check(variables_here())?;
             Ok(match name {
                 "check-config" => Action::CheckConfig(settings),
                 "check" => Action::Check(settings, sub.get_flag("json")),
@@ -264,8 +266,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, UsageEr
                 _ => Action::Serve(settings),
             })
         }
-        None => Ok(Action::Serve(settings)),
+        None => {
+            variables::check(variables_here())?;
+            Ok(Action::Serve(settings))
+        }
     }
+}
+
+/// The names of the environment's variables.
+fn variables_here() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// A shell's completion script.

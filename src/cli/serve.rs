@@ -50,7 +50,7 @@ pub struct ServeArgs {
           default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, value_parser = Choice(BOOL))]
     pub tls_self_signed: String,
-    /// Time from the accept to the end of the WebSocket upgrade
+    /// Time for the head of a request, and so for an upgrade; as long for TLS, and for a proxy's header
     #[arg(long, value_name = "DURATION", env = "TICKCAST_HANDSHAKE_TIMEOUT",
           help_heading = "Network", default_value_t = Span(limits::HANDSHAKE_TIMEOUT).to_string())]
     pub handshake_timeout: String,

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tickcast_feeds::live::LiveStats;
 use tokio::sync::oneshot;
 
+use super::rest::Error;
+use super::rest::query::Query;
 use super::{Body, Plane, admin, assets, metrics, plain, typed};
 use crate::reactor::Command;
 use crate::reactor::asked::Wanted;
@@ -134,11 +136,9 @@ fn ready(plane: &Plane) -> Response<Body> {
 }
 
 pub(super) async fn connections(plane: &Plane, query: Option<&str>) -> Response<Body> {
-    let Some(wanted) = wanted(query) else {
-        let message = format!(
-            "bad query, expected limit=N from 0 to {CONNECTIONS_MAX}, and sort=lag or none\n"
-        );
-        return plain(StatusCode::BAD_REQUEST, &message);
+    let wanted = match wanted(query) {
+        Ok(wanted) => wanted,
+        Err(error) => return error.into_response(),
     };
     let mut all = Vec::new();
     for link in plane.links().filter(|link| !link.has_failed()) {
@@ -164,18 +164,16 @@ pub(super) async fn connections(plane: &Plane, query: Option<&str>) -> Response<
 }
 
 /// Reads the query of `/v1/connections`.
-fn wanted(query: Option<&str>) -> Option<Wanted> {
-    let mut wanted = Wanted { most: CONNECTIONS, slowest: false };
-    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=')? {
-            ("limit", limit) => {
-                wanted.most = limit.parse().ok().filter(|limit| *limit <= CONNECTIONS_MAX)?;
-            }
-            ("sort", "lag") => wanted.slowest = true,
-            _ => return None,
-        }
-    }
-    Some(wanted)
+fn wanted(query: Option<&str>) -> Result<Wanted, Error> {
+    let mut query = Query::parse(query)?;
+    let most = query.number("limit", 0..=CONNECTIONS_MAX as u64)?;
+    let slowest = match query.take("sort") {
+        None => false,
+        Some(sort) if sort == "lag" => true,
+        Some(sort) => return Err(Error::bad_value("sort", &sort, "lag")),
+    };
+    query.finish(&["limit", "sort"])?;
+    Ok(Wanted { most: most.map_or(CONNECTIONS, |most| most as usize), slowest })
 }
 
 pub(super) fn connection(info: &ConnectionInfo) -> Value {

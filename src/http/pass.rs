@@ -132,6 +132,7 @@ pub(super) async fn pass<B>(
         tracing::info!(target: "audit", %peer, who, token, %why, "refused");
     }
     Err(Box::new(match kind {
+        _ if refused == Refused::Full => connections_in_use(kind, &refused),
         Kind::Exchange => typed(StatusCode::UNAUTHORIZED, exchange::JSON, exchange::unauthorized()),
         _ => unauthorized(&refused),
     }))
@@ -182,11 +183,18 @@ pub(super) fn granted(access: &Access, asked: &Asked) {
     }
 }
 
+/// What is answered to a token that is good, while others have all that it may have at a time.
+fn connections_in_use(kind: Kind, refused: &Refused) -> Response<Body> {
+    const STATUS: StatusCode = StatusCode::TOO_MANY_REQUESTS;
+    let mut response = match kind {
+        Kind::Exchange => typed(STATUS, exchange::JSON, exchange::too_many_requests()),
+        _ => Error::new(STATUS, "too_many_connections", refused.to_string()).into_response(),
+    };
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 fn unauthorized(refused: &Refused) -> Response<Body> {
-    if *refused == Refused::Full {
-        let (status, code) = (StatusCode::TOO_MANY_REQUESTS, "too_many_connections");
-        return Error::new(status, code, refused.to_string()).into_response();
-    }
     let error = Error::new(StatusCode::UNAUTHORIZED, "unauthorized", refused.to_string());
     let mut response = error.into_response();
     let challenge = HeaderValue::from_static("Bearer realm=\"tickcast\"");

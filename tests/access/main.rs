@@ -342,7 +342,9 @@ fn channels_depth_rate_and_numbers_are_held_to() {
     assert_eq!(full["errors"][0]["code"], "too_many_subscriptions", "{full}");
     let second = kept.client("/v1/ws", "token-of-some");
     let (_, head) = kept.upgrade("/v1/ws", "Authorization: Bearer token-of-some\r\n");
-    assert!(head.starts_with("HTTP/1.1 429 "), "{head}");
+    assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("retry-after: 1"), "{head}");
+    let (status, body) = kept.get(Some("token-of-some"), "/api/v3/ticker/bookTicker");
+    assert_eq!((status, body.contains("-1003")), (429, true), "{body}");
     drop(second);
     while !kept.upgrade("/v1/ws", "Authorization: Bearer token-of-some\r\n").1.contains(" 101 ") {
         pause();
