@@ -312,3 +312,24 @@ fn a_reactor_that_is_lapped_says_so_and_starts_over_with_whole_pictures() {
     }
     server.wait_metric("tickcast_ring_laps_total", "", |laps| laps >= 5.0);
 }
+
+#[test]
+fn who_asks_again_with_another_age_goes_on() {
+    let server = Server::start(&[
+        "--reactors",
+        "1",
+        "--feed",
+        "synthetic:symbols=2,rate=1000,names=numbered",
+    ]);
+    let mut client = Client::native(&server);
+    for channel in ["trade", "quote"] {
+        for age in [50, 5, 50] {
+            let params = json!({"channel": channel, "symbol": symbol(0), "max_age_ms": age});
+            let answer = client.ask(&json!({"method": "subscribe", "params": params}));
+            assert_eq!(answer["success"], true, "{answer}");
+            for _ in 0..20 {
+                client.until(|message| message["channel"] == channel);
+            }
+        }
+    }
+}

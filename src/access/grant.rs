@@ -53,6 +53,8 @@ pub(crate) enum Denied {
     Channel { channel: &'static str, name: String, granted: String },
     #[error("{name} may have {most} messages a second, and single trades cannot be left out here")]
     Rate { name: String, most: f64 },
+    #[error("{name} may have {most} messages a second, and this is told {hz} times")]
+    TooOften { name: String, most: f64, hz: f64 },
     #[error("{name} may see books of up to {most} levels")]
     Depth { name: String, most: u16 },
 }
@@ -159,6 +161,18 @@ impl Grant {
         self.rights.symbols.iter().any(|pattern| pattern.matches(symbol))
     }
 
+    /// How many patterns a symbol is held against.
+    pub(crate) fn width(&self) -> usize {
+        self.rights.symbols.len()
+    }
+
+    /// Whether another one is for the same symbols, channels and depths.
+    pub(crate) fn shows_like(&self, other: &Grant) -> bool {
+        let what =
+            |rights: &Rights| (rights.symbols.clone(), rights.channels.clone(), rights.depth);
+        what(&self.rights) == what(&other.rights)
+    }
+
     /// Whether there is no symbol that may not be seen.
     pub(crate) fn has_all(&self) -> bool {
         self.rights.symbols.contains(&Pattern::ALL)
@@ -255,6 +269,17 @@ impl Grant {
             Some(most) if channel == Channel::Trade => {
                 Err(Denied::Rate { name: self.name.clone(), most })
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether something may be told so many times a second.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn allows_hz(&self, hz: f64) -> Result<(), Denied> {
+        match self.rights.max_hz {
+            Some(most) if most < hz => Err(Denied::TooOften { name: self.name.clone(), most, hz }),
             _ => Ok(()),
         }
     }

@@ -383,6 +383,7 @@ async fn hand_over(
             streams,
             early,
             greeting: Vec::new(),
+            tokens: None,
             events: None,
         })
     };

@@ -172,6 +172,7 @@ pub(super) fn hand_over(opening: Opening, stream: Arc<Transport>) {
         streams: Vec::new(),
         early: Vec::new(),
         greeting: Vec::new(),
+        tokens: None,
         events: Some(Box::new(events)),
     };
     // The reactor counts it out.

@@ -91,6 +91,10 @@ pub const REQUESTS_PER_SUGGESTION: usize = 4;
 /// 100,000 symbols takes some 40 ms, so it may not ask for it 100 times a second.
 pub const SYMBOLS_PER_REQUEST: usize = 256;
 
+/// Symbols times patterns of a grant that a request may hold against each other for the price of one: some 2 ms of
+/// a reactor.
+pub const LOOKS_PER_REQUEST: usize = 32_768;
+
 /// Listed symbols that a suggestion is searched in.
 pub const SUGGESTIONS_SEARCHED: usize = 2_000;
 

@@ -175,6 +175,7 @@ impl Core {
         let mut session = self.session(stream.clone(), adopt.peer, adopt.grant, adopt.dialect);
         session.place = adopt.place;
         session.form = adopt.form;
+        session.tokens = adopt.tokens.unwrap_or(session.tokens);
         session.anonymous_until_ms = adopt.anonymous_ms.map(|ms| self.now.ms + ms);
         let id = self.sessions.insert(session) as u32;
         self.report.accepted += 1;

@@ -55,6 +55,7 @@ impl Reactor {
             events: None,
             early: Vec::new(),
             greeting: Vec::new(),
+            tokens: None,
         };
         self.tasks.block_on(&self.runtime, async {
             self.reactor.core.borrow_mut().adopt(adopt, Vec::new());

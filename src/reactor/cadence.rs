@@ -35,6 +35,11 @@ impl Cadence {
         Cadence((above - 1) as u8 | GATHERED)
     }
 
+    /// The same at most so often: the shortest period that is not below this one.
+    pub(crate) fn gathered_least_ms(ms: u64) -> Cadence {
+        Cadence(Cadence::of_ms(ms).0.max(1) | GATHERED)
+    }
+
     pub(crate) fn is_every(self) -> bool {
         self == Cadence::EVERY
     }

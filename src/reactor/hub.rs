@@ -151,6 +151,8 @@ pub(crate) struct Adopt {
     pub(crate) early: Vec<u8>,
     /// What it is told first.
     pub(crate) greeting: Vec<u8>,
+    /// What it had left of its rate of requests where it was before, in thousandths.
+    pub(crate) tokens: Option<i32>,
     /// Of a stream of events: how it begins.
     pub(crate) events: Option<Box<Stream>>,
 }

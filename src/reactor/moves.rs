@@ -22,6 +22,7 @@ pub(crate) struct Mover {
     grant: Held,
     form: Form,
     greeting: Vec<u8>,
+    tokens: i32,
     /// What it sent behind what sent it off; nothing before that is known.
     early: Option<Vec<u8>>,
 }
@@ -53,10 +54,12 @@ impl Core {
             return Err(Stays::NotNow);
         }
         let (stream, peer, form) = (session.stream.clone(), session.peer, session.form);
+        let tokens = session.tokens;
         let place = std::mem::take(&mut session.place);
         to.sessions.fetch_add(1, Ordering::Relaxed);
         let (grant, greeting) = (grant.clone(), greeting.to_vec());
-        let mover = Mover { id, stream, to, peer, place, grant, form, greeting, early: None };
+        let mover =
+            Mover { id, stream, to, peer, place, grant, form, greeting, tokens, early: None };
         self.movers.push(mover);
         self.remove(id, Reason::Moved);
         Ok(())
@@ -84,7 +87,7 @@ impl Core {
 
 impl Mover {
     fn leave(self) {
-        let Mover { stream, to, peer, place, grant, form, greeting, early, .. } = self;
+        let Mover { stream, to, peer, place, grant, form, greeting, tokens, early, .. } = self;
         let stream = Rc::into_inner(stream).and_then(|stream| stream.detach().ok());
         let Some(stream) = stream else {
             // Its connection is lost.
@@ -102,6 +105,7 @@ impl Mover {
             streams: Vec::new(),
             early: early.unwrap_or_default(),
             greeting,
+            tokens: Some(tokens),
             events: None,
         })));
     }

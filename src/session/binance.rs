@@ -3,6 +3,7 @@
 use super::end::{CLOSE_POLICY, Reason};
 use super::subs::{Key, Terms};
 use crate::access::Denied;
+use crate::limits;
 use crate::reactor::Core;
 use crate::reactor::cadence::Cadence;
 use crate::reactor::lanes::Lane;
@@ -14,7 +15,7 @@ use crate::wire::binance::streams::{Kind, NotServed, Stream};
 use crate::wire::encode;
 use crate::wire::form::{Form, Language};
 use crate::wire::frame;
-use crate::wire::request::{Channel, Mode};
+use crate::wire::request::{Channel, Mode, distinct};
 
 /// What a name of a stream stands for.
 enum Wanted {
@@ -35,7 +36,7 @@ impl Core {
         let most = self.max_subscriptions(id);
         let (mut denied, mut first) = (0, String::new());
         // A URL cannot be answered.
-        for name in streams.into_iter().take(most) {
+        for name in distinct(streams).into_iter().take(most) {
             if let Ok(Some(why)) = self.open_stream(id, &name) {
                 if denied == 0 {
                     first = why.to_string();
@@ -78,6 +79,8 @@ impl Core {
             matches!(session.form.language(), Language::Binance(v) if form::is_combined(v));
         match call {
             Call::Subscribe(names) => {
+                let names = distinct(names);
+                self.charge(id, names.len() / limits::SYMBOLS_PER_REQUEST);
                 self.list_new();
                 // All or nothing.
                 if let Some(refusal) = self.unfit(id, of, &names) {
@@ -93,6 +96,8 @@ impl Core {
                 }
             }
             Call::Unsubscribe(names) => {
+                let names = distinct(names);
+                self.charge(id, names.len() / limits::SYMBOLS_PER_REQUEST);
                 for name in &names {
                     self.close_stream(id, name);
                 }
@@ -158,7 +163,9 @@ impl Core {
                 grant.allows(info, key.channel, key.depth)
             }
             Wanted::Quotes(_) | Wanted::Later => grant.allows_kind(served.channel, served.depth),
-            Wanted::Array(_) => grant.allows_all(served.channel),
+            Wanted::Array(_) => {
+                grant.allows_all(served.channel).and_then(|()| grant.allows_hz(1.0))
+            }
         };
         let denied = denied.and_then(|()| grant.allows_unsummed(served.channel));
         denied.err()
@@ -200,10 +207,14 @@ impl Core {
             Some(Wanted::One(key, _)) if self.is_subscribed(id, &key) => {}
             Some(Wanted::One(key, terms)) => self.subscribe_anew(id, key, terms, false),
             Some(Wanted::Quotes(form)) => {
-                let terms = Terms { mode: Mode::Auto, ..Terms::EVERY };
+                let least = self.sessions.get(id as usize).and_then(|s| s.grant.period_ms());
+                let cadence = Cadence::of_ms(least.unwrap_or(0));
+                let terms = Terms { mode: Mode::Auto, cadence, lane: Lane::SERVERS };
                 let channel = Channel::Quote;
                 let all = Wildcard { session: id, channel, depth: 0, form, terms, venue: None };
-                self.add_wildcard(all);
+                if !self.wildcards_of(id).any(|known| known.same(&all)) {
+                    self.add_wildcard(all);
+                }
             }
             Some(Wanted::Array(form)) => {
                 self.join_array(id, form);
@@ -299,8 +310,12 @@ impl Core {
         let Some(session) = self.sessions.get(id as usize) else { return };
         let before = session.form;
         let Language::Binance(variant) = before.language() else { return };
-        let books: Vec<u32> =
+        let mut books: Vec<u32> =
             session.subs.of(Channel::Book, None).map(|key| key.instrument).collect();
+        books.sort_unstable();
+        books.dedup();
+        // Each stream ends and begins.
+        self.charge(id, names.len() / limits::SYMBOLS_PER_REQUEST);
         let after = form::of_connection(combined, form::unit(variant)).framed(before.framing());
         for instrument in books {
             self.cut(instrument as usize);

@@ -142,10 +142,18 @@ impl Core {
             return;
         }
         let Some(session) = self.sessions.get_mut(id as usize) else { return };
+        let grant = granted.shared();
+        // What was unsubscribed of a wildcard stays so where the next token is like the one before.
+        let same = session.grant.shows_like(&grant);
         session.grant = granted;
         session.anonymous_until_ms = None;
         session.forewarned = false;
-        self.drop_forbidden(id);
+        if !same {
+            let looked = self.market.entries.len() * self.wildcards_of(id).count();
+            self.charge_looks(id, &grant, looked);
+            self.drop_forbidden(id);
+        }
+        self.hold_to(id, &grant);
         self.push_own(id, |out| frame::text(&answer, out));
     }
 

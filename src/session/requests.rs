@@ -11,6 +11,7 @@ use super::end::{CLOSE_POLICY, Reason};
 use super::reader::Incoming;
 use super::resume::Start;
 use super::subs::Terms;
+use crate::access::Grant;
 use crate::clock;
 use crate::derive::Span;
 use crate::drill::Fault;
@@ -182,6 +183,11 @@ impl Core {
         session.tokens = session.tokens.saturating_sub(cost).max(owed.min(session.tokens));
     }
 
+    /// Charges a request for the symbols that were held against what is granted.
+    pub(super) fn charge_looks(&mut self, id: u32, grant: &Grant, symbols: usize) {
+        self.charge(id, symbols.saturating_mul(grant.width()) / limits::LOOKS_PER_REQUEST);
+    }
+
     pub(super) fn refuse(&mut self, id: u32, refusal: &Refusal) {
         self.report.refused += 1;
         let mut answer =
@@ -237,8 +243,8 @@ impl Core {
         let Some(session) = self.sessions.get(id as usize) else { return };
         let entries = self.market.entries.iter().map(|entry| &entry.info);
         let result: Vec<_> = entries
-            .filter(|info| session.grant.has(info))
             .filter(|info| venue.is_none_or(|venue| venue.eq_ignore_ascii_case(&info.venue)))
+            .filter(|info| session.grant.has(info))
             .map(|info| {
                 let mut symbol = json!({"symbol": info.symbol, "venue": info.venue,
                     "native": info.native, "base": info.base, "quote": info.quote});
@@ -250,7 +256,9 @@ impl Core {
                 symbol
             })
             .collect();
+        let grant = session.grant.shared();
         self.charge(id, result.len() / limits::SYMBOLS_PER_REQUEST);
+        self.charge_looks(id, &grant, self.market.entries.len());
         self.answer_list(id, "list_symbols", req_id, &result);
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::Rest;
 use super::answer::{Answer, forbidden, too_many};
 use super::resume::{Begin, Loss, Start, Starts};
-use super::subs::{Key, Terms};
+use super::subs::{Key, Sub, Terms};
 use super::symbols::{Symbols, Unknown};
 use crate::access::Grant;
 use crate::limits;
@@ -20,6 +20,8 @@ use crate::wire::request::{self, Channel, Mode, Seqs, Since, Target};
 struct Asked {
     todo: Vec<Key>,
     wildcards: Vec<Wildcard>,
+    /// Symbols that were looked at for wildcards.
+    looked: usize,
     /// Subscriptions that the client will have, and wildcards among them.
     have: usize,
     wild: usize,
@@ -34,6 +36,21 @@ impl Asked {
         self.have += 1;
         Ok(())
     }
+}
+
+/// The terms of a subscription as a grant allows them: at most so often. The state of a feed is told at once, and always.
+fn held_to(channel: Channel, terms: Terms, grant: &Grant) -> Terms {
+    if channel == Channel::Status {
+        return Terms { mode: Mode::All, cadence: Cadence::EVERY, ..terms };
+    }
+    let (mode, cadence) = match grant.period_ms() {
+        Some(least) if terms.cadence.period_ms() < least => match terms.mode {
+            Mode::Batch => (terms.mode, Cadence::gathered_least_ms(least)),
+            _ => (Mode::Conflate, Cadence::of_ms(least)),
+        },
+        _ => (terms.mode, terms.cadence),
+    };
+    Terms { mode, cadence, ..terms }
 }
 
 impl Core {
@@ -57,12 +74,15 @@ impl Core {
         }
         if grant.max_hz().is_some() {
             starts = starts.summed();
+            // Single ones, as fast as they are asked for.
+            starts.history = 0;
         }
         let mut asked = Asked {
             have: self.explicit_subscriptions(id),
             wild: self.wildcards_of(id).count(),
             todo: Vec::new(),
             wildcards: Vec::new(),
+            looked: 0,
         };
         for name in &target.symbols {
             let channel = target.channel;
@@ -87,8 +107,9 @@ impl Core {
                 Err(too_many) => answer.error(name, &too_many),
             }
         }
-        let Asked { todo, wildcards, .. } = asked;
+        let Asked { todo, wildcards, looked, .. } = asked;
         self.charge(id, answer.suggested * limits::REQUESTS_PER_SUGGESTION);
+        self.charge_looks(id, &grant, looked);
         self.note_denied(id, answer.denied, &answer.first_denied);
         let answer = answer.finish("subscribe", req_id, self.hub.delay_ms);
         self.push_own(id, |out| form.frame(&answer, out));
@@ -148,6 +169,7 @@ impl Core {
             asked.count(most)?;
             asked.wild += 1;
         }
+        asked.looked += self.market.entries.len();
         let entries = self.market.entries.iter();
         let may = |entry: &&Entry| session.grant.has(&entry.info);
         let matched = entries.filter(may).filter(|entry| wildcard.matches(&entry.info)).count();
@@ -271,16 +293,13 @@ impl Core {
         // at once.
         let entry = &mut self.market.entries[key.instrument as usize];
         let was_in = entry.topic(&key, before).is_some_and(|topic| topic.leave(id));
-        if key.channel == Channel::Trade && waits && !was_in {
-            self.join_anew(id, key, begin);
-        } else if key.channel == Channel::Trade {
-            entry.trade.join(id, &key, terms.cadence, terms.lane);
-            entry.leave(id, &key, before);
-        } else if waits && !was_in {
+        // What nobody is in any more is dropped; before the joining, which may be of the same topic.
+        entry.leave(id, &key, before);
+        match (key.channel, waits && !was_in) {
+            (Channel::Trade, false) => entry.trade.join(id, &key, terms.cadence, terms.lane),
+            (Channel::Trade, true) | (_, false) => self.join_anew(id, key, begin),
             // Its first snapshot is still to come, on the new terms.
-        } else {
-            self.join_anew(id, key, begin);
-            self.market.entries[key.instrument as usize].leave(id, &key, before);
+            (_, true) => {}
         }
     }
 
@@ -315,14 +334,47 @@ impl Core {
             }
             (_, None) => Cadence::EVERY,
         };
-        let (mode, cadence) = match grant.period_ms() {
-            Some(least) if cadence.period_ms() < least => match mode {
-                Mode::Batch => (mode, Cadence::gathered_ms(least)),
-                _ => (Mode::Conflate, Cadence::of_ms(least)),
-            },
-            _ => (mode, cadence),
-        };
-        Terms { mode, cadence, lane: target.max_age_ms.map_or(Lane::SERVERS, Lane::of) }
+        let lane = target.max_age_ms.map_or(Lane::SERVERS, Lane::of);
+        held_to(target.channel, Terms { mode, cadence, lane }, grant)
+    }
+
+    /// Holds what a client has to another grant: its rate, and how many subscriptions it may have.
+    pub(super) fn hold_to(&mut self, id: u32, grant: &Grant) {
+        let Some(session) = self.sessions.get(id as usize) else { return };
+        let all: Vec<(Key, Sub)> = session.subs.iter().collect();
+        for wildcard in self.market.wildcards.iter_mut().filter(|one| one.session == id) {
+            wildcard.terms = held_to(wildcard.channel, wildcard.terms, grant);
+        }
+        for (key, sub) in all {
+            let terms = held_to(key.channel, sub.terms, grant);
+            if terms != sub.terms {
+                self.resubscribe(id, key, terms, sub.wild, Begin::NOW);
+            }
+        }
+        self.end_beyond(id, self.max_subscriptions(id));
+    }
+
+    /// Ends the subscriptions that are too many, wildcards last.
+    fn end_beyond(&mut self, id: u32, most: usize) {
+        let over = self.explicit_subscriptions(id).saturating_sub(most);
+        let Some(session) = self.sessions.get(id as usize).filter(|_| over > 0) else { return };
+        let named = session.subs.iter().filter(|(_, sub)| !sub.wild).map(|(key, _)| key);
+        let named: Vec<Key> = named.take(over).collect();
+        for key in &named {
+            self.end_sub(id, key);
+        }
+        for _ in named.len()..over {
+            let Some(wildcard) = self.wildcards_of(id).last().cloned() else { return };
+            self.market.wildcards.retain(|one| !one.same(&wildcard));
+            let Some(session) = self.sessions.get(id as usize) else { return };
+            let of_it = |key: &Key| {
+                let info = &self.market.entries[key.instrument as usize].info;
+                wildcard.matches(info) && wildcard.key(key.instrument) == *key
+            };
+            let wild = session.subs.iter().filter(|(_, sub)| sub.wild).map(|(key, _)| key);
+            let gone: Vec<Key> = wild.filter(of_it).collect();
+            gone.iter().for_each(|key| self.end_sub(id, key));
+        }
     }
 
     /// The `seq` that the first update's `prev` will be.

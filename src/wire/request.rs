@@ -6,6 +6,8 @@ mod parse;
 pub(crate) use parse::target;
 pub use parse::{cut, parse};
 
+use std::collections::HashSet;
+
 use crate::derive::Span;
 
 /// What a subscription delivers.
@@ -203,6 +205,15 @@ impl Call {
             Call::Auth { .. } => "auth",
         }
     }
+}
+
+/// Names without those that came before, in their order: one that comes a thousand times is one.
+pub(crate) fn distinct(mut names: Vec<String>) -> Vec<String> {
+    if names.len() > 1 {
+        let mut seen = HashSet::with_capacity(names.len());
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    names
 }
 
 /// Why a request was not understood; the answer says so and the session goes on.

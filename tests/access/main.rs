@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod log;
+mod rates;
 #[path = "../jwt/signer.rs"]
 mod signer;
 

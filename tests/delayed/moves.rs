@@ -81,6 +81,17 @@ fn who_says_later_who_it_is_goes_to_its_market_with_its_connection() {
 }
 
 #[test]
+fn the_rate_of_requests_goes_along() {
+    let folder = TempDir::new().expect("a folder");
+    let two = Two::new("1s", folder.path(), &["--feed", MARKET, "--request-rate", "1"]);
+    two.wait_late("sim:S0001-USD");
+    let mut client = Client::native(&two.server);
+    let mut tokens = [LATE, LIVE].into_iter().cycle().take(40);
+    let is_limited = |token| client.ask(&auth(token))["error"]["code"] == "rate_limited";
+    assert!(tokens.any(is_limited), "each move is a new beginning");
+}
+
+#[test]
 fn with_tls_too() {
     let folder = TempDir::new().expect("a folder");
     let pair = Pair::new(&["localhost"]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Call, Channel, Mode, Refusal, Request, Secret, Seqs, Since, Target};
+use super::{Call, Channel, Mode, Refusal, Request, Secret, Seqs, Since, Target, distinct};
 use crate::derive::Span;
 use crate::limits;
 
@@ -260,7 +260,7 @@ fn symbols(value: Option<Value>) -> Result<Vec<String>, Error> {
         );
         return Err(("bad_value", message));
     }
-    Ok(symbols)
+    Ok(distinct(symbols))
 }
 
 fn depth(channel: Channel, value: Option<Value>) -> Result<Option<u16>, Error> {
