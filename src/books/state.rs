@@ -28,7 +28,8 @@ pub struct InstrumentState {
     pub last_quote: Option<Tick>,
     /// The book; not known while its feed rebuilds it.
     pub book: Book,
-    /// The state of the feed; stale until the feed says otherwise.
+    /// The state of the feed; live until the feed says otherwise: one that says nothing of its state has
+    /// nothing to say.
     pub feed: FeedState,
     /// Since when the feed is in that state, nanoseconds since the Unix epoch (receive time); 0
     /// before the first status.
@@ -70,7 +71,7 @@ impl InstrumentState {
             last_trade: None,
             last_quote: None,
             book: Book::new(),
-            feed: FeedState::Stale,
+            feed: FeedState::Live,
             feed_since: 0,
             data_recv: 0,
             trade_seq: 0,

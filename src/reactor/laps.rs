@@ -87,10 +87,7 @@ impl Core {
         entry.quote.skip_to(state.quote_seq, false);
         entry.last_quote = state.last_quote;
         entry.status.skip_to(state.status_seq, true);
-        if state.feed_since != 0 {
-            entry.feed = state.feed;
-            entry.feed_ns = state.feed_since;
-        }
+        (entry.feed, entry.feed_ns) = (state.feed, state.feed_since);
         if entry.book.is_some() {
             entry.replace_book(state.book.clone());
             entry.book_from = state.position;

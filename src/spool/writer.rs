@@ -7,9 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use tickcast_feeds::tick::{TICK_WORDS, flags};
-use tickcast_feeds::{
-    FeedState, InstrumentId, Instruments, Kind, Level, Side, Stamp, Status, Stop, Tick,
-};
+use tickcast_feeds::{InstrumentId, Instruments, Kind, Level, Side, Stamp, Status, Stop, Tick};
 use zstd::bulk::Compressor;
 
 use super::format::{self, Head, Listed};
@@ -44,10 +42,17 @@ pub(super) struct Writer {
 struct Copies {
     /// The instrument that is copied next; `None` where all are.
     next: Option<usize>,
-    /// Copied, with the ring position after the last tick that is in the copy: they have their place before what
-    /// comes from there on.
-    held: Vec<(InstrumentId, u64, Vec<Tick>)>,
+    held: Vec<Held>,
     scratch: InstrumentState,
+}
+
+/// A copy.
+struct Held {
+    id: InstrumentId,
+    /// The ring position after the last tick that is in it: it has its place before what comes from there on.
+    position: u64,
+    feed: u16,
+    ticks: Vec<Tick>,
 }
 
 impl Writer {
@@ -153,8 +158,7 @@ impl Writer {
             return;
         }
         if !self.copies.held.is_empty() {
-            let is_it =
-                |held: &(InstrumentId, u64, _)| held.0 == tick.instrument && held.1 <= position;
+            let is_it = |held: &Held| held.id == tick.instrument && held.position <= position;
             if let Some(at) = self.copies.held.iter().position(is_it) {
                 self.place(at);
             }
@@ -205,11 +209,14 @@ impl Writer {
         while at < self.listed && at < from + limits::SPOOL_COPIES && ticks < limits::SPOOL_TICKS {
             let id = InstrumentId(at as u32);
             at += 1;
-            if self.state.copy_to(id, &mut self.copies.scratch) {
-                let copy = events(id, &self.copies.scratch);
-                ticks += copy.len();
-                self.copies.held.push((id, self.copies.scratch.position, copy));
+            let state = &mut self.copies.scratch;
+            if !self.state.copy_to(id, state) {
+                state.copy_from(&InstrumentState::new());
             }
+            let copy = events(id, state);
+            ticks += copy.len();
+            let (position, feed) = (state.position, state.source);
+            self.copies.held.push(Held { id, position, feed, ticks: copy });
         }
         self.copies.next = Some(at).filter(|at| *at < self.listed);
     }
@@ -218,7 +225,7 @@ impl Writer {
     fn place_copies(&mut self) {
         let here = self.ring.position();
         for at in (0..self.copies.held.len()).rev() {
-            if self.copies.held[at].1 <= here {
+            if self.copies.held[at].position <= here {
                 self.place(at);
             }
         }
@@ -226,9 +233,8 @@ impl Writer {
 
     fn place(&mut self, at: usize) {
         self.end_run();
-        let (id, _, ticks) = self.copies.held.swap_remove(at);
-        let feed = self.feed(id);
-        self.output.ticks(true, feed, &ticks);
+        let held = self.copies.held.swap_remove(at);
+        self.output.ticks(true, held.feed, &held.ticks);
     }
 }
 
@@ -252,13 +258,9 @@ fn events(id: InstrumentId, state: &InstrumentState) -> Vec<Tick> {
             last.flags |= flags::LAST;
         }
     }
-    let known = state.feed_since.max(state.data_recv) > 0;
-    // A book that is rebuilt is not known behind a gap either.
-    if known && state.feed != FeedState::Resync {
-        let recv = if state.feed_since > 0 { state.feed_since } else { state.data_recv };
-        let stamp = Stamp { event: 0, recv, seq: state.status_seq };
-        out.push(Tick::status(id, stamp, Status { state: state.feed, age_ms: 0 }));
-    }
+    // Received at 0 where the feed has said nothing of its state.
+    let stamp = Stamp { event: 0, recv: state.feed_since, seq: state.status_seq };
+    out.push(Tick::status(id, stamp, Status { state: state.feed, age_ms: 0 }));
     out
 }
 

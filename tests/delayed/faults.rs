@@ -14,6 +14,8 @@ use super::{LATE, LIVE, MARKET, PATIENT, Two, access, assert_old, now_us, number
 struct Follower {
     client: Client,
     last: HashMap<String, u64>,
+    /// What it was told last of each symbol's feed.
+    states: HashMap<String, String>,
     lost: usize,
     updates: usize,
 }
@@ -24,12 +26,17 @@ impl Follower {
         for channel in ["status", "book"] {
             client.subscribe(channel, &["*"]);
         }
-        Follower { client, last: HashMap::new(), lost: 0, updates: 0 }
+        Follower { client, last: HashMap::new(), states: HashMap::new(), lost: 0, updates: 0 }
     }
 
     fn step(&mut self) {
         let message = self.client.next();
         let symbol = message["symbol"].as_str().unwrap_or("").to_owned();
+        if let Some(state) = message["state"].as_str() {
+            // The synthetic market says nothing of its state: the live one is live throughout.
+            assert!(["live", "resync"].contains(&state), "{message}");
+            self.states.insert(symbol.clone(), state.to_owned());
+        }
         match (message["channel"].as_str(), message["type"].as_str()) {
             (Some("book"), Some("snapshot")) => {
                 self.last.insert(symbol, number(&message, "seq"));
@@ -51,11 +58,20 @@ impl Follower {
         }
     }
 
-    /// Goes on until books were lost and all are followed again.
-    fn until_whole_again(&mut self, books: usize) {
+    fn until_lost(&mut self, books: usize) {
         while self.lost < books {
             self.step();
         }
+    }
+
+    fn live(&self) -> usize {
+        self.states.values().filter(|state| *state == "live").count()
+    }
+
+    /// Goes on until books were lost and all are followed again, of feeds that are live as they are in the other
+    /// market.
+    fn until_whole_again(&mut self, books: usize) {
+        self.until_lost(books);
         while self.last.len() < books {
             self.step();
         }
@@ -63,6 +79,7 @@ impl Follower {
         while self.updates < updates {
             self.step();
         }
+        assert_eq!(self.live(), books, "{:?}", self.states);
     }
 }
 
@@ -157,6 +174,13 @@ fn after_a_kill_it_goes_on_from_what_is_on_disk() {
     // What comes of the new one follows, and its book is whole.
     let mut follower = Follower::new(&second);
     follower.until_whole_again(1);
+    let state = |symbol: &str| {
+        let body = second.get(LATE, &format!("/v1/snapshot?symbols={symbol}")).2;
+        let states = ["live", "resync", "stale"].into_iter();
+        let said = |state: &&str| body.contains(&format!("\"state\":\"{state}\""));
+        states.filter(said).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!([state("sim:S0000-USD"), state("sim:S0003-USD")], ["live", "resync"]);
     assert!(
         second.get(LATE, "/v1/book/sim:S0003-USD").2.contains("resync"),
         "it is not there any more"

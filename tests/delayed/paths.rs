@@ -108,6 +108,10 @@ fn every_path_leads_to_what_is_old_enough() {
         assert!(number(newest, "time") + 1_000 <= now_us() / 1_000, "{newest}");
         pause();
     }
+    for token in [LIVE, LATE] {
+        let states = two.get(token, "/v1/poll?subscribe=status:*").2;
+        assert_eq!(states.matches("\"state\":\"live\"").count(), 4, "{states}");
+    }
     let mut exchange = two.client(LATE, "/ws/s0001usd@trade");
     for _ in 0..50 {
         let trade = exchange.message();

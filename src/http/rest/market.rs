@@ -35,7 +35,7 @@ impl Default for View {
             quote: None,
             trade: None,
             ticker: None,
-            feed: FeedState::Stale,
+            feed: FeedState::Live,
             feed_since_ns: 0,
             has_book: false,
             bids: Vec::new(),
@@ -69,10 +69,6 @@ impl View {
         let recv_ns = clock::real_ns();
         self.ticker = day.and_then(|(bar, seq)| Some((Bar { recv_ns, ..bar? }, seq)));
         (self.feed, self.feed_since_ns) = (state.feed, state.feed_since);
-        if self.feed_since_ns == 0 {
-            // As reactors have it: a feed that says nothing of its state has nothing to say.
-            self.feed = FeedState::Live;
-        }
         let book = &state.book;
         self.has_book = book.is_known();
         if self.has_book {
