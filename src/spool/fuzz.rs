@@ -55,7 +55,7 @@ pub fn play(directory: &Path, bytes: &[u8], framed: bool) -> io::Result<Played> 
         let played: Result<(), SinkClosed> = match reader.next(&mut raw) {
             Next::Frame => script.frame(&raw, &mut |_| Ok(()), &mut hand),
             Next::Gap => script.lose(&mut hand),
-            Next::Nothing => break,
+            Next::Missing(_) | Next::Nothing => break,
         };
         assert!(played.is_ok(), "everything is taken");
     }

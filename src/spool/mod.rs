@@ -10,6 +10,7 @@
 
 mod format;
 pub mod fuzz;
+mod output;
 mod player;
 mod segments;
 mod writer;

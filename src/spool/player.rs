@@ -51,6 +51,10 @@ impl Player {
                     self.script.frame(&raw, wait, hand)
                 }
                 Next::Gap => self.script.lose(hand),
+                // Not before: until then nothing was missing.
+                Next::Missing(since_ns) => {
+                    self.due.sleep_until(since_ns, stop).and_then(|()| self.script.lose(hand))
+                }
                 Next::Nothing => {
                     self.due.lag_ms.store(0, Ordering::Relaxed);
                     sleep(limits::SPOOL_LOOK);
@@ -65,14 +69,19 @@ impl Player {
 }
 
 impl Due {
-    /// Waits until what was on the ring at `mono_ns` may be told.
+    /// Waits until what was on the ring at `mono_ns` may be told, and says how late that is.
     fn wait(&self, mono_ns: u64, stop: &Stop) -> Result<(), SinkClosed> {
+        self.sleep_until(mono_ns, stop)?;
+        let due_ns = mono_ns.saturating_add(self.delay_ns);
+        let late_ns = clock::now().mono_ns.saturating_sub(due_ns);
+        self.lag_ms.store(late_ns / 1_000_000, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sleep_until(&self, mono_ns: u64, stop: &Stop) -> Result<(), SinkClosed> {
         loop {
-            let now_ns = clock::now().mono_ns;
-            let rest_ns = rest_ns(mono_ns, self.delay_ns, now_ns);
+            let rest_ns = rest_ns(mono_ns, self.delay_ns, clock::now().mono_ns);
             if rest_ns == 0 {
-                let due_ns = mono_ns.saturating_add(self.delay_ns);
-                self.lag_ms.store((now_ns - due_ns) / 1_000_000, Ordering::Relaxed);
                 return Ok(());
             }
             if stop.is_stopped() {
@@ -141,8 +150,8 @@ impl Script {
         hand: &mut Hand<'_>,
     ) -> Result<(), SinkClosed> {
         while let Some(record) = format::take(&mut raw) {
-            // That it goes on in another file, or that something is missing, is no news of the market.
-            if !matches!(record.what, What::Head(_) | What::Gap { .. }) {
+            // That it goes on in another file is no news of the market.
+            if !matches!(record.what, What::Head(_)) {
                 wait(record.mono_ns)?;
             }
             self.play(record.what, hand)?;

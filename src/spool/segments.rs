@@ -32,6 +32,8 @@ struct Inner {
     next: u64,
     /// Where each reader is.
     readers: Vec<Arc<AtomicU64>>,
+    /// What comes after the newest is missing, from this time on.
+    missing: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,8 @@ enum Found {
     Until(u64),
     /// Nothing yet.
     Nothing,
+    /// What comes here is missing, from this time on.
+    Missing(u64),
     /// It goes on in this segment.
     Next(u64),
 }
@@ -86,7 +90,9 @@ impl Segments {
                 fs::remove_file(&path)?;
             }
         }
-        let inner = Inner { all, next, ..Inner::default() };
+        // It ends where the other process ended.
+        let missing = (!all.is_empty()).then_some(0);
+        let inner = Inner { all, next, missing, ..Inner::default() };
         let directory = directory.to_owned();
         let spool = Segments { directory, most, inner: Mutex::new(inner), stats, _lock: lock };
         spool.show(&spool.inner.lock());
@@ -102,6 +108,7 @@ impl Segments {
         let number = inner.next;
         let file = private().create_new(true).open(path(&self.directory, number))?;
         inner.next += 1;
+        inner.missing = None;
         inner.all.push_back(Segment { number, bytes: 0, closed: false });
         self.show(&inner);
         Ok(file)
@@ -133,6 +140,11 @@ impl Segments {
         self.show(&inner);
     }
 
+    /// What comes now is written nowhere, from this time on, until the next one begins.
+    pub(super) fn miss(&self, since_ns: u64) {
+        self.inner.lock().missing = Some(since_ns);
+    }
+
     /// Deletes what everybody has read; whether there is room for so many bytes then.
     pub(super) fn make_room(&self, bytes: u64) -> bool {
         let mut inner = self.inner.lock();
@@ -155,8 +167,9 @@ impl Segments {
 
     fn find(&self, number: u64, offset: u64) -> Found {
         let inner = self.inner.lock();
+        let end = inner.missing.map_or(Found::Nothing, Found::Missing);
         let Some(at) = inner.all.iter().position(|one| one.number >= number) else {
-            return Found::Nothing;
+            return end;
         };
         let one = &inner.all[at];
         if one.number > number {
@@ -168,7 +181,8 @@ impl Segments {
         }
         match inner.all.get(at + 1) {
             Some(next) if one.closed => Found::Next(next.number),
-            _ => Found::Nothing,
+            Some(_) => Found::Nothing,
+            None => end,
         }
     }
 
@@ -183,7 +197,16 @@ impl Segments {
         inner.readers.push(Arc::clone(&at));
         let segments = Arc::clone(self);
         let decompressor = Decompressor::new()?;
-        Ok(Reader { segments, at, number, offset: 0, file: None, decompressor, packed: Vec::new() })
+        Ok(Reader {
+            segments,
+            at,
+            number,
+            offset: 0,
+            told: false,
+            file: None,
+            decompressor,
+            packed: Vec::new(),
+        })
     }
 }
 
@@ -247,6 +270,8 @@ pub(super) enum Next {
     Frame,
     /// Something is missing here.
     Gap,
+    /// What comes here is missing, from this time on. It is said once.
+    Missing(u64),
     /// Nothing, for now.
     Nothing,
 }
@@ -258,6 +283,8 @@ pub(super) struct Reader {
     at: Arc<AtomicU64>,
     number: u64,
     offset: u64,
+    /// Whether it was said that what comes here is missing.
+    told: bool,
     file: Option<File>,
     decompressor: Decompressor<'static>,
     packed: Vec<u8>,
@@ -268,6 +295,11 @@ impl Reader {
         loop {
             match self.segments.find(self.number, self.offset) {
                 Found::Nothing => return Next::Nothing,
+                Found::Missing(_) if self.told => return Next::Nothing,
+                Found::Missing(since_ns) => {
+                    self.told = true;
+                    return Next::Missing(since_ns);
+                }
                 Found::Next(number) => self.go_to(number),
                 Found::Until(end) => match self.read(end, raw) {
                     Some(to) => {
@@ -287,6 +319,7 @@ impl Reader {
 
     fn go_to(&mut self, number: u64) {
         (self.number, self.offset, self.file) = (number, 0, None);
+        self.told = false;
         self.at.store(number, Ordering::Relaxed);
     }
 
@@ -344,7 +377,7 @@ mod tests {
         let (mut all, mut raw) = (Vec::new(), Vec::new());
         loop {
             match reader.next(&mut raw) {
-                Next::Nothing => return all,
+                Next::Nothing | Next::Missing(_) => return all,
                 Next::Gap => all.push(None),
                 Next::Frame => {
                     if let Some(What::Gap { missing }) =
@@ -372,6 +405,12 @@ mod tests {
         drop((spool, reader));
         fs::write(folder.path().join("notes"), "mine").expect("writes");
         let spool = open(&folder, MOST, "boot");
+        // It ends where the server did, and nobody waits for the next one to be told so.
+        let (mut reader, mut raw) = (spool.reader().expect("a reader"), Vec::new());
+        let mut ends = std::iter::from_fn(|| Some(reader.next(&mut raw)));
+        let end = ends.find(|next| *next != Next::Frame);
+        assert_eq!((end, ends.next()), (Some(Next::Missing(0)), Some(Next::Nothing)));
+        drop(reader);
         segment(&spool, "boot", &[4]);
         assert_eq!(read(&mut spool.reader().expect("a reader")), [1, 2, 3, 4].map(Some));
         drop(spool);

@@ -1,13 +1,14 @@
 //! Clocks, disks and deaths: what is missing is a gap, and nothing comes sooner for it.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::common::{Client, Server, pause};
-use super::{LATE, LIVE, MARKET, PATIENT, Two, access, assert_old, now_us, number};
+use super::common::{Client, PATIENCE, Server, pause};
+use super::{LATE, LATER, LIVE, MARKET, PATIENT, Two, access, all, assert_old, now_us, number};
 
 /// A delayed client that follows a book and says what becomes of it: every update is the next one to what it
 /// has, until a status says that the book is not known.
@@ -30,7 +31,7 @@ impl Follower {
     }
 
     fn step(&mut self) {
-        let message = self.client.next();
+        let message = self.client.message();
         let symbol = message["symbol"].as_str().unwrap_or("").to_owned();
         if let Some(state) = message["state"].as_str() {
             // The synthetic market says nothing of its state: the live one is live throughout.
@@ -58,8 +59,11 @@ impl Follower {
         }
     }
 
+    /// Goes on until books were lost.
     fn until_lost(&mut self, books: usize) {
+        let until = Instant::now() + PATIENCE;
         while self.lost < books {
+            assert!(Instant::now() < until, "nobody says that something is missing");
             self.step();
         }
     }
@@ -118,6 +122,36 @@ fn what_there_is_no_room_for_is_a_gap_and_then_it_goes_on() {
     follower.until_whole_again(4);
 }
 
+/// Another market waits for an hour, and frees nothing: who has played what there is need not wait for that to know.
+#[test]
+fn what_is_missing_is_told_while_it_lasts() {
+    let folder = TempDir::new().expect("a folder");
+    let feed = "synthetic:symbols=4,rate=20000,names=numbered";
+    let text = access("1s") + &all("later", LATER, "delay = \"1h\"");
+    let args = [&["--feed", feed, "--spool-bytes", "1MiB"], &PATIENT[..]].concat();
+    let two = Two::start(Server::start, &text, folder.path(), &args);
+    two.wait_late("sim:S0001-USD");
+    Follower::new(&two).until_lost(4);
+    assert_eq!(two.metric("tickcast_spool_gaps_total", "bound"), 1.0);
+    let states = two.get(LATE, "/v1/poll?subscribe=status:*").2;
+    assert_eq!(states.matches("\"state\":\"resync\"").count(), 4, "{states}");
+}
+
+#[test]
+fn where_a_start_of_the_server_ended_is_told_before_the_next_one_brings_something() {
+    let folder = TempDir::new().expect("a folder");
+    let first = Two::new("1s", folder.path(), &["--feed", MARKET]);
+    first.wait_metric("tickcast_spool_ticks_total", "", |ticks| ticks > 1_000.0);
+    drop(first);
+    // Nobody publishes anything.
+    let silent = format!("unix:{}", folder.path().join("silent").display());
+    let second = Two::new("1s", folder.path(), &["--feed", &silent]);
+    while second.get(LATE, "/v1/ticker/sim:S0001-USD").0 != 200 {
+        pause();
+    }
+    Follower::new(&second).until_lost(4);
+}
+
 #[test]
 fn a_disk_that_takes_nothing_is_a_gap_and_then_it_goes_on() {
     let folder = TempDir::new().expect("a folder");
@@ -136,6 +170,8 @@ fn a_disk_that_takes_nothing_is_a_gap_and_then_it_goes_on() {
     two.wait_metric("tickcast_spool_failing", "", |failing| failing == 1.0);
     two.wait_metric("tickcast_spool_lost_ticks_total", "", |ticks| ticks > 500.0);
     assert_eq!(two.metric("tickcast_spool_gaps_total", "disk"), 1.0);
+    // Books are not known from where something is missing, not only when it goes on.
+    follower.until_lost(4);
     limit(None);
     two.wait_metric("tickcast_spool_failing", "", |failing| failing == 0.0);
     follower.until_whole_again(4);
