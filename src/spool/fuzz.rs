@@ -10,7 +10,7 @@ use tickcast_feeds::{
 };
 
 use super::format::{self, Head, Listed};
-use super::player::Script;
+use super::script::Script;
 use super::segments::{Next, Segments};
 use super::{Cause, Stats};
 

@@ -1,8 +1,8 @@
 //! The spool: what was on the ring, on disk until a delayed market plays it (docs/ACCESS.md).
 //!
 //! The `writer` is one more reader of the ring, on a thread of its own, so that the path of a tick knows nothing of
-//! it; it writes frames (`format`) to files (`segments`), from which each delayed market's `player` takes them when
-//! their time has come.
+//! it; it writes frames (`format`, `output`) to files (`segments`), from which each delayed market's `player` takes them
+//! when their time has come; `script` says what becomes of them.
 //!
 //! Invariant: nothing is played before it has been on the ring for the delay, by the clock that never steps.
 //! Invariant: nobody waits for the spool. What is missing is counted and said in it, and books are not known from there
@@ -12,6 +12,7 @@ mod format;
 pub mod fuzz;
 mod output;
 mod player;
+mod script;
 mod segments;
 mod writer;
 
