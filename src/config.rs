@@ -65,6 +65,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// Clients that offer permessage-deflate get it.
     pub compress: bool,
+    /// Whether `/v1/echo` is served.
+    pub echo: bool,
     /// The file that says who may see what; all may see everything where there is none.
     pub access: Option<PathBuf>,
     /// The sources of ticks, at least one.
@@ -213,6 +215,7 @@ impl Reader<'_> {
             ping_timeout: self.span("ping-timeout", &limits::PING_RANGE)?,
             cors_origins: self.cors_origins()?,
             compress: self.required("compress", |text| one_of(text, cli::BOOL, &[true, false]))?,
+            echo: self.required("echo", |text| one_of(text, cli::BOOL, &[true, false]))?,
             access: self.or("access", None, |text| doors::path(text).map(Some))?,
             record: self.record(&feeds)?,
             spool: self.spool()?,

@@ -104,6 +104,7 @@ async fn serve(
         proxies: http::proxies::Proxies::new(config.proxies.clone()),
         handshake_timeout: config.handshake_timeout,
         max_handshakes: config.max_handshakes,
+        echoes: config.echo,
         draining: AtomicBool::new(false),
         counters: http::Counters::default(),
         rates: Mutex::default(),

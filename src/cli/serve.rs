@@ -71,6 +71,11 @@ pub struct ServeArgs {
           default_value = "false", default_missing_value = "true", num_args = 0..=1,
           require_equals = true, value_parser = Choice(BOOL))]
     pub compress: String,
+    /// Serve /v1/echo, which sends every message back: for tests, and not in public
+    #[arg(long, value_name = "BOOL", env = "TICKCAST_ECHO", help_heading = "Network",
+          default_value = "false", default_missing_value = "true", num_args = 0..=1,
+          require_equals = true, value_parser = Choice(BOOL))]
+    pub echo: String,
 
     /// TOML file that says who may see what, by token (docs/ACCESS.md); without it all may see
     /// everything. Read again when it changes, and on SIGHUP

@@ -43,6 +43,7 @@ impl Loaded {
             ("proxy-protocol", config.proxies.protocol.to_string()),
             ("cors-origin", listed(&config.cors_origins)),
             ("compress", config.compress.to_string()),
+            ("echo", config.echo.to_string()),
             (
                 "access",
                 config.access.as_deref().map_or(String::new(), |path| quoted(doors::text(path))),

@@ -54,7 +54,7 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(addresses.connect_rate, limits::CONNECT_RATE);
     assert_eq!(addresses.http_rate, limits::HTTP_RATE);
     assert_eq!(addresses.exempt(), limits::EXEMPT_ADDRESSES);
-    assert!(!config.compress);
+    assert!(!config.compress && !config.echo);
     assert_eq!(config.request_burst(), 200);
     assert_eq!(config.drain_spread, Spread::from(limits::DRAIN_SPREAD));
     assert_eq!(config.feeds, specs(&["synthetic:"]));

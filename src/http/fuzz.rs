@@ -12,7 +12,7 @@ use crate::limits;
 /// sent it is wrong. `None` where this is no head.
 pub fn head(text: &str) -> Option<Vec<String>> {
     let request = request(text)?;
-    let opening = Opening::of(request.uri());
+    let opening = Opening::of(request.uri(), true);
     if matches!(opening, Some(Ok(_))) && upgrade::check(&request).is_ok() {
         upgrade::offers(request.headers(), upgrade::SUBPROTOCOL);
         upgrade::deflate::accept(request.headers());

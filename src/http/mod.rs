@@ -79,6 +79,8 @@ pub(crate) struct Plane {
     pub(crate) proxies: Proxies,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_handshakes: usize,
+    /// Whether `/v1/echo` is there.
+    pub(crate) echoes: bool,
     pub(crate) draining: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) rates: Mutex<api::Rates>,
@@ -206,7 +208,7 @@ async fn answer_from(
     if request.uri().path() == poll::PATH {
         return poll::answer(plane, market, &request, peer, &pass.grant, door).await;
     }
-    let mut opening = match Opening::of(request.uri()) {
+    let mut opening = match Opening::of(request.uri(), plane.echoes) {
         Some(Ok(opening)) => opening,
         Some(Err(response)) => return *response,
         None => return plain_answer(plane, market, request, peer, &pass.grant).await,
@@ -337,11 +339,11 @@ struct Opening {
 
 impl Opening {
     /// What a URL says; `None` where it is not a WebSocket's.
-    fn of(uri: &hyper::Uri) -> Option<Result<Self, Box<Response<Body>>>> {
+    fn of(uri: &hyper::Uri, echoes: bool) -> Option<Result<Self, Box<Response<Body>>>> {
         let native = |dialect| Opening { dialect, form: Form::NATIVE, streams: Vec::new() };
         match uri.path() {
             "/v1/ws" => return Some(Ok(native(Dialect::Native))),
-            "/v1/echo" => return Some(Ok(native(Dialect::Echo))),
+            "/v1/echo" if echoes => return Some(Ok(native(Dialect::Echo))),
             _ => {}
         }
         let opening = match binance::url::opening(uri.path(), uri.query().unwrap_or(""))? {

@@ -94,6 +94,8 @@ fn the_audit_log_says_what_came_of_a_request() {
         ("/v1/poll?subscribe=trade:sim:S0002-USD", one.clone(), 403),
         ("/v1/ws", format!("{one}{upgrade}{key}Origin: https://evil.example\r\n"), 403),
         ("/v1/ws", format!("{one}{upgrade}"), 400),
+        // There only with `--echo`.
+        ("/v1/echo", format!("{all}{upgrade}{key}"), 404),
         ("/metrics", one.clone(), 403),
         ("/v1/symbols", gone, 401),
         ("/v1/ws", format!("{one}{upgrade}{key}"), 101),

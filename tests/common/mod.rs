@@ -97,7 +97,7 @@ impl Server {
         let quiet: &[&str] =
             if args.contains(&"--log-level") { &[] } else { &["--log-level", "warn"] };
         let mut child = command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--echo"])
             .args(quiet)
             .args(args)
             .stdin(stdin)
