@@ -35,7 +35,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 
-use crate::access::Grant;
+use crate::access::{Grant, Held};
 use crate::clock;
 use crate::ingest::FeedStats;
 use crate::reactor::{Adopt, Command, Link, least_busy};
@@ -316,7 +316,7 @@ async fn plain_answer(
     market: &Rc<Market>,
     request: Request<Incoming>,
     peer: Peer,
-    grant: &Grant,
+    grant: &Held,
 ) -> Response<Body> {
     if request.uri().path() == "/v1/publish" {
         return publish::answer(plane, request, peer).await;

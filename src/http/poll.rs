@@ -213,8 +213,7 @@ async fn news(
     loop {
         // Before anything else: nothing that came after that is shown.
         if grant.is_over(clock::real_ns() / 1_000_000) {
-            let message = "the token is over".to_owned();
-            return Err(Error::new(StatusCode::UNAUTHORIZED, "unauthorized", message));
+            return Err(Error::over());
         }
         let tail = market.polls.tail();
         if tail > here {

@@ -1,5 +1,6 @@
 //! Who may see what: tokens by every way in, what they open and what stays shut.
 
+mod answers;
 #[path = "../common/mod.rs"]
 mod common;
 mod log;

@@ -10,7 +10,7 @@ use tickcast_feeds::Instrument;
 use super::encode::{self, Object};
 use super::query::{Query, decode};
 use super::{Error, JSON, market};
-use crate::access::Grant;
+use crate::access::{Grant, Held};
 use crate::books::Depth;
 use crate::clock;
 use crate::derive::Span;
@@ -115,7 +115,7 @@ fn streamed(next: impl FnMut() -> Option<Bytes> + 'static) -> Response<Body> {
 pub(super) fn snapshot(
     market: &Rc<Market>,
     mut query: Query,
-    grant: &Grant,
+    grant: &Held,
 ) -> Result<Response<Body>, Error> {
     let symbols = query.take("symbols").unwrap_or_default();
     let depth = depth(&mut query, limits::REST_SNAPSHOT_DEPTH, false)?;
@@ -142,29 +142,37 @@ pub(super) fn snapshot(
     if found.is_empty() {
         return Err(errors.swap_remove(0).1);
     }
-    let levels = depth.asked();
-    let shown = Channel::ALL.map(|channel| grant.allows_kind(channel, levels).is_ok());
-    Ok(streamed(snapshots(market.clone(), found, errors, depth, shown)))
+    Ok(streamed(snapshots(market.clone(), grant.clone(), found, errors, depth)))
 }
 
-/// The parts of an answer with the newest of several symbols: each is taken when its part is due.
+/// The parts of an answer with the newest of several symbols: each is taken when its part is due. A client that takes
+/// its time with them sees nothing of what came after its token was over.
 fn snapshots(
     market: Rc<Market>,
+    grant: Held,
     found: Vec<Arc<Instrument>>,
     errors: Vec<(String, Error)>,
     depth: Depth,
-    shown: [bool; Channel::ALL.len()],
 ) -> impl FnMut() -> Option<Bytes> + 'static {
-    let mut found = found.into_iter().enumerate();
+    let shown = Channel::ALL.map(|channel| grant.allows_kind(channel, depth.asked()).is_ok());
+    let mut found = found.into_iter();
     let mut errors = Some(errors);
+    let (mut begun, mut first) = (false, true);
     move || {
         let mut out = Vec::new();
-        for (at, info) in found.by_ref() {
-            if at == 0 {
-                let mut object = Object::open(&mut out);
-                object.text("epoch", &market.hub.epoch).int("time", clock::real_ns() / 1000);
-                object.field("symbols").push(b'[');
-            } else {
+        let now_ns = clock::real_ns();
+        if !std::mem::replace(&mut begun, true) {
+            let mut object = Object::open(&mut out);
+            object.text("epoch", &market.hub.epoch).int("time", now_ns / 1000);
+            object.field("symbols").push(b'[');
+        }
+        if let Some(errors) = &mut errors
+            && grant.is_over(now_ns / 1_000_000)
+        {
+            errors.extend(found.by_ref().map(|info| (info.symbol.clone(), Error::over())));
+        }
+        for info in found.by_ref() {
+            if !std::mem::take(&mut first) {
                 out.push(b',');
             }
             let mut view = market.rest.view.borrow_mut();

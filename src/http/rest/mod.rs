@@ -20,7 +20,7 @@ use tickcast_feeds::FeedState;
 
 use super::origins::Origins;
 use super::{Body, Market, typed};
-use crate::access::{Denied, Grant};
+use crate::access::{Denied, Held};
 use crate::books::Reader;
 use crate::wire::request::cut;
 use encode::Object;
@@ -85,6 +85,11 @@ impl Error {
     /// What is not granted to the one who asks.
     pub(crate) fn denied(denied: &Denied) -> Self {
         Error::new(StatusCode::FORBIDDEN, "forbidden", denied.to_string())
+    }
+
+    /// What a token was for that has ended meanwhile.
+    pub(crate) fn over() -> Self {
+        Error::new(StatusCode::UNAUTHORIZED, "unauthorized", "the token is over".to_owned())
     }
 
     pub(crate) fn bad(code: &'static str, message: String) -> Self {
@@ -170,7 +175,7 @@ pub(super) async fn answer<B>(
     market: &Rc<Market>,
     request: &Request<B>,
     route: Route<'_>,
-    grant: &Grant,
+    grant: &Held,
 ) -> Response<Body> {
     // A client that sends many requests at once waits for those of others in between.
     tokio::task::yield_now().await;
@@ -208,7 +213,7 @@ async fn carry_out(
     market: &Rc<Market>,
     route: Route<'_>,
     query: Query,
-    grant: &Grant,
+    grant: &Held,
 ) -> Result<Response<Body>, Error> {
     market.rest.names.catch_up(&market.hub.instruments).await;
     match route {

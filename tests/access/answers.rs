@@ -1,0 +1,97 @@
+//! Answers over HTTP of what is not granted, or not any more: no part of them says anything of it.
+
+use std::io::{Read, Write};
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use crate::common::kept::{ALL, Kept, ONE, token};
+use crate::common::{PATIENCE, pause};
+
+const PUBLISHER: &str = "of-the-publisher";
+const ALL_SYMBOLS: &str = "symbols = [\"*\"]\noperator = true";
+
+/// A server for a token of what is published under a name that begins with `A`, and one of everything.
+fn published() -> Kept {
+    let text = token("part", ONE, "symbols = [\"my:A*\"]") + &token("all", ALL, ALL_SYMBOLS);
+    let variables = [("TICKCAST_PUBLISH_TOKEN", PUBLISHER)];
+    Kept::new_in(&variables, &text, &["--feed", "publish:idle=0"])
+}
+
+fn publish(kept: &Kept, lines: &str) {
+    let (status, _, answer) = kept.server.request(&format!(
+        "POST /v1/publish HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Authorization: Bearer {PUBLISHER}\r\n\r\n{lines}",
+        lines.len()
+    ));
+    assert_eq!((status, answer.contains("\"rejected_total\":0")), (200, true), "{answer}");
+}
+
+fn trade(symbol: &str, price: &str) -> String {
+    format!(
+        "{}\n",
+        json!({"channel": "trade", "type": "update", "symbol": symbol, "price": price, "qty": "1", "side": "buy"})
+    )
+}
+
+/// Waits until who may see everything sees this of a symbol.
+fn wait_for(kept: &Kept, symbol: &str, wanted: &str) {
+    let path = format!("/v1/snapshot?depth=1&symbols={symbol}");
+    while !kept.get(Some(ALL), &path).1.contains(wanted) {
+        pause();
+    }
+}
+
+/// A book of a thousand long levels a side.
+fn long_book(symbol: &str) -> String {
+    let side = |at: u64| -> Vec<Value> {
+        (0..1_000).map(|n| json!([format!("{}.00000001", at - n), "1000000.00000001"])).collect()
+    };
+    let (bids, asks) = (side(1_001_000), side(1_003_000).into_iter().rev().collect::<Vec<_>>());
+    format!(
+        "{}\n",
+        json!({"channel": "book", "type": "snapshot", "symbol": symbol, "seq": 1, "bids": bids, "asks": asks})
+    )
+}
+
+#[test]
+fn what_is_left_of_an_answer_ends_with_the_token() {
+    let kept = published();
+    let names: Vec<String> = (0..100).map(|n| format!("my:A{n:02}-USD")).collect();
+    for some in names.chunks(10) {
+        publish(&kept, &some.iter().map(|name| long_book(name)).collect::<String>());
+    }
+    wait_for(&kept, "my:A99-USD", "\"bids\"");
+    // Somebody who takes little at a time, and begins late.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("set");
+    socket.connect(&kept.server.address.into()).expect("connects");
+    let mut stream = std::net::TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let request = format!(
+        "GET /v1/snapshot?depth=1000&symbols={} HTTP/1.0\r\nAuthorization: Bearer {ONE}\r\n\r\n",
+        names.join(",")
+    );
+    stream.write_all(request.as_bytes()).expect("writes");
+    let mut first = [0; 1_024];
+    stream.read_exact(&mut first).expect("the beginning");
+    kept.rewrite(&token("all", ALL, ALL_SYMBOLS));
+    while kept.get(Some(ONE), "/v1/symbols").0 != 401 {
+        pause();
+    }
+    publish(&kept, &names.iter().map(|name| trade(name, "777.25")).collect::<String>());
+    wait_for(&kept, "my:A99-USD", "777.25");
+    let mut rest = String::from_utf8(first.to_vec()).expect("text");
+    stream.read_to_string(&mut rest).expect("the rest");
+    assert!(rest.starts_with("HTTP/1.0 200 "), "{}", &rest[..200]);
+    assert!(!rest.contains("777.25"), "what came after the end of the token was shown");
+    // It is a whole answer, which says so of each that is missing.
+    let body = rest.split_once("\r\n\r\n").expect("a body").1;
+    let body: Value = serde_json::from_str(body).expect("JSON");
+    let (shown, errors) = (body["symbols"].as_array(), body["errors"].as_array());
+    let (shown, errors) = (shown.expect("symbols"), errors.expect("errors"));
+    assert!(!shown.is_empty() && shown.len() + errors.len() == 100, "{}", shown.len());
+    for (error, name) in errors.iter().zip(&names[shown.len()..]) {
+        assert_eq!((&error["symbol"], &error["code"]), (&json!(name), &json!("unauthorized")));
+    }
+}
