@@ -279,7 +279,7 @@ pub(super) async fn targets(
     names.try_for_each(|name| {
         let known = &market.rest.names;
         match name.strip_suffix(":*") {
-            Some(venue) => known.venue(venue).map(|_| ()),
+            Some(venue) => known.venue(venue, grant).map(|_| ()),
             None if name == "*" => Ok(()),
             None => known.resolve(name, true, grant).map(|_| ()),
         }

@@ -95,3 +95,35 @@ fn what_is_left_of_an_answer_ends_with_the_token() {
         assert_eq!((&error["symbol"], &error["code"]), (&json!(name), &json!("unauthorized")));
     }
 }
+
+#[test]
+fn venues_of_others_are_not_named() {
+    let kept = published();
+    publish(&kept, &(trade("my:A-USD", "1") + &trade("my:B-USD", "1")));
+    wait_for(&kept, "my:B-USD", "\"trade\"");
+    let ways = |venue: &str| {
+        [
+            format!("/v1/symbols?venue={venue}"),
+            format!("/v1/poll?subscribe=trade:{venue}:*"),
+            format!("/v1/sse?subscribe=trade:{venue}:*"),
+        ]
+    };
+    // Near or not, there or not.
+    for venue in ["zzz", "sin", "sim", "SIM"] {
+        for path in ways(venue) {
+            let (status, body) = kept.get(Some(ONE), &path);
+            let body: Value = serde_json::from_str(&body).expect("JSON");
+            let message = format!("no such venue: {venue}, expected one of my");
+            let expected = json!({"error": {"code": "unknown_venue", "message": message}});
+            assert_eq!((status, &body), (404, &expected), "{path}");
+        }
+    }
+    for venue in ["my", "MY"] {
+        let [listed, polled, _] = ways(venue);
+        let (status, body) = kept.get(Some(ONE), &listed);
+        assert_eq!((status, body.matches("\"symbol\"").count()), (200, 1), "{body}");
+        assert_eq!(kept.get(Some(ONE), &polled).0, 200);
+    }
+    let (_, body) = kept.get(Some(ALL), "/v1/symbols?venue=zzz");
+    assert!(body.contains("sim") && body.contains("my"), "{body}");
+}

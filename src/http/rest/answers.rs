@@ -72,7 +72,7 @@ pub(super) fn list(
     let venue = query.take("venue");
     query.finish(&["venue"])?;
     let names = &market.rest.names;
-    let venue = venue.map(|venue| names.venue(&venue)).transpose()?;
+    let venue = venue.map(|venue| names.venue(&venue, grant)).transpose()?;
     let (mut at, end) = (0, names.len());
     let (mut begun, mut first) = (false, true);
     let (market, patterns) = (market.clone(), grant.patterns());

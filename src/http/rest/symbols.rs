@@ -57,27 +57,29 @@ impl Directory {
         self.0.borrow().all.iter().skip(from).take(count).cloned().collect()
     }
 
-    /// The venue of this name, in any case.
+    /// The venue of this name, in any case, if anything of it is granted: which others there are is not told.
     ///
     /// # Errors
     /// None of them lists anything here.
-    pub(crate) fn venue(&self, name: &str) -> Result<String, Error> {
-        let venues = &self.0.borrow().venues;
-        if let Some(venue) = venues.iter().find(|venue| venue.eq_ignore_ascii_case(name)) {
+    pub(crate) fn venue(&self, name: &str, grant: &Grant) -> Result<String, Error> {
+        let inner = self.0.borrow();
+        let known = inner.venues.iter().find(|venue| venue.eq_ignore_ascii_case(name));
+        if let Some(venue) = known.filter(|venue| inner.shows(venue, grant)) {
             return Ok(venue.clone());
         }
+        let venues = inner.venues(grant);
         let expected = match venues.as_slice() {
-            [] => "nothing is listed yet".to_owned(),
+            [] => "nothing that is granted is listed yet".to_owned(),
             venues => format!("expected one of {}", venues.join(", ")),
         };
         let message = format!("no such venue: {}, {expected}", cut(name));
         let mut error = Error::new(StatusCode::NOT_FOUND, "unknown_venue", message);
-        let likeness = |venue: &&String| strsim::jaro_winkler(venue, &name.to_lowercase());
+        let likeness = |venue: &str| strsim::jaro_winkler(venue, &name.to_lowercase());
         error.near = venues
-            .iter()
+            .into_iter()
             .filter(|venue| likeness(venue) >= limits::SUGGESTION_LIKENESS)
             .take(limits::SUGGESTIONS)
-            .cloned()
+            .map(str::to_owned)
             .collect();
         Err(error)
     }
@@ -143,6 +145,26 @@ impl Directory {
 }
 
 impl Inner {
+    /// Whether a venue has a symbol that is granted.
+    fn shows(&self, venue: &str, grant: &Grant) -> bool {
+        let is_it = |info: &Arc<Instrument>| info.venue == venue && grant.has(info);
+        grant.has_all() || self.all.iter().any(is_it)
+    }
+
+    /// All that have one.
+    fn venues(&self, grant: &Grant) -> Vec<&str> {
+        if grant.has_all() {
+            return self.venues.iter().map(String::as_str).collect();
+        }
+        let mut venues = Vec::new();
+        for info in self.all.iter().filter(|info| grant.has(info)) {
+            if !venues.contains(&info.venue.as_str()) {
+                venues.push(info.venue.as_str());
+            }
+        }
+        venues
+    }
+
     fn list(&mut self, info: &Arc<Instrument>) {
         self.names.list(info);
         self.all.push(info.clone());
@@ -204,11 +226,13 @@ mod tests {
 
     #[test]
     fn venues_are_found_in_any_case_or_suggested() {
-        let directory = directory(1);
-        assert_eq!(directory.venue("Kraken").unwrap(), "kraken");
-        let error = directory.venue("kracken").unwrap_err();
+        let (directory, all) = (directory(1), Grant::everything());
+        assert_eq!(directory.venue("Kraken", &all).unwrap(), "kraken");
+        let error = directory.venue("kracken", &all).unwrap_err();
         assert_eq!(error.near, ["kraken"]);
         assert!(error.message.contains("expected one of binance, kraken"), "{}", error.message);
-        assert!(Directory::default().venue("x").unwrap_err().message.contains("nothing"));
+        assert!(Directory::default().venue("x", &all).unwrap_err().message.contains("nothing"));
+        let none = directory.venue("kraken", &Grant::nothing()).unwrap_err();
+        assert!(none.near.is_empty() && none.message.contains("nothing"), "{}", none.message);
     }
 }
