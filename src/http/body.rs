@@ -26,7 +26,8 @@ enum Inner {
 }
 
 impl Body {
-    /// A body that is made as it is sent, by calls of `next` until there is none.
+    /// A body that is made as it is sent, by calls of `next` until there is none. An empty part is a turn that
+    /// nothing came of, and is not sent.
     pub(crate) fn parts(next: impl FnMut() -> Option<Bytes> + 'static) -> Self {
         Body(Inner::Parts { next: Box::new(next), rested: true })
     }
@@ -61,8 +62,13 @@ impl HttpBody for Body {
                 return Poll::Pending;
             }
             Inner::Parts { next, rested } => {
-                *rested = false;
-                next()
+                let bytes = next();
+                *rested = bytes.as_ref().is_some_and(Bytes::is_empty);
+                if *rested {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                bytes
             }
         };
         if bytes.is_none() || matches!(self.0, Inner::Whole(_)) {
@@ -121,6 +127,8 @@ mod tests {
             move || parts.pop()
         };
         assert_eq!(polled(Body::parts(parts())), ["ab", "-", "cd", "-", "."]);
+        let mut some = vec![Bytes::new(), Bytes::from_static(b"ab"), Bytes::new(), Bytes::new()];
+        assert_eq!(polled(Body::parts(move || some.pop())), ["-", "-", "ab", "-", "-", "."]);
         assert_eq!(Body::parts(parts()).size_hint().exact(), None);
         assert_eq!(Body::from("abc").size_hint().exact(), Some(3));
         assert_eq!(polled(Body::from("abc")), ["abc", "."]);

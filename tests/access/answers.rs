@@ -127,3 +127,24 @@ fn venues_of_others_are_not_named() {
     let (_, body) = kept.get(Some(ALL), "/v1/symbols?venue=zzz");
     assert!(body.contains("sim") && body.contains("my"), "{body}");
 }
+
+#[test]
+fn a_list_of_nothing_does_not_say_how_much_there_is() {
+    let kept = published();
+    let mut lines = String::new();
+    for n in 0..2_000 {
+        lines.push_str(&trade(&format!("my:B{n}-USD"), "1"));
+    }
+    publish(&kept, &lines);
+    wait_for(&kept, "my:B1999-USD", "\"trade\"");
+    let list = || {
+        let request = format!("GET /v1/symbols HTTP/1.0\r\nAuthorization: Bearer {ONE}\r\n\r\n");
+        kept.server.request(&request).2
+    };
+    let text = list();
+    let (_, symbols) = text.split_once(',').expect("fields");
+    assert_eq!(symbols, "\"symbols\":[]}");
+    publish(&kept, &trade("my:A-USD", "1"));
+    wait_for(&kept, "my:A-USD", "\"trade\"");
+    assert_eq!(list().matches("\"symbol\":\"my:A-USD\"").count(), 1);
+}

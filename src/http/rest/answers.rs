@@ -97,10 +97,6 @@ pub(super) fn list(
         if at >= end {
             out.extend_from_slice(b"]}");
         }
-        // An empty part would be the end; white space may stand between any two values.
-        if out.is_empty() {
-            out.push(b'\n');
-        }
         Some(Bytes::from(out))
     };
     Ok(streamed(next))
