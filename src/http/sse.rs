@@ -3,6 +3,7 @@
 //!
 //! Here a request is read and judged; the socket then goes to a reactor, which sends the answer.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -265,17 +266,19 @@ pub(super) async fn targets(
 ) -> Result<Vec<Target>, Error> {
     market.rest.names.catch_up(&market.hub.instruments).await;
     let text = query.take("subscribe").unwrap_or_default();
-    let targets = parse(&text, manner)?;
+    let targets = distinct(parse(&text, manner)?);
     let mut names = targets.iter().flat_map(|target| &target.symbols);
-    let most = market.hub.settings.max_subscriptions;
-    if names.clone().count() > most {
-        let message = format!("more than {most} subscriptions (a wildcard counts as one)");
-        return Err(Error::bad("too_many_subscriptions", message));
-    }
-    if names.clone().filter(|name| name.ends_with('*')).count() > limits::WILDCARDS {
-        let message = format!("more than {} wildcards", limits::WILDCARDS);
-        return Err(Error::bad("too_many_subscriptions", message));
-    }
+    let at_most = |most: usize, have: usize, of: &str| {
+        if have <= most {
+            return Ok(());
+        }
+        let message = format!("more than {most} {of} (a wildcard counts as one subscription)");
+        Err(Error::bad("too_many_subscriptions", message))
+    };
+    let most = grant.max_subscriptions(market.hub.settings.max_subscriptions);
+    at_most(most, names.clone().count(), "subscriptions")?;
+    let wild = names.clone().filter(|name| name.ends_with('*')).count();
+    at_most(limits::WILDCARDS, wild, "wildcards")?;
     names.try_for_each(|name| {
         let known = &market.rest.names;
         match name.strip_suffix(":*") {
@@ -331,6 +334,17 @@ pub(super) fn parse(text: &str, manner: &Manner) -> Result<Vec<Target>, Error> {
         .collect()
 }
 
+/// The same without what is there already, in whatever case it was written.
+fn distinct(mut targets: Vec<Target>) -> Vec<Target> {
+    let mut seen = HashSet::new();
+    for target in &mut targets {
+        let what = (target.channel, target.variant());
+        target.symbols.retain(|name| seen.insert((what, name.to_lowercase())));
+    }
+    targets.retain(|target| !target.symbols.is_empty());
+    targets
+}
+
 /// What the last part of an item is, where it is not the symbol's: a field of a request. Symbols have at
 /// most one colon, and no venue's pair is a number, or a number and a letter.
 fn variant(channel: &str, text: &str) -> Option<(&'static str, Value)> {
@@ -384,6 +398,17 @@ mod tests {
             assert_eq!(error.status, StatusCode::BAD_REQUEST);
             assert!(error.message.contains(named), "{bad}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_one_subscription() {
+        let text = "quote:*,quote:a:*,quote:A:*,quote:*,bar:a:B-C,bar:A:b-c:1m,bar:a:B-C:5m,book:a:B-C,book:a:B-C:5,quote:*";
+        let targets = distinct(parse(text, &Manner::default()).unwrap());
+        let shown: Vec<_> = targets
+            .iter()
+            .map(|target| format!("{} {}", target.channel.as_str(), target.symbols.join(" ")))
+            .collect();
+        assert_eq!(shown, ["quote * a:*", "bar a:B-C", "bar a:B-C", "book a:B-C", "book a:B-C"]);
     }
 
     #[test]

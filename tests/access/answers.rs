@@ -1,5 +1,6 @@
 //! Answers over HTTP of what is not granted, or not any more: no part of them says anything of it.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
@@ -147,4 +148,29 @@ fn a_list_of_nothing_does_not_say_how_much_there_is() {
     publish(&kept, &trade("my:A-USD", "1"));
     wait_for(&kept, "my:A-USD", "\"trade\"");
     assert_eq!(list().matches("\"symbol\":\"my:A-USD\"").count(), 1);
+}
+
+#[test]
+fn polls_and_streams_of_events_have_as_many_subscriptions_as_are_granted() {
+    let two = token("two", "token-of-two", "symbols = [\"*\"]\nmax_subscriptions = 2");
+    let kept = Kept::new(&(token("all", ALL, ALL_SYMBOLS) + &two), &[]);
+    let mut client = kept.client("/v1/ws", "token-of-two");
+    assert_eq!(client.subscribe("trade", &["*", "sim:*"])["success"], true);
+    let error = &client.subscribe("quote", &["*"])["errors"][0];
+    for way in ["poll", "sse"] {
+        let ask = |what: &str| kept.get(Some("token-of-two"), &format!("/v1/{way}?{what}"));
+        let (status, body) = ask("subscribe=trade:*,quote:*,status:S0001-USD");
+        let body: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(status, 400, "{way}: {body}");
+        assert_eq!(body["error"]["code"], error["code"], "{way}");
+        assert_eq!(body["error"]["message"], error["message"], "{way}");
+    }
+    // The same again, in whatever case, is one.
+    let mut again = String::from("trade:*");
+    for at in 0..20 {
+        let case = if at % 2 == 0 { "sim:S0001-USD" } else { "SIM:s0001-usd" };
+        write!(again, ",quote:{case},trade:*").expect("appends");
+    }
+    let (status, body) = kept.get(Some("token-of-two"), &format!("/v1/poll?subscribe={again}"));
+    assert_eq!(status, 200, "{body}");
 }
