@@ -194,6 +194,42 @@ fn x_forwarded_for_is_whose_a_request_is() {
     assert!(peers(&mut proxy(server.address, b"")).contains(&"203.0.113.10".to_owned()));
 }
 
+/// A poll for this client, over a connection that stays.
+fn poll(stream: &mut TcpStream, client: &str) -> String {
+    let head = "GET /v1/poll?subscribe=status:* HTTP/1.1\r\nHost: t\r\n";
+    let request = format!("{head}X-Forwarded-For: {client}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("writes");
+    let (mut head, mut byte) = (String::new(), [0]);
+    while !head.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("an answer");
+        head.push(byte[0].into());
+    }
+    let length = head.to_lowercase();
+    let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let length: usize = length.expect("a length").parse().expect("a number");
+    stream.read_exact(&mut vec![0; length]).expect("a body");
+    head[9..12].to_owned()
+}
+
+#[test]
+fn a_connection_that_polls_is_the_client_s_that_polled_last() {
+    let server = serve(&["--max-clients-per-address", "1", "--max-clients", "2"]);
+    let names = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
+    let [mut one, mut two, mut three] = [(); 3].map(|()| proxy(server.address, b""));
+    assert_eq!(poll(&mut one, names[0]), "200");
+    assert_eq!(poll(&mut one, names[0]), "200");
+    assert_eq!(poll(&mut two, names[0]), "429");
+    // Another client of the proxy's: the first has nothing any more, the second all that it may.
+    assert_eq!(poll(&mut one, names[1]), "200");
+    assert_eq!(poll(&mut two, names[1]), "429");
+    assert_eq!(poll(&mut two, names[0]), "200");
+    // Whoever comes next by it is asked for as anybody is, and who polls on is not.
+    assert_eq!(poll(&mut one, names[0]), "429");
+    assert_eq!(poll(&mut one, names[1]), "200");
+    assert_eq!(poll(&mut three, names[2]), "503");
+    assert_eq!(poll(&mut one, names[1]), "200");
+}
+
 /// A program of Debian's, which scripts/test gets; `None`, said loudly, where it is missing.
 fn program(name: &str) -> Option<(PathBuf, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/proxies/usr");

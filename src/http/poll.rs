@@ -100,13 +100,19 @@ impl Polls {
 /// A connection that polls, which counts as a client.
 pub(super) struct Seat {
     market: Rc<Market>,
+    peer: Peer,
     _place: Place,
 }
 
 impl Seat {
-    fn take(market: &Rc<Market>, place: Place) -> Self {
+    fn take(market: &Rc<Market>, peer: Peer, place: Place) -> Self {
         market.polls.clients.set(market.polls.clients.get() + 1);
-        Seat { market: market.clone(), _place: place }
+        Seat { market: market.clone(), peer, _place: place }
+    }
+
+    /// Whose it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
     }
 }
 
@@ -144,7 +150,7 @@ pub(super) async fn answer(
     let mut response = match *request.method() {
         Method::OPTIONS => return sse::preflight(request, origins),
         Method::GET | Method::HEAD => {
-            let place = match door.is_seated() {
+            let place = match door.seats(peer) {
                 true => Ok(Place::default()),
                 false => admit(plane, peer),
             };
@@ -152,7 +158,7 @@ pub(super) async fn answer(
                 Ok(place) => place,
                 Err(response) => return *response,
             };
-            poll(plane, market, request, grant, place, door)
+            poll(plane, market, request, grant, (peer, place), door)
                 .await
                 .unwrap_or_else(Error::into_response)
         }
@@ -167,7 +173,7 @@ async fn poll(
     market: &Rc<Market>,
     request: &Request<Incoming>,
     grant: &Grant,
-    place: Place,
+    (peer, place): (Peer, Place),
     door: &Takeover,
 ) -> Result<Response<Body>, Error> {
     if grant.max_hz().is_some() {
@@ -184,7 +190,7 @@ async fn poll(
     let all = wanted(market, &targets, grant)?;
     bars::tend(market);
     // From here on it is a client, and no handshake that keeps others from theirs.
-    door.sit(|| Seat::take(market, place));
+    door.sit(|| Seat::take(market, peer, place));
     let timeout = Duration::from_secs(timeout.unwrap_or(limits::POLL_SECONDS));
     let until = Instant::now() + timeout.min(plane.handshake_timeout * (limits::HTTP_TIMEOUTS - 1));
     let position = match start {

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::connection::Handshake;
 use super::poll::Seat;
 use super::sse::Opening;
-use crate::transport::Transport;
+use crate::transport::{Peer, Transport};
 
 /// What hyper reads from and writes to. It has the only strong handle.
 #[derive(Debug)]
@@ -122,8 +122,11 @@ impl Takeover {
         self.seat.borrow_mut().get_or_insert_with(seat);
     }
 
-    /// Whether it counts as a client already.
-    pub(super) fn is_seated(&self) -> bool {
-        self.seat.borrow().is_some()
+    /// Whether it counts as this client already. What it counted as for another is over: a proxy's connection is
+    /// that of one client after the other.
+    pub(super) fn seats(&self, peer: Peer) -> bool {
+        let mut seat = self.seat.borrow_mut();
+        seat.take_if(|seat| seat.peer() != peer);
+        seat.is_some()
     }
 }
