@@ -48,7 +48,7 @@ pub(super) fn opening(method: &str, req_id: Option<&str>) -> Vec<u8> {
 /// The answer to `subscribe` and `unsubscribe`: a result or an error per symbol.
 pub(super) struct Answer {
     /// Other symbols are not suggested.
-    grant: Arc<Grant>,
+    pub(super) grant: Arc<Grant>,
     result: Vec<u8>,
     errors: Vec<u8>,
     pub(super) suggested: usize,

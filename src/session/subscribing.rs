@@ -86,7 +86,7 @@ impl Core {
         };
         for name in &target.symbols {
             let channel = target.channel;
-            let subscribed = match self.market.symbols.resolve(name) {
+            let subscribed = match self.market.symbols.resolve(name, &grant) {
                 Ok(Symbols::One(instrument)) => {
                     let key = Key { channel, instrument, depth, form };
                     self.ask_one(id, key, terms, &mut asked)
@@ -202,7 +202,7 @@ impl Core {
     fn starts_of(&self, since: &Since, target: &Target, starts: &mut Starts, answer: &mut Answer) {
         let known = since.epoch == self.hub.epoch;
         let start = |seq| if known { Start::After(seq) } else { Start::Lost(Loss::Epoch) };
-        let names = &self.market.symbols;
+        let (names, grant) = (&self.market.symbols, &answer.grant.clone());
         let each = match &since.seq {
             Seqs::One(seq) => {
                 starts.others = start(*seq);
@@ -213,7 +213,7 @@ impl Core {
         let mut asked = HashSet::new();
         let mut venues = Vec::new();
         for name in &target.symbols {
-            match names.resolve(name) {
+            match names.resolve(name, grant) {
                 Ok(Symbols::One(instrument)) => {
                     asked.insert(instrument);
                 }
@@ -222,7 +222,7 @@ impl Core {
             }
         }
         for (name, seq) in each {
-            let instrument = match names.resolve(name) {
+            let instrument = match names.resolve(name, grant) {
                 Ok(Symbols::One(instrument)) => instrument,
                 Ok(Symbols::All(_)) => {
                     let message =
@@ -397,10 +397,11 @@ impl Core {
 
     pub(super) fn unsubscribe_from(&mut self, id: u32, req_id: Option<&str>, target: &Target) {
         let Some(session) = self.sessions.get(id as usize) else { return };
-        let mut answer = Answer::new(&session.grant.shared());
+        let grant = session.grant.shared();
+        let mut answer = Answer::new(&grant);
         let mut any_gone = false;
         for name in &target.symbols {
-            let resolved = match self.market.symbols.resolve(name) {
+            let resolved = match self.market.symbols.resolve(name, &grant) {
                 Ok(resolved) => resolved,
                 Err(unknown) => {
                     answer.unknown(name, unknown, &self.market.symbols);

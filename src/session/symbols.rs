@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tickcast_feeds::Instrument;
 
+use crate::access::Grant;
 use crate::limits;
 use crate::wire::request::cut;
 
@@ -53,9 +54,9 @@ impl Names {
     }
 
     /// What a name stands for: `*`, `venue:*`, `venue:BASE-QUOTE`, the venue's own name after the
-    /// venue's (`binance:BTCUSDT`), or `BASE-QUOTE` where exactly one venue lists it; upper or lower
-    /// case.
-    pub(crate) fn resolve(&self, name: &str) -> Result<Symbols, Unknown> {
+    /// venue's (`binance:BTCUSDT`), or `BASE-QUOTE` where exactly one venue lists it, of those that are granted:
+    /// who else does is not told; upper or lower case.
+    pub(crate) fn resolve(&self, name: &str, grant: &Grant) -> Result<Symbols, Unknown> {
         if name == "*" {
             return Ok(Symbols::All(None));
         }
@@ -72,18 +73,21 @@ impl Names {
         if let Some(&id) = self.by_symbol.get(&folded(name)) {
             return Ok(Symbols::One(id));
         }
-        match self.bare.get(&name.to_uppercase()).map(Vec::as_slice) {
-            Some(&[id]) => Ok(Symbols::One(id)),
-            Some(several) => Err(Unknown {
+        let listed = self.bare.get(&name.to_uppercase()).into_iter().flatten();
+        let named = listed.filter_map(|&id| self.all.get(id as usize).map(|symbol| (id, symbol)));
+        let granted: Vec<_> = named.filter(|(_, symbol)| grant.has_name(symbol)).collect();
+        match &granted[..] {
+            [] => Err(Self::unknown(name)),
+            [(id, _)] => Ok(Symbols::One(*id)),
+            several => Err(Unknown {
                 code: "ambiguous_symbol",
                 message: format!("{} is listed by {} venues, name one", cut(name), several.len()),
                 near: several
                     .iter()
                     .take(limits::SUGGESTIONS)
-                    .filter_map(|&id| self.all.get(id as usize).cloned())
+                    .map(|(_, symbol)| (*symbol).clone())
                     .collect(),
             }),
-            None => Err(Self::unknown(name)),
         }
     }
 
@@ -147,27 +151,29 @@ mod tests {
 
     #[test]
     fn names_resolve_in_any_case_bare_or_wild() {
-        let names = names();
-        assert_eq!(names.resolve("binance:BTC-USDT"), Ok(Symbols::One(0)));
-        assert_eq!(names.resolve("BINANCE:eth-usdt"), Ok(Symbols::One(1)));
-        assert_eq!(names.resolve("binance:ethusdt"), Ok(Symbols::One(1)));
-        assert_eq!(names.resolve("kraken:xbt/usd"), Ok(Symbols::One(3)));
-        assert_eq!(names.resolve("eth-usdt"), Ok(Symbols::One(1)));
-        assert_eq!(names.resolve("*"), Ok(Symbols::All(None)));
-        assert_eq!(names.resolve("Binance:*"), Ok(Symbols::All(Some("binance".to_owned()))));
+        let (names, all) = (names(), Grant::everything());
+        assert_eq!(names.resolve("binance:BTC-USDT", &all), Ok(Symbols::One(0)));
+        assert_eq!(names.resolve("BINANCE:eth-usdt", &all), Ok(Symbols::One(1)));
+        assert_eq!(names.resolve("binance:ethusdt", &all), Ok(Symbols::One(1)));
+        assert_eq!(names.resolve("kraken:xbt/usd", &all), Ok(Symbols::One(3)));
+        assert_eq!(names.resolve("eth-usdt", &all), Ok(Symbols::One(1)));
+        assert_eq!(names.resolve("*", &all), Ok(Symbols::All(None)));
+        assert_eq!(names.resolve("Binance:*", &all), Ok(Symbols::All(Some("binance".to_owned()))));
     }
 
     #[test]
     fn what_is_not_known_gets_suggestions() {
-        let names = names();
-        let ambiguous = names.resolve("BTC-USD").unwrap_err();
+        let (names, all) = (names(), Grant::everything());
+        // Who has none of them is not told that there are some.
+        assert_eq!(names.resolve("BTC-USD", &Grant::nothing()).unwrap_err().code, "unknown_symbol");
+        let ambiguous = names.resolve("BTC-USD", &all).unwrap_err();
         assert_eq!(ambiguous.code, "ambiguous_symbol");
         assert_eq!(ambiguous.near, ["coinbase:BTC-USD", "kraken:BTC-USD"]);
-        let typo = names.resolve("binance:BTC-USTD").unwrap_err();
+        let typo = names.resolve("binance:BTC-USTD", &all).unwrap_err();
         assert_eq!(typo.code, "unknown_symbol");
         assert_eq!(names.near("binance:BTC-USTD")[0], "binance:BTC-USDT");
         assert_eq!(names.near("ETH-USTD")[0], "binance:ETH-USDT");
         assert_eq!(names.near("binanse:*")[0], "binance:*");
-        assert!(names.resolve(&"x".repeat(10_000)).unwrap_err().message.len() < 300);
+        assert!(names.resolve(&"x".repeat(10_000), &all).unwrap_err().message.len() < 300);
     }
 }

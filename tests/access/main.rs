@@ -104,7 +104,8 @@ fn a_token_of_one_symbol_sees_that_one_by_the_native_protocol() {
 fn sees_one_by_the_native_protocol(kept: &Kept, one: &str) {
     let mut client = kept.client("/v1/ws", one);
     for channel in CHANNELS {
-        let answer = client.subscribe(channel, &["sim:S0002-USD", "S0003-USD", "sim:S0001-USD"]);
+        let answer =
+            client.subscribe(channel, &["sim:S0002-USD", "sim:S0003-USD", "sim:S0001-USD"]);
         assert_eq!(answer["result"].as_array().map(Vec::len), Some(1), "{answer}");
         for error in answer["errors"].as_array().expect("errors") {
             assert_eq!(error["code"], "forbidden", "{answer}");
@@ -113,6 +114,11 @@ fn sees_one_by_the_native_protocol(kept: &Kept, one: &str) {
         let answer = client.subscribe(channel, &["*", "sim:*"]);
         assert_eq!(answer["result"][0]["matched"], 1, "{answer}");
     }
+    // Nor by a name without its venue, which is as one that nobody lists.
+    let answer = client.subscribe("trade", &["S0002-USD", "S9999-USD"]);
+    let codes: Vec<_> =
+        answer["errors"].as_array().expect("errors").iter().map(|e| &e["code"]).collect();
+    assert_eq!(codes, ["unknown_symbol", "unknown_symbol"], "{answer}");
     // What a name is like is not told either.
     let answer = client.subscribe("trade", &["sim:S0003-UDS"]);
     assert!(!answer.to_string().contains("S0003-USD"), "{answer}");

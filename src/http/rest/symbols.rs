@@ -93,7 +93,7 @@ impl Directory {
         name: &str,
         grant: &Grant,
     ) -> Result<Vec<Arc<Instrument>>, Error> {
-        let venue = match self.0.borrow().names.resolve(name) {
+        let venue = match self.0.borrow().names.resolve(name, grant) {
             Ok(Symbols::All(venue)) => venue,
             _ => return self.resolve(name, true, grant).map(|one| vec![one]),
         };
@@ -115,7 +115,7 @@ impl Directory {
         grant: &Grant,
     ) -> Result<Arc<Instrument>, Error> {
         let inner = self.0.borrow();
-        let unknown = match inner.names.resolve(name) {
+        let unknown = match inner.names.resolve(name, grant) {
             Ok(Symbols::One(id)) => {
                 let info = &inner.all[id as usize];
                 // What state it is in goes with everything that is granted.
