@@ -58,7 +58,10 @@ pub(crate) fn certificates(certificates: Option<&Certificates>, always: bool) ->
     let Some(certificates) = certificates else { return Outcome::None };
     let outcome = Outcome::of(certificates.reload(always));
     match &outcome {
-        Outcome::Read => tracing::info!("certificates read again"),
+        Outcome::Read => {
+            tracing::info!("certificates read again");
+            certificates.tell_of_end();
+        }
         Outcome::Refused(error) => tracing::error!(%error, "certificates stay as they are"),
         Outcome::None | Outcome::Same => {}
     }

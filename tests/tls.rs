@@ -53,6 +53,9 @@ fn either_version_carries_every_update() {
         client.frame(0x89, b"are you there");
         while client.frame_in() != Received::Pong(b"are you there".to_vec()) {}
     }
+    // These are made to outlive whoever made them.
+    let ends = server.metric("tickcast_tls_certificate_expiry_timestamp_seconds", "");
+    assert!(ends > 4e9, "{ends}");
     // Plain clients come in beside them.
     let mut plain = Client::native(&server);
     assert_eq!(plain.subscribe("trade", &["sim:S0000-USD"])["success"], true);

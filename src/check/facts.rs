@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::files as start;
-use super::validity::{self, Validity};
 use crate::clock;
 use crate::config::Loaded;
 use crate::transport::certificates::{Certificates, Source};
+use crate::transport::validity::{self, Validity};
 
 /// See the module.
 #[derive(Clone, Debug, Default)]

@@ -1,7 +1,6 @@
 //! `tickcast check`: whether this machine suits a configuration, and what to change where it does not.
 //!
-//! `facts` reads the machine and `files` what the start reads, `rules` and `memory` judge what was read and are pure,
-//! `validity` finds the time of a certificate.
+//! `facts` reads the machine and `files` what the start reads, `rules` and `memory` judge what was read and are pure.
 
 mod facts;
 mod files;
@@ -9,7 +8,6 @@ mod memory;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod validity;
 
 use std::fmt::Write as _;
 

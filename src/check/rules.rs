@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::facts::Facts;
-use super::validity::Validity;
 use super::{Finding, memory};
 use crate::config::units::Bytes;
 use crate::config::{Config, Loaded, Machine, Pin};
 use crate::limits;
+use crate::transport::validity::Validity;
 
 /// All of them.
 pub(super) fn judge(loaded: &Loaded, machine: &Machine, facts: &Facts) -> Vec<Finding> {

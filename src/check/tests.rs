@@ -1,9 +1,9 @@
 //! Machines that were made up.
 
-use super::validity::{Validity, of_certificate};
 use super::*;
 use crate::cli;
 use crate::config;
+use crate::transport::validity::{Validity, of_certificate};
 
 const GIB: u64 = 1 << 30;
 

@@ -43,6 +43,7 @@ impl Doors {
             sources => Some(Certificates::load(sources.to_vec()).context("--listen-tls")?),
         };
         let settings = certificates.as_ref().map(|all| all.config()).transpose()?;
+        certificates.iter().for_each(|all| all.tell_of_end());
         let tcp = |flag: &str, address: SocketAddr, tls| {
             Listener::tcp(address, tls).map_err(|error| cannot(&address, flag, error))
         };

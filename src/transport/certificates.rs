@@ -17,6 +17,9 @@ use rustls::sign::CertifiedKey;
 use thiserror::Error;
 use webpki::EndEntityCert;
 
+use super::validity::of_certificate;
+use crate::clock;
+use crate::limits;
 use crate::reload::Seen;
 
 /// Where a certificate comes from.
@@ -86,6 +89,8 @@ struct Chosen {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     /// For everybody else.
     first: Arc<CertifiedKey>,
+    /// When the first of them ends, Unix time in seconds, where their dates are understood.
+    ends: Option<u64>,
     stamp: Stamp,
 }
 
@@ -133,6 +138,23 @@ impl Certificates {
         }
     }
 
+    /// When the first of them ends, Unix time in seconds.
+    pub(crate) fn ends(&self) -> Option<u64> {
+        self.chosen.read().ends
+    }
+
+    /// Says so in the log, where it is soon or has been.
+    pub(crate) fn tell_of_end(&self) {
+        let now = clock::real_ns() / 1_000_000_000;
+        let Some(left) = self.ends().map(|ends| ends.saturating_sub(now)) else { return };
+        let days = left / (24 * 3600);
+        if left == 0 {
+            tracing::error!("a certificate has expired: clients refuse it");
+        } else if left < limits::CERTIFICATE_WARNING.as_secs() {
+            tracing::warn!(days, "a certificate expires soon");
+        }
+    }
+
     /// The settings of TLS that go with them: 1.3 and 1.2, with ring's suites, all of which have forward
     /// secrecy and authenticated encryption.
     ///
@@ -174,9 +196,10 @@ fn read(sources: &[Source], provider: &CryptoProvider) -> Result<Chosen, Certifi
     // Before the files: what is changed meanwhile is read again.
     let stamp = stamp(sources);
     let mut by_name = HashMap::new();
-    let mut first = None;
+    let (mut first, mut ends) = (None, Vec::new());
     for source in sources {
         let key = Arc::new(source.read(provider)?);
+        ends.extend(key.cert.first().and_then(|der| of_certificate(der)).map(|time| time.ends));
         for name in names(&key) {
             by_name.entry(name).or_insert_with(|| key.clone());
         }
@@ -184,7 +207,7 @@ fn read(sources: &[Source], provider: &CryptoProvider) -> Result<Chosen, Certifi
     }
     let first =
         first.ok_or_else(|| CertificateError::SelfSigned("no certificate is named".to_owned()))?;
-    Ok(Chosen { by_name, first, stamp })
+    Ok(Chosen { by_name, first, ends: ends.into_iter().min(), stamp })
 }
 
 fn stamp(sources: &[Source]) -> Stamp {

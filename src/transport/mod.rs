@@ -10,6 +10,7 @@ pub(crate) mod listener;
 pub mod proxied;
 mod socket;
 mod tls;
+pub(crate) mod validity;
 
 use std::fmt;
 use std::io::{ErrorKind, Result};

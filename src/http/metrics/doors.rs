@@ -147,6 +147,11 @@ fn tls(all: &mut Families, counters: &TlsCounters, certificates: &Certificates) 
     for (why, count) in ["lost", "late", "refused"].iter().zip(&counters.failed) {
         family.with(&[("why", why)], count.load(Ordering::Relaxed));
     }
+    if let Some(ends) = certificates.ends() {
+        let name = "tickcast_tls_certificate_expiry_timestamp_seconds";
+        let help = "When the first of the certificates in use ends, Unix time.";
+        all.gauge(name, help).with(&[], ends);
+    }
     let name = "tickcast_tls_reloads_total";
     let help = "Times that certificates were read again, by whether they would do.";
     let family = all.counter(name, help);

@@ -13,19 +13,19 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// From when to when something is valid, Unix time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Validity {
-    pub(super) begins: u64,
-    pub(super) ends: u64,
+pub(crate) struct Validity {
+    pub(crate) begins: u64,
+    pub(crate) ends: u64,
 }
 
 /// That of the first certificate of a file.
-pub(super) fn of_file(path: &Path) -> Option<Validity> {
+pub(crate) fn of_file(path: &Path) -> Option<Validity> {
     let first = CertificateDer::pem_file_iter(path).ok()?.next()?.ok()?;
     of_certificate(&first)
 }
 
 /// The same of a certificate.
-pub(super) fn of_certificate(der: &[u8]) -> Option<Validity> {
+pub(crate) fn of_certificate(der: &[u8]) -> Option<Validity> {
     let certificate = &mut content(&mut { der }, SEQUENCE)?;
     let fields = &mut content(certificate, SEQUENCE)?;
     if fields.first() == Some(&VERSION) {
