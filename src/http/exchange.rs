@@ -11,10 +11,11 @@ use tickcast_feeds::{FeedState, Instrument, InstrumentId, Instruments, Tick};
 
 use super::cuts::Cuts;
 use super::{Body, typed};
-use crate::access::Grant;
+use crate::access::{Grant, Held};
 use crate::books::{InstrumentState, Reader};
 use crate::clock;
 use crate::derive::{Bar, Span};
+use crate::limits;
 use crate::wire::binance::Unit;
 use crate::wire::binance::encode::Day;
 use crate::wire::binance::names::Names;
@@ -27,7 +28,7 @@ use crate::wire::request::Channel;
 pub(crate) struct Exchange {
     instruments: Arc<Instruments>,
     cuts: Rc<Cuts>,
-    inner: RefCell<Inner>,
+    inner: Rc<RefCell<Inner>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +37,9 @@ struct Inner {
     names: Names,
     state: Reader,
 }
+
+/// Instruments, one after the other.
+type Ids = Box<dyn Iterator<Item = InstrumentId>>;
 
 /// The newest of an instrument, without its book.
 struct Newest {
@@ -47,14 +51,14 @@ struct Newest {
 impl Exchange {
     pub(crate) fn new(instruments: Arc<Instruments>, state: Reader, cuts: Rc<Cuts>) -> Self {
         let inner = Inner { listed: Vec::new(), names: Names::default(), state };
-        Exchange { instruments, cuts, inner: inner.into() }
+        Exchange { instruments, cuts, inner: Rc::new(inner.into()) }
     }
 
     /// Answers a request of the dialect; `None` where the path is not below its own.
     pub(super) async fn answer(
         &self,
         request: &Request<Incoming>,
-        grant: &Grant,
+        grant: &Held,
     ) -> Option<Response<Body>> {
         let uri = request.uri();
         let call = query::parse(uri.path(), uri.query().unwrap_or(""))?;
@@ -75,7 +79,8 @@ impl Exchange {
         };
         Some(match result {
             Ok(body) => {
-                let mut response = typed(StatusCode::OK, JSON, body);
+                let mut response = typed(StatusCode::OK, JSON, Bytes::new());
+                *response.body_mut() = body;
                 // Clients that keep to Binance's limits read it; there is none of that kind here.
                 let weight = hyper::header::HeaderValue::from_static("1");
                 response.headers_mut().insert("x-mbx-used-weight", weight.clone());
@@ -91,7 +96,7 @@ impl Exchange {
         })
     }
 
-    async fn carry_out(&self, call: Call, unit: Unit, grant: &Grant) -> Result<Bytes, Fault> {
+    async fn carry_out(&self, call: Call, unit: Unit, grant: &Held) -> Result<Body, Fault> {
         if let Some((channel, depth)) = shown(&call) {
             grant.allows_kind(channel, depth).map_err(|denied| Fault::forbidden(&denied))?;
         }
@@ -102,51 +107,50 @@ impl Exchange {
             Call::Ping => rest::ping(&mut out),
             Call::Time => rest::time(&mut out, now_ns, unit),
             Call::ExchangeInfo(which) => {
-                let (ids, _) = self.inner.borrow().ids(which, grant)?;
-                let halted = self.inner.borrow_mut().halted(&ids);
-                let inner = self.inner.borrow();
-                let listed = ids.into_iter().map(|id| {
-                    let is_halted = halted.contains(&id);
-                    Listed {
+                let ids = self.inner.borrow().ids(which, grant)?;
+                rest::info_begin(&mut out, now_ns, unit);
+                let frame = (out, rest::INFO_END);
+                return Ok(self.list(frame, ids, grant, |out, inner, id| {
+                    let is_halted = inner.is_halted(id);
+                    let listed = Listed {
                         symbol: inner.names.symbol_of(id.0),
                         assets: inner.names.assets_of(id.0),
                         info: &inner.listed[id.index()],
                         is_halted,
-                    }
-                });
-                rest::exchange_info(&mut out, now_ns, listed, unit);
+                    };
+                    rest::listed(out, &listed);
+                }));
             }
             Call::Depth { symbol, limit } => {
                 let id = self.inner.borrow().id(&symbol, grant)?;
                 let cut = self.cuts.snapshot(id).await.ok_or_else(Fault::not_now)?;
                 let body = cut.body(limit, |out, book| rest::depth(out, book, limit));
-                return body.ok_or_else(Fault::not_now);
+                return body.map(Body::from).ok_or_else(Fault::not_now);
             }
             Call::Ticker { which, mini } => {
-                self.each(&mut out, which, grant, |out, symbol, newest| {
-                    let Some(bar) = &newest.bar else { return false };
+                return self.each(which, grant, move |out, symbol, newest| {
+                    let Some(bar) = &newest.bar else { return };
                     let (quote, trade) = (newest.quote.as_ref(), newest.trade.as_ref());
                     let day = Day { bar, quote, trade };
                     match mini {
                         true => rest::mini_ticker(out, symbol, &day, unit),
                         false => rest::ticker(out, symbol, &day, unit),
                     }
-                    true
-                })?;
+                });
             }
             Call::Price(which) => {
-                self.each(&mut out, which, grant, |out, symbol, newest| {
-                    let Some(trade) = &newest.trade else { return false };
-                    rest::price(out, symbol, trade.as_trade().price);
-                    true
-                })?;
+                return self.each(which, grant, |out, symbol, newest| {
+                    if let Some(trade) = &newest.trade {
+                        rest::price(out, symbol, trade.as_trade().price);
+                    }
+                });
             }
             Call::BookTicker(which) => {
-                self.each(&mut out, which, grant, |out, symbol, newest| {
-                    let Some(quote) = &newest.quote else { return false };
-                    rest::book_ticker(out, symbol, quote);
-                    true
-                })?;
+                return self.each(which, grant, |out, symbol, newest| {
+                    if let Some(quote) = &newest.quote {
+                        rest::book_ticker(out, symbol, quote);
+                    }
+                });
             }
             Call::Trades { symbol, limit } => {
                 let trades = self.trades(&symbol, grant, |all| part(all, limit, false))?;
@@ -207,36 +211,87 @@ impl Exchange {
         Ok(all)
     }
 
-    /// Appends an object for one symbol, an array for several: of those that `write` has something to
-    /// say of.
+    /// An object for one symbol, an array for several: of those that `write` has something to say of.
     fn each(
         &self,
-        out: &mut Vec<u8>,
         which: Which,
-        grant: &Grant,
-        mut write: impl FnMut(&mut Vec<u8>, &str, &Newest) -> bool,
-    ) -> Result<(), Fault> {
-        let mut inner = self.inner.borrow_mut();
-        let (ids, is_one) = inner.ids(which, grant)?;
-        if let (&[id], true) = (&ids[..], is_one) {
+        grant: &Held,
+        write: impl Fn(&mut Vec<u8>, &str, &Newest) + 'static,
+    ) -> Result<Body, Fault> {
+        let is_one = matches!(which, Which::One(_));
+        let mut ids = self.inner.borrow().ids(which, grant)?;
+        let write = move |out: &mut Vec<u8>, inner: &mut Inner, id: InstrumentId| {
             let newest = inner.newest(id);
-            let written = write(out, inner.names.symbol_of(id.0), &newest);
-            return if written { Ok(()) } else { Err(Fault::not_now()) };
+            write(out, inner.names.symbol_of(id.0), &newest);
+        };
+        if !is_one {
+            return Ok(self.list((b"[".to_vec(), b"]"), ids, grant, write));
         }
-        out.push(b'[');
-        let mut one = Vec::new();
-        for id in ids {
-            let newest = inner.newest(id);
-            one.clear();
-            if write(&mut one, inner.names.symbol_of(id.0), &newest) {
-                if out.len() > 1 {
+        let mut out = Vec::new();
+        let inner = &mut *self.inner.borrow_mut();
+        ids.by_ref().for_each(|id| write(&mut out, inner, id));
+        if out.is_empty() { Err(Fault::not_now()) } else { Ok(out.into()) }
+    }
+
+    /// What is between the two of a frame: of each symbol that is granted what `write` has to say, with commas.
+    fn list(
+        &self,
+        (begin, end): (Vec<u8>, &'static [u8]),
+        ids: Ids,
+        grant: &Held,
+        write: impl Fn(&mut Vec<u8>, &mut Inner, InstrumentId) + 'static,
+    ) -> Body {
+        let (inner, grant) = (self.inner.clone(), grant.clone());
+        let mut list = List { inner, grant, ids, begin, end: Some(end), first: true, write };
+        let mut part = list.next();
+        match list.end {
+            // That was all.
+            None => part.unwrap_or_default().into(),
+            Some(_) => Body::parts(move || part.take().or_else(|| list.next())),
+        }
+    }
+}
+
+/// An answer of many symbols, made as the client takes it.
+struct List<W> {
+    inner: Rc<RefCell<Inner>>,
+    grant: Held,
+    ids: Ids,
+    begin: Vec<u8>,
+    /// Until it has been written.
+    end: Option<&'static [u8]>,
+    first: bool,
+    write: W,
+}
+
+impl<W: Fn(&mut Vec<u8>, &mut Inner, InstrumentId)> List<W> {
+    /// The next part. It breaks off when the token is over: half a list is not to be taken for all.
+    fn next(&mut self) -> Option<Bytes> {
+        let end = self.end?;
+        if self.grant.is_over(clock::real_ns() / 1_000_000) {
+            return None;
+        }
+        let (mut out, mut one) = (std::mem::take(&mut self.begin), Vec::new());
+        let inner = &mut *self.inner.borrow_mut();
+        for _ in 0..limits::REST_SYMBOLS_PER_PART {
+            let Some(id) = self.ids.next() else {
+                self.end = None;
+                out.extend_from_slice(end);
+                break;
+            };
+            if self.grant.has(&inner.listed[id.index()]) {
+                one.clear();
+                (self.write)(&mut one, inner, id);
+                if !one.is_empty() && !std::mem::take(&mut self.first) {
                     out.push(b',');
                 }
                 out.extend_from_slice(&one);
             }
+            if out.len() >= limits::REST_PART_BYTES {
+                break;
+            }
         }
-        out.push(b']');
-        Ok(())
+        Some(out.into())
     }
 }
 
@@ -297,28 +352,21 @@ impl Inner {
         allowed.map_err(|denied| Fault::forbidden(&denied)).map(|()| id)
     }
 
-    /// The instruments, and whether it is one that was asked for as one.
-    fn ids(&self, which: Which, grant: &Grant) -> Result<(Vec<InstrumentId>, bool), Fault> {
-        match which {
-            Which::One(symbol) => Ok((vec![self.id(&symbol, grant)?], true)),
-            Which::Several(symbols) => {
-                let ids: Result<Vec<_>, _> =
-                    symbols.iter().map(|symbol| self.id(symbol, grant)).collect();
-                Ok((ids?, false))
-            }
-            Which::All => {
-                let granted = self.listed.iter().filter(|info| grant.has(info));
-                Ok((granted.map(|info| info.id).collect(), false))
-            }
-        }
+    /// The instruments that are meant.
+    fn ids(&self, which: Which, grant: &Grant) -> Result<Ids, Fault> {
+        let symbols = match which {
+            // Those that are not granted are left out as they come.
+            Which::All => return Ok(Box::new((0..self.listed.len() as u32).map(InstrumentId))),
+            Which::One(symbol) => vec![symbol],
+            Which::Several(symbols) => symbols,
+        };
+        let ids: Result<Vec<_>, _> = symbols.iter().map(|symbol| self.id(symbol, grant)).collect();
+        Ok(Box::new(ids?.into_iter()))
     }
 
-    /// Those that their venue has halted.
-    fn halted(&mut self, ids: &[InstrumentId]) -> Vec<InstrumentId> {
-        let is_halted = |id: &&InstrumentId| {
-            self.state.get(**id).is_some_and(|state| state.lock().feed == FeedState::Halted)
-        };
-        ids.iter().filter(is_halted).copied().collect()
+    /// Whether its venue has halted it.
+    fn is_halted(&mut self, id: InstrumentId) -> bool {
+        self.state.get(id).is_some_and(|state| state.lock().feed == FeedState::Halted)
     }
 
     fn newest(&mut self, id: InstrumentId) -> Newest {

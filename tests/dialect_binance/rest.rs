@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::books::wait_book;
-use crate::common::{Client, PATIENCE, Server, captures};
+use crate::common::{Client, PATIENCE, Server, captures, pause};
 use crate::desk::{Desk, book, fields, level, quote, trade};
 
 const BTC: &str = "binance:BTC-USDT";
@@ -178,4 +179,49 @@ fn a_thousand_who_ask_for_one_book_at_once_share_it_and_disturb_nobody() {
     assert!(missed.is_empty(), "{missed:?}");
     neighbours.finish(&server);
     assert_eq!(server.metric("tickcast_slow_clients_total", ""), 0.0);
+}
+
+#[test]
+fn lists_are_made_as_they_are_taken() {
+    const SYMBOLS: usize = 2_000;
+    const READERS: usize = 40;
+    let feed = format!("synthetic:symbols={SYMBOLS},rate=20000,names=numbered,zipf=0");
+    let server = Server::start(&["--reactors", "1", "--http-rate", "0", "--feed", &feed]);
+    let paths = ["exchangeInfo", "ticker/bookTicker", "ticker/price", "ticker/24hr"];
+    for path in paths {
+        let list = || {
+            // In one piece.
+            let answer = server.request(&format!("GET /api/v3/{path} HTTP/1.0\r\n\r\n")).2;
+            match serde_json::from_str(&answer).expect("JSON") {
+                Value::Array(list) => list,
+                mut info => info["symbols"].as_array_mut().map(std::mem::take).expect("a list"),
+            }
+        };
+        let mut all = list();
+        // Of some there was nothing to say yet.
+        while all.len() < SYMBOLS {
+            pause();
+            all = list();
+        }
+        let wrong = all.iter().enumerate().find(|(n, one)| one["symbol"] != format!("S{n:04}USD"));
+        assert_eq!(wrong, None, "{path}");
+    }
+    let before = server.rss();
+    let held: Vec<TcpStream> = (0..READERS)
+        .map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+            socket.set_recv_buffer_size(4_096).expect("set");
+            socket.connect(&server.address.into()).expect("connects");
+            let mut stream = TcpStream::from(socket);
+            stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+            let request = "GET /api/v3/exchangeInfo HTTP/1.1\r\nHost: test\r\n\r\n";
+            stream.write_all(request.as_bytes()).expect("writes");
+            stream.read_exact(&mut [0; 512]).expect("the beginning");
+            stream
+        })
+        .collect();
+    let grown = server.rss().saturating_sub(before);
+    // Each is 2 MB.
+    assert!(grown < READERS as u64 * 512 * 1024, "{grown} bytes for {READERS} readers");
+    drop(held);
 }

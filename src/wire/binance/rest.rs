@@ -53,24 +53,24 @@ pub struct Listed<'a> {
     pub is_halted: bool,
 }
 
-/// Appends the answer to `/api/v3/exchangeInfo`.
+/// Appends how the answer to `/api/v3/exchangeInfo` begins; what is listed follows, with commas between, and
+/// [`INFO_END`].
+pub fn info_begin(out: &mut Vec<u8>, now_ns: u64, unit: Unit) {
+    push_field(out, b"{\"timezone\":\"UTC\",\"serverTime\":", unit.of_ns(now_ns));
+    out.extend_from_slice(b",\"rateLimits\":[],\"exchangeFilters\":[],\"symbols\":[");
+}
+
+/// How it ends.
+pub const INFO_END: &[u8] = b"]}";
+
+/// Appends what `/api/v3/exchangeInfo` says of one symbol.
 ///
 /// Nothing can be traded here. What clients want of an exchange for trading (order types, filters)
 /// is there so that they load: steps are the venue's where it says them, else 10^-8, and the other
 /// bounds are wide open.
-pub fn exchange_info<'a>(
-    out: &mut Vec<u8>,
-    now_ns: u64,
-    listed: impl Iterator<Item = Listed<'a>>,
-    unit: Unit,
-) {
-    push_field(out, b"{\"timezone\":\"UTC\",\"serverTime\":", unit.of_ns(now_ns));
-    out.extend_from_slice(b",\"rateLimits\":[],\"exchangeFilters\":[],\"symbols\":");
-    array(out, listed, |out, listed| {
-        let symbol = serde_json::to_string(&Symbol::of(&listed)).unwrap_or_default();
-        out.extend_from_slice(symbol.as_bytes());
-    });
-    out.push(b'}');
+pub fn listed(out: &mut Vec<u8>, listed: &Listed<'_>) {
+    // Writing a text into memory cannot fail.
+    let _ = serde_json::to_writer(out, &Symbol::of(listed));
 }
 
 /// The most of a price or quantity where a filter wants one.

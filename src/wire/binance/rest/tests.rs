@@ -156,7 +156,14 @@ fn the_exchange_is_listed_with_the_steps_that_are_known() {
         info,
         is_halted: info.venue == "kraken",
     });
-    let text = written(|out| exchange_info(out, 1_565_246_363_776_000_000, listed, Unit::Milli));
+    let text = written(|out| {
+        info_begin(out, 1_565_246_363_776_000_000, Unit::Milli);
+        for (n, one) in listed.enumerate() {
+            out.extend_from_slice(if n > 0 { b"," } else { b"" });
+            super::listed(out, &one);
+        }
+        out.extend_from_slice(INFO_END);
+    });
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         (&body["timezone"], &body["serverTime"]),
