@@ -199,3 +199,35 @@ fn polls_and_streams_of_events_have_as_many_subscriptions_as_are_granted() {
     let (status, body) = kept.get(Some("token-of-two"), &format!("/v1/poll?subscribe={again}"));
     assert_eq!(status, 200, "{body}");
 }
+
+#[test]
+fn refusals_are_those_that_the_description_has() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    let text = std::fs::read_to_string(path).expect("reads");
+    let described: Value = serde_json::from_str(&text).expect("JSON");
+    let one = token("one", ONE, "symbols = [\"sim:S0001-*\"]\nconnections = 1");
+    let kept = Kept::new(&(one + &token("all", ALL, ALL_SYMBOLS)), &[]);
+    let check = |token: Option<&str>, wanted: u16| {
+        for (path, operations) in described["paths"].as_object().expect("paths") {
+            let asked = path.replace("{symbol}", "sim:S0002-USD");
+            let (status, body) = kept.get(token, &asked);
+            let is_open = operations["get"]["security"] == json!([]);
+            assert_eq!(status == wanted, !is_open, "{asked}: {status} {body}");
+            let response = &operations["get"]["responses"][status.to_string()];
+            let at = response["$ref"].as_str().map_or("", |at| at.trim_start_matches('#'));
+            let response = described.pointer(at).filter(|_| !at.is_empty()).unwrap_or(response);
+            assert!(response["content"].get("application/json").is_some(), "{asked}: {status}");
+        }
+    };
+    check(None, 401);
+    let held = kept.client("/v1/ws", ONE);
+    check(Some(ONE), 429);
+    drop(held);
+    let path = "/v1/book/sim:S0002-USD";
+    while kept.get(Some(ONE), path).0 == 429 {
+        pause();
+    }
+    assert_eq!(kept.get(Some(ONE), path).0, 403);
+    let responses = &described["paths"]["/v1/book/{symbol}"]["get"]["responses"];
+    assert!(responses.get("403").is_some(), "{responses}");
+}
