@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn a_letter_or_two_are_a_mistake_and_what_is_not_ours_is_none() {
-        let why = "TICKCAST_ACCES: no such variable, did you mean TICKCAST_ACCESS?";
-        assert_eq!(told("TICKCAST_ACCES").as_deref(), Some(why));
+        let why = "TICKCAST_REACTOR: no such variable, did you mean TICKCAST_REACTORS?";
+        assert_eq!(told("TICKCAST_REACTOR").as_deref(), Some(why));
         assert!(told("TICKCAST_LISTEN_TSL").is_some_and(|why| why.ends_with("_LISTEN_TLS?")));
         for name in [
             "TICKCAST_ACCESS",
@@ -54,7 +54,7 @@ mod tests {
             "TICKCAST_PORT_7070_TCP_ADDR",
             "TICKCAST_SERVICE_HOST",
             "TICKCAST_SERVICE_PORT",
-            "TICK_ACCES",
+            "TICK_REACTOR",
         ] {
             assert_eq!(told(name), None, "{name}");
         }
