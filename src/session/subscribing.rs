@@ -38,10 +38,13 @@ impl Asked {
     }
 }
 
-/// The terms of a subscription as a grant allows them: at most so often. The state of a feed is told at once, and always.
+/// The terms of a subscription as a grant allows them: at most so often. The state of a feed is told at once, or with
+/// others in batches: it is seldom, and who is told nothing takes old prices for new ones.
 fn held_to(channel: Channel, terms: Terms, grant: &Grant) -> Terms {
     if channel == Channel::Status {
-        return Terms { mode: Mode::All, cadence: Cadence::EVERY, ..terms };
+        let gathered = terms.cadence.is_gathered();
+        let cadence = if gathered { terms.cadence } else { Cadence::EVERY };
+        return Terms { cadence, ..terms };
     }
     let (mode, cadence) = match grant.period_ms() {
         Some(least) if terms.cadence.period_ms() < least => match terms.mode {
