@@ -150,6 +150,18 @@ impl Drop for Handshake {
     }
 }
 
+/// HTTP/1.1 as it is spoken at every door.
+pub(super) fn spoken(plane: &Plane) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(plane.handshake_timeout)
+        .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
+        // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
+        .half_close(true);
+    builder
+}
+
 /// Serves a connection by HTTP until it ends, or until a request takes it over; then what for, and the
 /// socket.
 async fn serve(
@@ -167,14 +179,7 @@ async fn serve(
         }
     });
     let mut served = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(plane.handshake_timeout)
-            .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
-            // `printf 'GET ...' | nc` has shut its sending side by the time of the answer.
-            .half_close(true)
-            .serve_connection(TokioIo::new(socket), service)
-            .with_upgrades()
+        spoken(plane).serve_connection(TokioIo::new(socket), service).with_upgrades()
     );
     let result = tokio::select! {
         result = served.as_mut() => result,

@@ -13,14 +13,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::connection::accept_failed;
+use super::connection::spoken;
 use super::rest::Error;
 use super::socket::Socket as Shared;
 use super::{Body, Plane, api};
@@ -143,12 +143,7 @@ async fn connection(
     let service =
         service_fn(|request| async { Ok::<_, Infallible>(answer(&plane, request, &who).await) });
     let mut served = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(plane.handshake_timeout)
-            .max_buf_size(limits::HANDSHAKE_HEAD_BYTES)
-            .half_close(true)
-            .serve_connection(TokioIo::new(Shared(Arc::new(transport))), service)
+        spoken(&plane).serve_connection(TokioIo::new(Shared(Arc::new(transport))), service)
     );
     let result = tokio::select! {
         result = served.as_mut() => result,
